@@ -1,0 +1,219 @@
+"""The transformers engine, on the embedded model and on tiny models of the paper's architectures."""
+
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import models as architectures
+
+from tests.conftest import SMOLLM2
+from valstab.config import Model, Sampling
+from valstab.engine import Choice, Continuation, EngineError, Message, Prompt
+from valstab.engines.transformers import TransformersEngine, draw
+from valstab.engines.weights import checkpoint
+
+LONG = "Whilst Jane was waiting to meet her friend, her nose started bleeding. " * 3
+
+
+def question(number: int, *, base: bool = False) -> Prompt:
+    """One of several questions of different lengths after the same conversation."""
+    text = f"{LONG}\nQuestion {number}: {'how ' * number}are you?\n(A) Well\n(B) Ill\n(C) So-so"
+    if base:
+        return Prompt((), f"USER:{text}\nCHATBOT:Answer: (")
+    return Prompt((Message("system", "You are Gandalf."), Message("user", text)), "Answer: (")
+
+
+def plain(engine: TransformersEngine, prompt: Prompt, letters: str) -> np.ndarray:
+    """Score one prompt at a time, the whole of it, in the simplest way."""
+    with torch.inference_mode():
+        logits = engine._model(torch.tensor([engine.encode(prompt)])).logits[0, -1].double()
+    probabilities = logits.softmax(-1)
+    vocabulary = [engine._tokenizer.decode([token]) for token in range(len(engine._tokenizer))]
+    return np.log([sum(float(probabilities[i]) for i, t in enumerate(vocabulary) if t == letter) for letter in letters])
+
+
+def replies(engine: TransformersEngine, requests) -> dict[int, str]:
+    return dict(engine.continue_dialogues(requests))
+
+
+def test_choices_that_share_a_beginning_agree_with_plain_scoring(embedded):
+    prompts = [question(number) for number in range(5)]
+    embedded_batches = list(embedded.choose([[Choice(prompt, "ABC", 0) for prompt in prompts]]))
+    assert [index for index, _ in embedded_batches] == [0]
+    expected = [plain(embedded, prompt, "ABC") for prompt in prompts]
+    np.testing.assert_allclose(embedded_batches[0][1], expected, atol=1e-3)
+
+
+def test_choices_in_small_batches_and_alone_are_the_same(embedded, monkeypatch):
+    choices = [Choice(question(number), "ABC", 0) for number in range(5)]
+    ((_, together),) = embedded.choose([choices])
+    monkeypatch.setattr(embedded, "_batch_size", 2)
+    ((_, in_twos),) = embedded.choose([choices])
+    alone = [logprobs[0] for _, logprobs in embedded.choose([[choice] for choice in choices])]
+    np.testing.assert_allclose(in_twos, together, atol=1e-3)
+    np.testing.assert_allclose(alone, together, atol=1e-3)
+
+
+def test_what_is_sampled_depends_on_prompt_and_seed_alone(embedded, monkeypatch):
+    texts = ("Tell me a joke.", "1. e4", LONG, "Hello, let's write a poem together.")
+    requests = [
+        Continuation(Prompt((Message("user", text),), ""), seed=seed, max_new_tokens=25)
+        for seed, text in enumerate(texts)
+    ]
+    together = replies(embedded, requests)
+    assert together == replies(embedded, requests)
+    reverse = replies(embedded, requests[::-1])
+    assert [reverse[3 - i] for i in range(4)] == [together[i] for i in range(4)]
+    monkeypatch.setattr(embedded, "_batch_size", 1)
+    assert replies(embedded, requests) == together
+
+
+def test_other_seeds_say_other_things(embedded):
+    prompt = Prompt((Message("user", "Tell me a story about a dog."),), "")
+    said = replies(embedded, [Continuation(prompt, seed=seed, max_new_tokens=40) for seed in range(6)])
+    assert len(set(said.values())) > 1
+
+
+def test_messages_end_at_the_end_of_turn_or_at_the_limit(embedded):
+    prompt = Prompt((Message("user", "What is the capital of France? Answer in one word."),), "")
+    (short,) = replies(embedded, [Continuation(prompt, seed=0, max_new_tokens=100)]).values()
+    assert "Paris" in short
+    assert "<|im_end|>" not in short
+    story = Prompt((Message("user", "Write a long story."),), "")
+    (cut,) = replies(embedded, [Continuation(story, seed=0, max_new_tokens=7)]).values()
+    assert len(embedded._tokenizer(cut).input_ids) == 7
+
+
+def test_messages_are_cut_at_the_stop_pattern(embedded):
+    # The model is made to repeat a list, so that a third line follows.
+    prompt = Prompt((), "USER:a\nBOT:b\nUSER:a\nBOT:b\nUSER:a\nBOT:b\nUSER:a\nBOT:")
+    request = Continuation(prompt, seed=0, max_new_tokens=20)
+    (whole,) = replies(embedded, [request]).values()
+    assert "\nUSER:" in whole
+    stopped = Continuation(prompt, seed=0, max_new_tokens=20, stop=r"\nuser:")
+    (cut,) = replies(embedded, [stopped]).values()
+    assert cut == whole[: whole.index("\nUSER:")]
+
+
+def test_drawing_inverts_the_cumulative_distribution():
+    logits = torch.log(torch.tensor([[0.2, 0.0, 0.5, 0.3]])).repeat(5, 1)
+    uniform = torch.tensor([0.0, 0.19, 0.21, 0.71, 0.999999], dtype=torch.float64)
+    assert draw(logits, uniform).tolist() == [0, 0, 2, 3, 3]
+
+
+def test_a_draw_never_takes_a_token_that_was_ruled_out():
+    logits = torch.tensor([[-math.inf, 0.0, -math.inf, 0.0, -math.inf]]).repeat(1000, 1)
+    drawn = draw(logits, torch.from_numpy(np.random.default_rng(0).random(1000)))
+    assert 400 < int((drawn == 1).sum()) < 600
+    assert set(drawn.tolist()) == {1, 3}
+
+
+def test_letters_that_several_tokens_decode_to_are_added_up(embedded, monkeypatch):
+    choice = [Choice(question(1), "AB", 0)]
+    ((_, before),) = embedded.choose([choice])
+    a, b = embedded.letter_tokens("A"), embedded.letter_tokens("B")
+    assert len(a) == len(b) == 1
+    # As if the token of B decoded to A as well.
+    monkeypatch.setitem(embedded._letters, "A", a + b)
+    ((_, after),) = embedded.choose([choice])
+    assert np.exp(after[0, 0]) == pytest.approx(np.exp(before[0]).sum())
+
+
+TINY = dict(
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    vocab_size=49152,
+    max_position_embeddings=2048,
+    bos_token_id=1,
+    eos_token_id=2,
+    pad_token_id=2,
+)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Make a tiny random model of an architecture, with the embedded model's tokenizer."""
+
+    def make(config) -> TransformersEngine:
+        folder = tmp_path_factory.mktemp(type(config).__name__)
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(checkpoint(SMOLLM2)).save_pretrained(folder)
+        return TransformersEngine(Model(name="tiny", path=str(folder), dtype="float32"), "none", device="cpu")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        architectures.LlamaConfig(**TINY),
+        architectures.MistralConfig(**TINY, sliding_window=64),
+        architectures.MixtralConfig(**TINY, num_local_experts=4),
+        architectures.PhiConfig(**TINY),
+        architectures.Qwen2Config(**TINY),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_other_architectures_agree_with_plain_scoring(tiny, config):
+    engine = tiny(config)
+    prompts = [question(number, base=number % 2 == 0) for number in range(4)]
+    for group in (prompts[::2], prompts[1::2]):
+        ((_, logprobs),) = engine.choose([[Choice(prompt, "ABC", 0) for prompt in group]])
+        np.testing.assert_allclose(logprobs, [plain(engine, prompt, "ABC") for prompt in group], atol=1e-4)
+    (text,) = replies(engine, [Continuation(prompts[0], seed=1, max_new_tokens=5)]).values()
+    assert text
+
+
+@pytest.mark.parametrize("quantization", ["4bit", "8bit"])
+def test_a_quantised_model_really_is_and_still_answers(quantization):
+    engine = TransformersEngine(Model(name="small", path=SMOLLM2, dtype="float32"), quantization, device="cpu")
+    kinds = {type(module).__name__ for module in engine._model.modules()}
+    assert kinds & {"Linear4bit", "Linear8bitLt"}
+    ((_, logprobs),) = engine.choose([[Choice(question(1), "ABC", 0)]])
+    assert 0.2 < np.exp(logprobs).sum() <= 1
+    assert engine.properties["quantization"] == quantization
+
+
+def test_sampling_is_the_users_then_the_checkpoints_then_the_librarys(tiny, tmp_path):
+    engine = TransformersEngine(
+        Model(name="small", path=SMOLLM2, dtype="float32", sampling=Sampling(temperature=0.3)), "none", device="cpu"
+    )
+    assert engine.properties["sampling"] == str(
+        {"temperature": 0.3, "top_p": 1.0, "top_k": 50, "repetition_penalty": 1.0}
+    )
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoint(SMOLLM2), folder)
+    (folder / "generation_config.json").write_text('{"eos_token_id": 2, "do_sample": true, "temperature": 0.6}')
+    engine = TransformersEngine(Model(name="small", path=str(folder), dtype="float32"), "none", device="cpu")
+    assert "'temperature': 0.6" in engine.properties["sampling"]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nobody/no-such-model", "hf download nobody/no-such-model"),
+        ("/no/such/model.gguf", "no such file"),
+        ("package:no_such_package/model.gguf", "not installed"),
+        (None, "no weights"),
+    ],
+)
+def test_missing_weights_are_named_in_one_line(path, message):
+    with pytest.raises(EngineError, match=message) as caught:
+        TransformersEngine(Model(name="lost", path=path), "none", device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_pickle_is_loaded(tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoint(SMOLLM2), folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(EngineError, match="safetensors"):
+        TransformersEngine(Model(name="pickled", path=str(folder)), "none", device="cpu")

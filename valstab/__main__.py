@@ -1,0 +1,37 @@
+"""The command: `python -m valstab [KEY=VALUE ...]`."""
+
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from valstab.cli import CONF, job, start
+from valstab.config import Config, typed
+from valstab.plan import make_plan
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="config")
+def app(composed: DictConfig) -> float | None:
+    """Make one run; give Hydra's sweepers its rank-order stability."""
+
+    def work() -> float | None:
+        config = typed(composed, Config)
+        plan = make_plan(config)
+        # Only now, since these take seconds to import: a mistake is answered without them.
+        from valstab.run import run
+
+        folder = Path(HydraConfig.get().runtime.output_dir) / "results"
+        return run(config, plan, folder).headline()["rank_order"]
+
+    result: float | None = job(work)
+    return result
+
+
+def main() -> None:
+    """Start the command."""
+    start(app)
+
+
+if __name__ == "__main__":
+    main()

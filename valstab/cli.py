@@ -1,0 +1,90 @@
+"""Start a Hydra command, and answer a user's mistake with one line instead of a traceback."""
+
+import dataclasses
+import os
+import sys
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from valstab.config import ConfigError, allowed, register
+from valstab.engine import EngineError
+
+PACKAGE = Path(__file__).parent
+CONF = str(next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir()))
+"""The configuration files: inside an installed package, beside it in a checkout."""
+
+MISTAKES = (ConfigError, EngineError, HydraException, OmegaConfBaseException)
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+
+
+def start(app: Callable[[], object]) -> None:
+    """Run a Hydra app. HYDRA_FULL_ERROR=1 in the environment shows tracebacks.
+
+    Raises:
+        SystemExit: with one line, at a user's mistake.
+    """
+    register()
+    if os.environ.get("HYDRA_FULL_ERROR"):
+        app()
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print.
+    try:
+        app()
+    except MISTAKES as error:
+        fail(error)
+
+
+def job(work: Callable[[], Any]) -> Any:
+    """Do the work of a Hydra job; a single job's mistake ends the command before Hydra adds lines of its own."""
+    try:
+        return work()
+    except MISTAKES as error:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            raise
+        fail(error)
+
+
+def fail(error: Exception) -> NoReturn:
+    """End the command with one line that says what is wrong."""
+    sys.exit(f"valstab: {' '.join(explain(error, sys.argv[1:]).split())}")
+
+
+def explain(error: Exception, arguments: list[str]) -> str:
+    """Say which key is wrong, its value, and what is allowed."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return f"{group}={option}: no such option; {allowed(option, error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: can't be read as KEY=VALUE; the list `key=[a,b]` and quotes must be closed"
+    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if not isinstance(cause, OmegaConfBaseException) or not cause.full_key:
+        return str(error)
+    setting = _setting(cause.full_key, arguments)
+    fields = typing.get_type_hints(cause.object_type) if dataclasses.is_dataclass(cause.object_type) else {}
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and fields:
+        names = [name for name in fields if not name.startswith("_")]
+        return f"{setting}: unknown key; {allowed(cause.key, names)}"
+    problem = str(cause.msg).splitlines()[0]
+    kind = fields.get(str(cause.key))
+    return f"{setting}: {problem}" + (f"; allowed: {_describe(kind)}" if kind is not None else "")
+
+
+def _setting(key: str, arguments: list[str]) -> str:
+    """Give the user's own `key=value` for a key, or the key alone."""
+    root = key.partition("[")[0]
+    matching = [argument for argument in arguments if argument.lstrip("+~").partition("=")[0] == root]
+    return matching[-1].lstrip("+~") if matching else key
+
+
+def _describe(kind: Any) -> str:
+    parts = typing.get_args(kind)
+    if typing.get_origin(kind) is list:
+        return f"a list such as [{'0,1' if parts[0] is int else 'a,b'}]"
+    return " or ".join(_describe(part) for part in parts) if parts else KINDS.get(kind, getattr(kind, "__name__", ""))

@@ -1,0 +1,252 @@
+"""The configuration: what can be set, of which type, and what is allowed.
+
+Hydra composes it from the YAML files under ``conf/`` and checks keys and types against the
+dataclasses here; `check` then tests the values. Nothing heavy is imported, so that a mistake
+is answered at once.
+"""
+
+import difflib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+QUANTIZATIONS = ("none", "8bit", "4bit")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+FORMATS = ("base", "chat")
+UNDEFINED = ("zero", "drop")
+
+
+class ConfigError(ValueError):
+    """A setting that can't be used: says in one line which key, which value and what is allowed."""
+
+    def __init__(self, key: str, value: object, allowed: str) -> None:
+        super().__init__(" ".join(f"{key}={value}: {allowed}".split()))
+
+
+def allowed(value: object, options: Iterable[str]) -> str:
+    """List the `options` for an error message, with the one nearest to `value` first if it looks like a typo."""
+    names = [str(option) for option in options]
+    near = difflib.get_close_matches(str(value), names, n=1)
+    hint = f"did you mean {near[0]}? - " if near else ""
+    return f"{hint}allowed: {', '.join(names)}"
+
+
+def require(key: str, value: object, options: Collection[str]) -> None:
+    """Raise `ConfigError` unless `value` is one of `options`."""
+    if value not in options:
+        raise ConfigError(key, value, allowed(value, options))
+
+
+@dataclass
+class Sampling:
+    """How messages are sampled; what is null comes from the checkpoint's own generation config."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    repetition_penalty: float | None = None
+
+
+@dataclass
+class Model:
+    """A language model: where its weights are and how to talk to it."""
+
+    name: str = MISSING
+    path: str | None = None
+    """A hub id, a folder, a GGUF file, or `package:NAME/FILE` for a GGUF file inside an installed package."""
+    format: str = "chat"
+    """`chat` for a tuned model (its own chat template), `base` for a base model (one line a message)."""
+    system_prompt: bool = True
+    """Whether a chat model's instruction goes in its system slot, or else in a user message (paper B.2)."""
+    dtype: str = "auto"
+    """`auto` is bfloat16 where the hardware computes it natively, else float32 (CPU) or float16 (GPU)."""
+    quantization: str = "none"
+    trust_remote_code: bool = False
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+@dataclass
+class Engine:
+    """What runs the model; each engine adds its own options."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+
+
+@dataclass
+class TransformersEngine(Engine):
+    """Options of the engine that runs a model with Hugging Face transformers."""
+
+    device: str = "auto"
+    batch_size: int = 128
+    """The most conversations that are continued, or questions that are asked, in one forward pass."""
+    batch_tokens: int = 65_536
+    """The most tokens, padding included, that one forward pass may have in memory."""
+
+
+@dataclass
+class Population:
+    """Whom the model is told to be."""
+
+    name: str = MISSING
+    personas: str | None = None
+    """A CSV file with the columns name, gender (F or M) and any others that `introduction` uses."""
+    introduction: str | None = None
+    """Completes "You are ...": a template over the CSV's columns."""
+    permutations: int = 0
+    """Without personas: how often the same questionnaire is given, each time with other option orders."""
+    limit: int | None = None
+    """Take only the first so many."""
+    seeds: list[int] = field(default_factory=list)
+    """The seeds that the protocol uses with this population."""
+
+
+@dataclass
+class Topics:
+    """What the conversations are about: the contexts that stability is measured across."""
+
+    name: str = MISSING
+    openings: str | None = None
+    """A YAML file that maps each topic's name to the interlocutor's first message."""
+    names: list[str] | None = None
+    """Which of the file's topics; all if null."""
+
+
+@dataclass
+class Task:
+    """What is asked after each conversation, and how answers become scores."""
+
+    name: str = MISSING
+    items: str = MISSING
+    """A CSV file of items, or for PVQ a folder with the published wording."""
+    n_items: int = MISSING
+    text: str = MISSING
+    """An item's text: a template over the CSV's columns and the pronouns {he} {He} {him} {his} {himself}."""
+    description: str | None = None
+    """What stands before every item, a blank line between."""
+    options: list[str] = MISSING
+    """The suggested answers in the order of the scale: templates like `text`."""
+    scores: list[float] = MISSING
+    """What each of the options counts."""
+    key: str = MISSING
+    """The CSV column that says which value, race or other key an item belongs to."""
+    keys: list[str] = MISSING
+    centred: bool = False
+    """Whether a person's mean over all items in a context is subtracted (PVQ)."""
+
+
+@dataclass
+class Tracking:
+    """Where results are logged. The server is MLflow's own setting: MLFLOW_TRACKING_URI."""
+
+    experiment: str = "valstab"
+
+
+@dataclass
+class Config:
+    """A run: a model, as a population, talks on topics, then answers a task's questions."""
+
+    model: Model = MISSING
+    engine: Engine = MISSING
+    population: Population = MISSING
+    topics: Topics = MISSING
+    task: Task = MISSING
+    n_messages: int = MISSING
+    max_new_tokens: int = 100
+    seeds: list[int] = MISSING
+    quantization: str = MISSING
+    undefined: str = "zero"
+    tracking: Tracking = field(default_factory=Tracking)
+
+
+@dataclass
+class RescoreConfig:
+    """Saved answers to compute every stability from again."""
+
+    answers: str = MISSING
+    """A Parquet file with at least the columns seed, context, persona, item and score."""
+    task: Task = MISSING
+    permutations: bool = False
+    """Whether the answers are of `population=none`: repetitions instead of personas."""
+    undefined: str = "zero"
+
+
+def register() -> None:
+    """Make the schemas known to Hydra under the names that the YAML files' defaults lists use."""
+    store = ConfigStore.instance()
+    store.store(name="run_schema", node=Config)
+    store.store(name="rescore_schema", node=RescoreConfig)
+    store.store(group="engine/schema", name="transformers", node=TransformersEngine)
+    store.store(group="engine/schema", name="random", node=Engine)
+
+
+ConfigT = TypeVar("ConfigT", Config, RescoreConfig)
+
+
+def typed(composed: DictConfig, kind: type[ConfigT]) -> ConfigT:
+    """Turn a composed configuration into its dataclass.
+
+    Raises:
+        ConfigError: if a key was added (`+key=value`) that the schema does not have.
+    """
+    config = OmegaConf.to_object(composed)
+    if not isinstance(config, kind):
+        raise TypeError(f"expected a {kind.__name__}, got {type(config).__name__}")
+    _refuse_added(composed, config, "")
+    return config
+
+
+def _refuse_added(composed: DictConfig, config: Any, prefix: str) -> None:
+    names = [field.name for field in fields(config)]
+    for name in composed:
+        key = f"{prefix}{name}"
+        if name not in names:
+            raise ConfigError(key, composed[name], f"unknown key; {allowed(name, names)}")
+        if is_dataclass(value := getattr(config, str(name))):
+            _refuse_added(composed[name], value, f"{key}.")
+
+
+def check(config: Config) -> None:
+    """Test the values that need no file to be read.
+
+    Raises:
+        ConfigError: at the first value that can't be used.
+    """
+    require("model.format", config.model.format, FORMATS)
+    require("model.dtype", config.model.dtype, DTYPES)
+    require("quantization", config.quantization, QUANTIZATIONS)
+    require("undefined", config.undefined, UNDEFINED)
+    n_messages = config.n_messages
+    if n_messages < 0 or (n_messages > 0 and n_messages % 2 == 0):
+        raise ConfigError(
+            "n_messages",
+            n_messages,
+            "must be odd, so that the tested model speaks last, or 0 for no conversation",
+        )
+    if config.max_new_tokens < 1:
+        raise ConfigError("max_new_tokens", config.max_new_tokens, "must be at least 1")
+    if not config.seeds:
+        raise ConfigError("seeds", config.seeds, "needs at least one seed, for instance seeds=[0,1,2,3,4]")
+    if len(set(config.seeds)) < len(config.seeds):
+        raise ConfigError("seeds", config.seeds, "each seed may stand only once")
+    if isinstance(config.engine, TransformersEngine):
+        for key in ("batch_size", "batch_tokens"):
+            if getattr(config.engine, key) < 1:
+                raise ConfigError(f"engine.{key}", getattr(config.engine, key), "must be at least 1")
+    _check_sampling(config.model.sampling)
+
+
+def _check_sampling(sampling: Sampling) -> None:
+    ranges = {
+        "temperature": (lambda value: value > 0, "must be above 0"),
+        "top_p": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
+        "top_k": (lambda value: value >= 0, "must be at least 1, or 0 for the whole vocabulary"),
+        "repetition_penalty": (lambda value: value > 0, "must be above 0"),
+    }
+    for name, (fits, rule) in ranges.items():
+        value = getattr(sampling, name)
+        if value is not None and not fits(value):
+            raise ConfigError(f"model.sampling.{name}", value, rule)

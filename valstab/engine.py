@@ -1,0 +1,81 @@
+"""What an engine does: continue dialogues, and choose among options after one. It knows nothing of psychology.
+
+An engine is any class that is called with ``model`` (a `valstab.config.Model`), ``quantization`` (one of
+`valstab.config.QUANTIZATIONS`) and the options of its YAML file, and has the three members of `Engine`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class EngineError(RuntimeError):
+    """A model that can't be loaded or run: says in one line which and what to do."""
+
+
+class Message(NamedTuple):
+    """One message of a dialogue, by `system`, `user` or `assistant`."""
+
+    role: str
+    text: str
+
+
+class Prompt(NamedTuple):
+    """What a model reads: `messages` in its own chat template, the assistant's turn opened, then `text`.
+
+    A base model has no template: its whole prompt is `text`, and there are no messages.
+    """
+
+    messages: tuple[Message, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A request to sample what follows `prompt`.
+
+    What is sampled depends on `prompt` and `seed` alone. It ends at the model's end of turn, after
+    `max_new_tokens`, or where `stop` (a regular expression, cases ignored) matches, and is cut there.
+    """
+
+    prompt: Prompt
+    seed: int
+    max_new_tokens: int
+    stop: str | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A request for the probability that each of the one-letter `options` comes next after `prompt`.
+
+    `seed` is for engines that answer by chance.
+    """
+
+    prompt: Prompt
+    options: str
+    seed: int
+
+
+class Engine(Protocol):
+    """Runs one language model."""
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """What was really used (device, precision, ...), to be recorded with the results."""
+        ...
+
+    def continue_dialogues(self, requests: Sequence[Continuation]) -> Iterator[tuple[int, str]]:
+        """Yield the index of each request with the text that follows it, in any order."""
+        ...
+
+    def choose(self, dialogues: Iterable[Sequence[Choice]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
+        """Yield the index of each dialogue with the log-probabilities of its choices, in any order.
+
+        The choices after one dialogue share a long beginning, so they are asked for together. The
+        probabilities are of the model's raw distribution over its whole vocabulary; where several tokens
+        decode to exactly an option's letter, they are added up. Shape: (choices, options).
+        """
+        ...

@@ -1,0 +1,1 @@
+"""The engines, one a module; `conf/engine/` says which there are."""

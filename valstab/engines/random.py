@@ -1,0 +1,32 @@
+"""Answers by chance: what any measure must find no stability in."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from valstab.config import Model
+from valstab.engine import Choice, Continuation
+
+WORDS = ("yes", "no", "perhaps", "well", "so", "today", "here", "often", "good", "again")
+
+
+class RandomEngine:
+    """Says random words, and gives the options log-probabilities drawn uniformly from the simplex."""
+
+    def __init__(self, model: Model, quantization: str) -> None:
+        self.properties: Mapping[str, str] = {}
+
+    def continue_dialogues(self, requests: Sequence[Continuation]) -> Iterator[tuple[int, str]]:
+        """Yield a few random words for each request."""
+        for index, request in enumerate(requests):
+            random = np.random.default_rng(request.seed)
+            yield index, " ".join(random.choice(WORDS, size=min(8, request.max_new_tokens)))
+
+    def choose(self, dialogues: Iterable[Sequence[Choice]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
+        """Yield log-probabilities whose largest is equally likely to be any option's; they add up to one."""
+        for index, choices in enumerate(dialogues):
+            yield (
+                index,
+                np.log([np.random.default_rng(c.seed).dirichlet(np.ones(len(c.options))) for c in choices]),
+            )

@@ -1,0 +1,87 @@
+"""Where a model's weights are: a hub id, a folder, or a GGUF file that is unpacked once."""
+
+import copy
+import hashlib
+import importlib.util
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock
+
+from valstab.engine import EngineError
+
+PACKAGE = "package:"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def checkpoint(path: str) -> str:
+    """Give what transformers loads `path` from: a folder or a hub id.
+
+    A GGUF file is unpacked to float32 safetensors in the user's cache, under the hash of its content.
+
+    Raises:
+        EngineError: if there is nothing at `path`, or the hub can't be reached.
+    """
+    file = _file_in_package(path) if path.startswith(PACKAGE) else Path(path).expanduser()
+    if file.is_dir():
+        return str(file)
+    if file.suffix != ".gguf" and HUB_ID.fullmatch(path):
+        _require_on_hub(path)
+        return path
+    if not file.is_file():
+        raise EngineError(f"model.path={path}: no such file or folder, nor a hub id such as OWNER/NAME")
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    models = platformdirs.user_cache_path("valstab", ensure_exists=True) / "models"
+    models.mkdir(exist_ok=True)
+    folder = models / f"{file.stem}-{digest[:16]}"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            _unpack(file, folder)
+    return str(folder)
+
+
+def _require_on_hub(name: str) -> None:
+    """Ask once whether the hub has a model that is not in the cache: loading it would retry for a minute."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    if try_to_load_from_cache(name, "config.json") is not None:
+        return
+    try:
+        HfApi().model_info(name, timeout=10)
+    except Exception as error:  # whatever kept the hub from answering
+        raise EngineError(
+            f"model.path={name}: not in the Hugging Face cache, and the hub does not give it "
+            f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); run `hf download {name}` on a machine that "
+            "reaches the hub and copy its cache here, or set model.path to a folder with the weights"
+        ) from error
+
+
+def _file_in_package(path: str) -> Path:
+    package, _, name = path.removeprefix(PACKAGE).partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise EngineError(f"model.path={path}: the package {package} is not installed")
+    return Path(spec.submodule_search_locations[0]) / name
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    packed = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
+    config = copy.deepcopy(packed.config)
+    # A model that remembers how it was packed can't be saved, so its weights move to a fresh one.
+    del config.quantization_config
+    plain = AutoModelForCausalLM.from_config(config, dtype="float32")
+    plain.load_state_dict(packed.state_dict())
+    plain.generation_config = packed.generation_config
+    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+    try:
+        plain.save_pretrained(unfinished)
+        AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(unfinished)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

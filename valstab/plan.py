@@ -1,0 +1,71 @@
+"""What a run will do: every encounter of a persona with a topic, and what is asked after each."""
+
+import itertools
+from dataclasses import dataclass
+
+from valstab.config import Config, check
+from valstab.population import Persona, load_population
+from valstab.prompts import Format
+from valstab.task import Task, load_task
+from valstab.topics import Context, load_contexts
+
+
+@dataclass(frozen=True)
+class Encounter:
+    """One persona (or repetition) in one context, with one seed: one conversation, then all questions."""
+
+    seed: int
+    context: Context
+    persona: Persona
+
+    @property
+    def labels(self) -> tuple[int, str, str]:
+        """What tells this encounter apart: seed, context, persona."""
+        return self.seed, self.context.name, self.persona.name
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that determines a run but the model."""
+
+    form: Format
+    task: Task
+    seeds: tuple[int, ...]
+    contexts: tuple[Context, ...]
+    personas: tuple[Persona, ...]
+    n_messages: int
+    max_new_tokens: int
+
+    @property
+    def encounters(self) -> tuple[Encounter, ...]:
+        """Every combination of seed, context and persona."""
+        return tuple(itertools.starmap(Encounter, itertools.product(self.seeds, self.contexts, self.personas)))
+
+    @property
+    def permutations(self) -> bool:
+        """Whether there are repetitions without a persona instead of personas."""
+        return self.personas[0].introduction is None
+
+
+def make_plan(config: Config) -> Plan:
+    """Check the whole configuration and load what it names.
+
+    Raises:
+        ConfigError: at the first setting that can't be used.
+    """
+    check(config)
+    return Plan(
+        form=_form(config),
+        task=load_task(config.task),
+        seeds=tuple(config.seeds),
+        contexts=load_contexts(config.topics, config.n_messages),
+        personas=load_population(config.population),
+        n_messages=config.n_messages,
+        max_new_tokens=config.max_new_tokens,
+    )
+
+
+def _form(config: Config) -> Format:
+    if config.model.format == "base":
+        return Format.BASE
+    return Format.SYSTEM if config.model.system_prompt else Format.NO_SYSTEM

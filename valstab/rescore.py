@@ -1,0 +1,58 @@
+"""The command that computes every stability again from saved answers: `python -m valstab.rescore answers=FILE task=pvq`.
+
+It prints what `stability.json` holds, as JSON, on standard output.
+"""
+
+import json
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from valstab.cli import CONF, job, start
+from valstab.config import UNDEFINED, ConfigError, RescoreConfig, require, typed
+from valstab.task import load_task
+
+COLUMNS = ("seed", "context", "persona", "item", "score")
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="rescore")
+def app(composed: DictConfig) -> None:
+    """Read the answers, measure, and print."""
+    job(lambda: rescore(typed(composed, RescoreConfig)))
+
+
+def rescore(config: RescoreConfig) -> None:
+    """Print the stabilities of saved answers as JSON.
+
+    Raises:
+        ConfigError: if the file can't be used.
+    """
+    require("undefined", config.undefined, UNDEFINED)
+    task = load_task(config.task)
+    path = Path(config.answers).expanduser()
+    if not path.is_file():
+        raise ConfigError("answers", path, "no such file; allowed: a Parquet file, such as a run's answers.parquet")
+    import pandas as pd
+    import pyarrow as pa
+
+    from valstab.results import measure
+
+    try:
+        answers = pd.read_parquet(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ConfigError("answers", path, f"is not a Parquet file that can be read ({error})") from None
+    missing = [name for name in COLUMNS if name not in answers]
+    if missing:
+        raise ConfigError("answers", path, f"lacks the column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
+    results = measure(answers, task, config.undefined, permutations=config.permutations)
+    print(json.dumps(results.document(), indent=1, ensure_ascii=False))
+
+
+def main() -> None:
+    """Start the command."""
+    start(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""One run from its configuration to its results: plan, converse, ask, score, measure, track."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from valstab.ask import ask
+from valstab.config import Config
+from valstab.converse import converse
+from valstab.engine import Engine
+from valstab.plan import Plan
+from valstab.plots import figures
+from valstab.results import Results, measure, profiles
+from valstab.summary import print_summary
+from valstab.track import log_results, run_name, tracked_run
+
+WHOLE_RUN = 86_400.0
+"""Seconds over which the rate behind the time left is averaged: more than a stage takes, so all of it."""
+
+
+def run(config: Config, plan: Plan, folder: Path) -> Results:
+    """Do what the plan says, print the summary, and log one MLflow run.
+
+    Every result is written to `folder` as soon as it is there, so that nothing computed is lost.
+
+    Raises:
+        EngineError: if the model can't be loaded or run.
+    """
+    plain = dataclasses.asdict(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create(plain), folder / "config.yaml")
+    with tracked_run(config, plain, plan) as tracked:
+        engine = load_engine(config)
+        with _progress() as progress:
+            messages = len(plan.encounters) * plan.n_messages
+            talking = progress.add_task("conversing", total=messages, unit="messages", visible=messages > 0)
+            conversations = converse(plan, engine, lambda: progress.advance(talking))
+            _write_lines(folder / "conversations.jsonl", (conversation.record() for conversation in conversations))
+            asking = progress.add_task("asking", total=len(conversations) * len(plan.task.items), unit="questions")
+            start = time.perf_counter()
+            answers = ask(plan, conversations, engine, lambda number: progress.advance(asking, number))
+            seconds = time.perf_counter() - start
+        answers.to_parquet(folder / "answers.parquet", index=False)
+        results = measure(answers, plan.task, config.undefined, permutations=plan.permutations)
+        write_results(results, folder, run_name(config))
+        log_results(results, folder, engine.properties, len(answers) / seconds)
+        print_summary(results, run_name(config), len(answers) / seconds, folder, tracked.info)
+    return results
+
+
+def load_engine(config: Config) -> Engine:
+    """Make the engine that the configuration names, with its model loaded.
+
+    Raises:
+        EngineError: if the model can't be loaded.
+    """
+    options = dataclasses.asdict(config.engine)
+    engine: Engine = get_class(options.pop("_target_"))(
+        model=config.model,
+        quantization=config.quantization,
+        **{name: value for name, value in options.items() if name != "name"},
+    )
+    return engine
+
+
+def write_results(results: Results, folder: Path, title: str) -> None:
+    """Write `profiles.csv`, `stability.json` and the pictures."""
+    profiles(results.scores).to_csv(folder / "profiles.csv")
+    document = json.dumps(results.document(), indent=1, ensure_ascii=False)
+    (folder / "stability.json").write_text(document + "\n", encoding="utf-8")
+    pictures = folder / "plots"
+    pictures.mkdir(exist_ok=True)
+    for name, figure in figures(results, title):
+        figure.savefig(pictures / name, dpi=150)
+        plt.close(figure)
+
+
+def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]} ·"),
+        TimeElapsedColumn(),
+        TextColumn("· left in this stage"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        speed_estimate_period=WHOLE_RUN,
+    )
+
+

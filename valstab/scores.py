@@ -1,0 +1,62 @@
+"""From answers to scores: one number for each seed, context, persona and key (PROTOCOL, Scores; paper B.5)."""
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from valstab.config import ConfigError
+from valstab.task import Task
+
+DIMENSIONS = ("seed", "context", "persona", "key")
+
+
+def score(answers: pd.DataFrame, task: Task) -> xr.DataArray:
+    """Average the answers over each key's items, centred on the person's mean over all items if the task says so.
+
+    Args:
+        answers: one row a question, with at least `seed`, `context`, `persona`, `item` and `score`.
+        task: which item belongs to which key.
+
+    Returns:
+        The scores, with the dimensions seed, context, persona, key; labels in order of appearance.
+
+    Raises:
+        ConfigError: if an answer is missing, doubled, not a number, or to an item that the task lacks.
+    """
+    coordinates = [answers[name].unique() for name in DIMENSIONS[:-1]]
+    numbers = [item.number for item in task.items]
+    _check(answers, task, numbers)
+    index = pd.MultiIndex.from_product([*coordinates, numbers], names=[*DIMENSIONS[:-1], "item"])
+    values = answers.set_index(list(index.names))["score"].reindex(index)
+    if values.isna().any():
+        seed, context, persona, item = values.index[int(np.argmax(values.isna().to_numpy()))]
+        raise ConfigError(
+            "answers",
+            f"(seed {seed}, {context}, {persona}, item {item})",
+            "is missing; every persona must have answered every item in every context with every seed",
+        )
+    items = xr.DataArray(
+        values.to_numpy(dtype=float).reshape([len(labels) for labels in (*coordinates, numbers)]),
+        dims=(*DIMENSIONS[:-1], "item"),
+        coords=dict(zip((*DIMENSIONS[:-1], "item"), (*coordinates, numbers), strict=True)),
+    )
+    if task.centred:
+        items = items - items.mean("item")
+    by_key = [
+        items.sel(item=[item.number for item in task.items if item.key == key]).mean("item") for key in task.keys
+    ]
+    return xr.concat(by_key, pd.Index(task.keys, name="key")).transpose(*DIMENSIONS)
+
+
+def _check(answers: pd.DataFrame, task: Task, numbers: list[int]) -> None:
+    unknown = sorted(set(answers["item"]) - set(numbers))
+    if unknown:
+        raise ConfigError("answers", f"item {unknown[0]}", f"is unknown; {task.name} has the items 1 to {len(numbers)}")
+    doubled = answers.duplicated([*DIMENSIONS[:-1], "item"])
+    if doubled.any():
+        row = answers.loc[doubled].iloc[0]
+        raise ConfigError(
+            "answers",
+            f"(seed {row['seed']}, {row['context']}, {row['persona']}, item {row['item']})",
+            "is there twice; each may stand only once",
+        )

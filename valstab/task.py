@@ -1,0 +1,166 @@
+"""What is asked: the items of a questionnaire or of a behavioural task, their options and what these count."""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from valstab import config as conf
+from valstab.config import ConfigError, allowed
+from valstab.data import locate, read_table, read_text
+from valstab.population import Gender
+from valstab.wording import PRONOUNS, fill
+
+GENDERS: tuple[Gender, ...] = ("F", "M")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question: its 1-based number, the key (value, race) that it measures, its text and options by gender.
+
+    The options are in the order of the scale.
+    """
+
+    number: int
+    key: str
+    text: Mapping[Gender, str]
+    options: Mapping[Gender, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A questionnaire or a behavioural task."""
+
+    name: str
+    description: str | None
+    items: tuple[Item, ...]
+    keys: tuple[str, ...]
+    scores: tuple[float, ...]
+    """What each option counts, in the order of the scale."""
+    centred: bool
+    wording: str
+    """The name of the items' source."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that is asked and how it counts."""
+        content = [
+            self.description,
+            self.scores,
+            self.centred,
+            [[item.number, item.key, dict(item.text), dict(item.options)] for item in self.items],
+        ]
+        return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def load_task(config: conf.Task) -> Task:
+    """Load a task's items from a CSV file, or from a folder with the published PVQ wording.
+
+    Raises:
+        ConfigError: if items are missing, of an unknown key, or don't fit the scale.
+    """
+    path = locate("task.items", config.items)
+    if len(config.scores) != len(config.options) or not 2 <= len(config.options) <= 26:
+        raise ConfigError("task.scores", config.scores, f"needs one score for each of {len(config.options)} options")
+    if path.is_dir():
+        items = _read_published(path, config)
+    else:
+        items = _read_items(path, config)
+    _check_items(path, items, config)
+    return Task(
+        name=config.name,
+        description=config.description,
+        items=tuple(sorted(items, key=lambda item: item.number)),
+        keys=tuple(config.keys),
+        scores=tuple(config.scores),
+        centred=config.centred,
+        wording=path.stem,
+    )
+
+
+def _read_items(path: Path, config: conf.Task) -> list[Item]:
+    key = "task.items"
+    items = []
+    for row in read_table(key, path, ("item", config.key)):
+        if not row["item"].isdecimal():
+            raise ConfigError(key, path, f"item {row['item']!r} must be a whole number")
+        # Pronouns follow the item's own gender (a recipient's), or else that of the persona who is asked.
+        own = row.get("gender")
+        if own is not None and own not in PRONOUNS:
+            raise ConfigError(key, path, f"item {row['item']} has gender {own!r}; allowed: F, M")
+        fields = {}
+        for gender in GENDERS:
+            pronouns = PRONOUNS[own or gender]
+            fields[gender] = pronouns | {column: fill(key, cell, pronouns) for column, cell in row.items()}
+        items.append(
+            Item(
+                number=int(row["item"]),
+                key=row[config.key],
+                text={gender: fill("task.text", config.text, fields[gender]) for gender in GENDERS},
+                options={
+                    gender: tuple(fill("task.options", option, fields[gender]) for option in config.options)
+                    for gender in GENDERS
+                },
+            )
+        )
+    return items
+
+
+def _read_published(folder: Path, config: conf.Task) -> list[Item]:
+    """Read `test/pvq_{male,female}_test.csv` (headless: text, options, an unused cell) and `raw/values.json`."""
+    setting = "task.items"
+    try:
+        values = json.loads(read_text(setting, folder / "raw" / "values.json"))
+        key_of = {
+            int(number): str(value)
+            for value, numbers in values.items()
+            if not value.startswith("_")
+            for number in numbers
+        }
+    except (ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(setting, folder, f"raw/values.json must map each value to item numbers ({error})") from None
+    rows: dict[Gender, list[list[str]]] = {}
+    for gender, name in (("F", "pvq_female_test.csv"), ("M", "pvq_male_test.csv")):
+        path = folder / "test" / name
+        rows[gender] = [row for row in csv.reader(io.StringIO(read_text(setting, path), newline="")) if row]
+        _check_count(path, len(rows[gender]), config)
+        for line, row in enumerate(rows[gender], 1):
+            if len(row) < 1 + len(config.scores):
+                raise ConfigError(setting, path, f"line {line} must have a text and {len(config.scores)} options")
+    return [
+        Item(
+            number=number,
+            key=key_of.get(number, "(none)"),
+            text={gender: rows[gender][number - 1][0].strip() for gender in GENDERS},
+            options={gender: tuple(rows[gender][number - 1][1 : 1 + len(config.scores)]) for gender in GENDERS},
+        )
+        for number in range(1, config.n_items + 1)
+    ]
+
+
+def _check_items(path: Path, items: Sequence[Item], config: conf.Task) -> None:
+    key = "task.items"
+    _check_count(path, len(items), config)
+    numbers = sorted(item.number for item in items)
+    if numbers != list(range(1, len(items) + 1)):
+        raise ConfigError(key, path, f"must number its items 1 to {len(items)}, each once")
+    for item in items:
+        if item.key not in config.keys:
+            raise ConfigError(
+                key, path, f"item {item.number} has unknown {config.key} {item.key}; {allowed(item.key, config.keys)}"
+            )
+        if any(not text for text in item.text.values()):
+            raise ConfigError(key, path, f"item {item.number} has no text")
+    unused = [name for name in config.keys if name not in {item.key for item in items}]
+    if unused:
+        raise ConfigError(key, path, f"has no item for the {config.key} {', '.join(unused)}")
+
+
+def _check_count(path: Path, number: int, config: conf.Task) -> None:
+    if number != config.n_items:
+        raise ConfigError("task.items", path, f"has {number} items; allowed: {config.n_items} (task.n_items)")

@@ -1,0 +1,134 @@
+"""Log a run to MLflow. Where is MLflow's own setting (MLFLOW_TRACKING_URI), by default beside the launch directory."""
+
+import hashlib
+import logging
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import platformdirs
+import psutil
+from filelock import FileLock
+
+from valstab.config import Config
+from valstab.plan import Plan
+from valstab.results import Results
+
+SHORT = 250
+"""Longer parameter values are cut: the whole configuration is the artifact `config.yaml`."""
+
+LIBRARIES = ("valstab", "torch", "transformers", "accelerate", "bitsandbytes", "hydra-core", "mlflow", "numpy", "scipy")
+
+
+@contextmanager
+def tracked_run(config: Config, plain: Mapping[str, Any], plan: Plan) -> Iterator[mlflow.ActiveRun]:
+    """Open an MLflow run with its parameters and tags; an exception marks it as failed and names the error.
+
+    Args:
+        config: the configuration.
+        plain: the same as nested dictionaries.
+        plan: what the run does.
+    """
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    with _creation_lock():
+        experiment = mlflow.set_experiment(config.tracking.experiment)
+    with mlflow.start_run(experiment_id=experiment.experiment_id, run_name=run_name(config)) as run:
+        mlflow.log_params(_parameters(config, plain))
+        mlflow.set_tags(_tags(plan))
+        try:
+            yield run
+        except BaseException as error:
+            mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:SHORT])
+            raise
+
+
+def run_name(config: Config) -> str:
+    """Name a run so that a person can tell it from others."""
+    return f"{config.model.name} · {config.population.name} · {config.task.name} · n={config.n_messages}"
+
+
+def log_results(
+    results: Results, folder: Path, properties: Mapping[str, str], queries_per_second: float
+) -> None:
+    """Log the metrics of the results, what the engine really used, and every file in `folder`."""
+    metrics = {name: value for name, value in results.headline().items() if value is not None}
+    document = results.document()
+    for key, stability in document["per_key"].items():
+        metrics[f"rank_order/{key}"] = stability["mean"]
+    mlflow.log_metrics({**metrics, "queries_per_second": queries_per_second})
+    for name, per_seed in document["per_seed"].items():
+        for step, value in enumerate(per_seed.values()):
+            if value is not None:
+                mlflow.log_metric(f"seed/{name}", value, step=step)
+    mlflow.set_tags({f"engine.{name}": value for name, value in properties.items()})
+    mlflow.log_artifacts(str(folder))
+
+
+def _creation_lock() -> FileLock:
+    """Let one process at a time create the database and the experiment."""
+    name = hashlib.sha256(mlflow.get_tracking_uri().encode()).hexdigest()[:16]
+    folder = platformdirs.user_cache_path("valstab", ensure_exists=True)
+    return FileLock(folder / f"tracking-{name}.lock")
+
+
+def _parameters(config: Config, plain: Mapping[str, Any]) -> dict[str, str]:
+    names = {
+        "model": config.model.name,
+        "engine": config.engine.name,
+        "population": config.population.name,
+        "topics": config.topics.name,
+        "task": config.task.name,
+    }
+    flat = {key: str(value) for key, value in _flatten(plain)} | names
+    return {key: value if len(value) <= SHORT else value[: SHORT - 1] + "…" for key, value in flat.items()}
+
+
+def _flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _tags(plan: Plan) -> dict[str, str]:
+    tags = {
+        "wording": plan.task.wording,
+        "wording_sha256": plan.task.digest,
+        "hardware.cpu": _processor(),
+        "hardware.cores": str(os.cpu_count()),
+        "hardware.memory_gib": f"{psutil.virtual_memory().total / 2**30:.1f}",
+        "version.python": platform.python_version(),
+    }
+    tags |= {f"version.{name}": version(name) for name in LIBRARIES}
+    commit = _git_commit()
+    return tags | ({"git_commit": commit} if commit else {})
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _git_commit() -> str | None:
+    """Give the commit of the checkout that valstab runs from, if any, with `-dirty` if it was changed."""
+    checkout = Path(__file__).parents[1]
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        commit, changes = (
+            subprocess.run(["git", *command], cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}-dirty" if changes else commit
