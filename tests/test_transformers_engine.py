@@ -122,18 +122,18 @@ def test_letters_that_several_tokens_decode_to_are_added_up(embedded, monkeypatc
     assert np.exp(after[0, 0]) == pytest.approx(np.exp(before[0]).sum())
 
 
-TINY = dict(
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    vocab_size=49152,
-    max_position_embeddings=2048,
-    bos_token_id=1,
-    eos_token_id=2,
-    pad_token_id=2,
-)
+TINY = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 49152,
+    "max_position_embeddings": 2048,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_a_quantised_model_really_is_and_still_answers(quantization):
     assert engine.properties["quantization"] == quantization
 
 
-def test_sampling_is_the_users_then_the_checkpoints_then_the_librarys(tiny, tmp_path):
+def test_sampling_is_the_users_then_the_checkpoints_then_the_librarys(tmp_path):
     engine = TransformersEngine(
         Model(name="small", path=SMOLLM2, dtype="float32", sampling=Sampling(temperature=0.3)), "none", device="cpu"
     )

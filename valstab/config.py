@@ -6,7 +6,7 @@ is answered at once.
 """
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -202,7 +202,7 @@ def typed(composed: DictConfig, kind: type[ConfigT]) -> ConfigT:
 def _refuse_added(composed: DictConfig, config: Any, prefix: str) -> None:
     names = [field.name for field in fields(config)]
     for name in composed:
-        key = f"{prefix}{name}"
+        key = f"{prefix}{name!s}"
         if name not in names:
             raise ConfigError(key, composed[name], f"unknown key; {allowed(name, names)}")
         if is_dataclass(value := getattr(config, str(name))):
@@ -240,7 +240,7 @@ def check(config: Config) -> None:
 
 
 def _check_sampling(sampling: Sampling) -> None:
-    ranges = {
+    ranges: dict[str, tuple[Callable[[float], bool], str]] = {
         "temperature": (lambda value: value > 0, "must be above 0"),
         "top_p": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
         "top_k": (lambda value: value >= 0, "must be at least 1, or 0 for the whole vocabulary"),

@@ -1,4 +1,4 @@
-"""Hold the conversations: the tested model as a persona, and a second instance of it as a human (paper, section 3.1)."""
+"""Hold the conversations of the tested model, as a persona, with a second instance of it, as a human (paper, 3.1)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -13,39 +13,41 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from valstab.results import Results
+from valstab.stability import Stability
 
+MOST_NUMBERED = 20
+"""Personas up to which each cell of the profiles shows its number."""
+DARK = 0.5
+"""Luminance under which a cell's number is white."""
 TITLES = {"rank_order": "Rank-order stability", "ipsative": "Ipsative stability"}
 
 
 def figures(results: Results, title: str) -> Iterator[tuple[str, Figure]]:
     """Draw every picture that the results allow, each with its file name. The caller closes them."""
-    stabilities = [
-        (name, stability)
-        for name, stability in (("rank_order", results.rank_order), ("ipsative", results.ipsative))
-        if stability is not None
-    ]
-    if stabilities:
-        contexts = results.scores["context"].values.tolist()
-        size = 2.2 + 0.75 * len(contexts)
-        figure, axes = plt.subplots(
-            1, len(stabilities), figsize=((size + 1) * len(stabilities), size), layout="constrained", squeeze=False
-        )
-        for ax, (name, stability) in zip(axes[0], stabilities, strict=True):
-            _heat_map(ax, stability.pairs.values, contexts, contexts, limit=1.0, label="mean Spearman's ρ")
-            ax.set_title(f"{TITLES[name]} {stability.mean:.2f}")
-        figure.suptitle(title)
-        yield "context_pairs.png", figure
-    if results.rank_order is not None:
-        yield "rank_order_per_key.png", _bars(results, title)
+    if results.stabilities:
+        yield "context_pairs.png", _context_pairs(results, title)
+    if "rank_order" in results.stabilities:
+        yield "rank_order_per_key.png", _per_key(results.stabilities["rank_order"], title)
     yield "profiles.png", _profiles(results, title)
 
 
-def _bars(results: Results, title: str) -> Figure:
-    stability = results.rank_order
-    assert stability is not None
-    keys = stability.per_unit["key"].values.tolist()
-    figure, ax = plt.subplots(figsize=(7, 1.4 + 0.36 * len(keys)), layout="constrained")
-    ax.barh(keys, stability.per_unit.values, xerr=np.nan_to_num(stability.per_unit_se.values), capsize=3)
+def _context_pairs(results: Results, title: str) -> Figure:
+    contexts = results.scores["context"].to_numpy().tolist()
+    size = 2.2 + 0.75 * len(contexts)
+    number = len(results.stabilities)
+    figure, axes = plt.subplots(1, number, figsize=((size + 1) * number, size), layout="constrained", squeeze=False)
+    for ax, (name, stability) in zip(axes[0], results.stabilities.items(), strict=True):
+        _heat_map(ax, stability.pairs.to_numpy(), contexts, contexts, limit=1.0, label="mean Spearman correlation")
+        ax.set_title(f"{TITLES[name]} {stability.mean:.2f}")
+    figure.suptitle(title)
+    return figure
+
+
+def _per_key(stability: Stability, title: str) -> Figure:
+    keys = stability.per_unit["key"].to_numpy().tolist()
+    errors = np.nan_to_num(stability.per_unit_se.to_numpy())
+    figure, ax = plt.subplots(figsize=(7, 1.6 + 0.36 * len(keys)), layout="constrained")
+    ax.barh(keys, stability.per_unit.to_numpy(), xerr=errors, capsize=3)
     ax.axvline(stability.mean, color="black", linestyle="--", label=f"mean {stability.mean:.2f}")
     ax.axvline(0, color="black", linewidth=0.8)
     ax.invert_yaxis()
@@ -57,17 +59,17 @@ def _bars(results: Results, title: str) -> Figure:
 
 def _profiles(results: Results, title: str) -> Figure:
     mean = results.scores.mean(["seed", "context"]).transpose("persona", "key")
-    personas, keys = mean["persona"].values.tolist(), mean["key"].values.tolist()
-    figure, ax = plt.subplots(
-        figsize=(3.2 + 0.55 * len(keys), 2.2 + 0.24 * len(personas)), layout="constrained"
-    )
+    personas, keys = mean["persona"].to_numpy().tolist(), mean["key"].to_numpy().tolist()
+    figure, ax = plt.subplots(figsize=(3.2 + 0.55 * len(keys), 2.2 + 0.24 * len(personas)), layout="constrained")
     if results.task.centred:
         label, limit = "centred score", float(np.abs(mean).max()) or 1.0
     else:
         label, limit = "score", None
-    _heat_map(ax, mean.values, personas, keys, limit=limit, label=label, numbers=len(personas) <= 20)
-    ax.set_title(f"{title}\nmean over {results.scores.sizes['context']} contexts and "
-                 f"{results.scores.sizes['seed']} seeds", fontsize="medium")
+    _heat_map(ax, mean.to_numpy(), personas, keys, limit=limit, label=label, numbers=len(personas) <= MOST_NUMBERED)
+    ax.set_title(
+        f"{title}\nmean over {results.scores.sizes['context']} contexts and {results.scores.sizes['seed']} seeds",
+        fontsize="medium",
+    )
     return figure
 
 
@@ -94,7 +96,7 @@ def _heat_map(
         for (row, column), value in np.ndenumerate(matrix):
             if np.isfinite(value):
                 red, green, blue, _ = image.cmap(image.norm(value))
-                dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
+                dark = 0.3 * red + 0.59 * green + 0.11 * blue < DARK
                 ax.text(
                     column,
                     row,

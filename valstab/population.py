@@ -61,7 +61,7 @@ def _personas(name: str, introduction: str | None) -> tuple[Persona, ...]:
             raise ConfigError(key, path, f"{row['name']} has gender {row['gender']!r}; allowed: F, M")
         personas[row["name"]] = Persona(
             row["name"],
-            cast(Gender, row["gender"]),
+            cast("Gender", row["gender"]),
             fill("population.introduction", introduction, row),
         )
     return tuple(personas.values())

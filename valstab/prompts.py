@@ -7,6 +7,7 @@ even index, the tested model those with an odd one.
 import re
 from collections.abc import Sequence
 from enum import Enum
+from string import ascii_uppercase
 
 from valstab.engine import Message, Prompt
 from valstab.population import Persona
@@ -72,7 +73,7 @@ def question_text(description: str | None, item: str, options: Sequence[str]) ->
 
 def letters(number: int) -> str:
     """Give the letters of `number` options."""
-    return "".join(chr(ord("A") + i) for i in range(number))
+    return ascii_uppercase[:number]
 
 
 def stop_pattern(form: Format, persona: Persona) -> str | None:

@@ -1,9 +1,10 @@
-"""The command that computes every stability again from saved answers: `python -m valstab.rescore answers=FILE task=pvq`.
+"""Compute every stability again from saved answers: `python -m valstab.rescore answers=FILE task=pvq`.
 
-It prints what `stability.json` holds, as JSON, on standard output.
+Standard output is what `stability.json` holds, and nothing else.
 """
 
 import json
+import sys
 from pathlib import Path
 
 import hydra
@@ -46,7 +47,7 @@ def rescore(config: RescoreConfig) -> None:
     if missing:
         raise ConfigError("answers", path, f"lacks the column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
     results = measure(answers, task, config.undefined, permutations=config.permutations)
-    print(json.dumps(results.document(), indent=1, ensure_ascii=False))
+    sys.stdout.write(json.dumps(results.document(), indent=1, ensure_ascii=False) + "\n")
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Everything that answers say about stability, as numbers for a program to read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -8,24 +8,25 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from valstab.scores import score
+from valstab.scores import DIMENSIONS, score
 from valstab.stability import Stability, Undefined, ipsative, rank_order
 from valstab.task import Task
+
+MEASURES = ("rank_order", "ipsative")
 
 
 @dataclass(frozen=True)
 class Results:
     """A run's answers with all that follows from them.
 
-    A stability is None where it has no meaning: rank-order without personas, ipsative with a single key, and
-    both without a second context.
+    `stabilities` has "rank_order" and "ipsative", where they have a meaning: rank-order needs
+    personas, ipsative needs more than one key, and both need a second context.
     """
 
     task: Task
     answers: pd.DataFrame
     scores: xr.DataArray
-    rank_order: Stability | None
-    ipsative: Stability | None
+    stabilities: Mapping[str, Stability]
 
     @property
     def answer_mass(self) -> float | None:
@@ -34,27 +35,22 @@ class Results:
 
     def headline(self) -> dict[str, float | None]:
         """Give the headline numbers by name; None is what has no meaning or can't be computed."""
-        both = [one for one in (self.rank_order, self.ipsative) if one is not None]
+        numbers: dict[str, float | None] = {}
+        for name in MEASURES:
+            one = self.stabilities.get(name)
+            numbers[name] = _number(one.mean) if one else None
+            numbers[f"{name}_se"] = _number(one.se) if one else None
+            numbers[f"{name}_undefined_fraction"] = _undefined_fraction([one]) if one else None
         return {
-            "rank_order": self.rank_order and _number(self.rank_order.mean),
-            "rank_order_se": self.rank_order and _number(self.rank_order.se),
-            "ipsative": self.ipsative and _number(self.ipsative.mean),
-            "ipsative_se": self.ipsative and _number(self.ipsative.se),
-            "undefined_fraction": _fraction(*both),
-            "rank_order_undefined_fraction": _fraction(*both[:1]) if self.rank_order else None,
-            "ipsative_undefined_fraction": _fraction(*both[-1:]) if self.ipsative else None,
+            **numbers,
+            "undefined_fraction": _undefined_fraction(self.stabilities.values()),
             "answer_mass": self.answer_mass,
             "queries": len(self.answers),
         }
 
     def document(self) -> dict[str, Any]:
         """Give everything as plain data for `stability.json`; None for what has no meaning."""
-        labels = {name: self.scores[name].values.tolist() for name in self.scores.dims}
-        measures = {
-            name: stability
-            for name, stability in (("rank_order", self.rank_order), ("ipsative", self.ipsative))
-            if stability is not None
-        }
+        labels = {str(name): self.scores[name].to_numpy().tolist() for name in self.scores.dims}
         return {
             "task": self.task.name,
             "wording": self.task.wording,
@@ -64,12 +60,13 @@ class Results:
             "personas": labels["persona"],
             "keys": labels["key"],
             **self.headline(),
-            "per_seed": {name: _by_label(one.per_seed) for name, one in measures.items()},
+            "per_seed": {name: _by_label(one.per_seed) for name, one in self.stabilities.items()},
             "context_pairs": {
-                name: [[_number(rho) for rho in row] for row in one.pairs.values] for name, one in measures.items()
+                name: [[_number(rho) for rho in row] for row in one.pairs.to_numpy()]
+                for name, one in self.stabilities.items()
             },
-            "per_key": _with_errors(self.rank_order),
-            "per_persona": _with_errors(self.ipsative),
+            "per_key": _per_unit(self.stabilities.get("rank_order")),
+            "per_persona": _per_unit(self.stabilities.get("ipsative")),
         }
 
 
@@ -85,33 +82,33 @@ def measure(answers: pd.DataFrame, task: Task, undefined: str, *, permutations: 
     Raises:
         ConfigError: if the answers are not complete.
     """
-    how = cast(Undefined, undefined)
+    how = cast("Undefined", undefined)
     scores = score(answers, task)
-    contexts, personas, keys = (scores.sizes[name] for name in ("context", "persona", "key"))
-    return Results(
-        task=task,
-        answers=answers,
-        scores=scores,
-        rank_order=rank_order(scores, how) if contexts > 1 and personas > 1 and not permutations else None,
-        ipsative=ipsative(scores, how, permutations=permutations) if contexts > 1 and keys > 1 else None,
-    )
+    stabilities = {}
+    if scores.sizes["context"] > 1:
+        if scores.sizes["persona"] > 1 and not permutations:
+            stabilities["rank_order"] = rank_order(scores, how)
+        if scores.sizes["key"] > 1:
+            stabilities["ipsative"] = ipsative(scores, how, permutations=permutations)
+    return Results(task, answers, scores, stabilities)
 
 
 def profiles(scores: xr.DataArray) -> pd.DataFrame:
     """Lay the scores out with one row for each seed, context and persona, and one column for each key."""
-    return scores.to_series().unstack("key")[scores["key"].values.tolist()].reindex(
-        pd.MultiIndex.from_product([scores[name].values for name in ("seed", "context", "persona")]).set_names(
-            ["seed", "context", "persona"]
-        )
+    *rows, key = DIMENSIONS
+    return pd.DataFrame(
+        scores.transpose(*DIMENSIONS).to_numpy().reshape(-1, scores.sizes[key]),
+        index=pd.MultiIndex.from_product([scores[name].to_numpy() for name in rows], names=rows),
+        columns=scores[key].to_numpy(),
     )
 
 
-def _fraction(*stabilities: Stability) -> float | None:
-    total = sum(one.correlations for one in stabilities)
-    return sum(one.undefined for one in stabilities) / total if total else None
+def _undefined_fraction(stabilities: Iterable[Stability]) -> float | None:
+    counts = [(one.undefined, one.correlations) for one in stabilities]
+    return sum(undefined for undefined, _ in counts) / sum(total for _, total in counts) if counts else None
 
 
-def _with_errors(stability: Stability | None) -> dict[str, dict[str, float | None]]:
+def _per_unit(stability: Stability | None) -> dict[str, dict[str, float | None]]:
     if stability is None:
         return {}
     errors = _by_label(stability.per_unit_se)
@@ -119,8 +116,8 @@ def _with_errors(stability: Stability | None) -> dict[str, dict[str, float | Non
 
 
 def _by_label(array: xr.DataArray) -> Mapping[str, float | None]:
-    labels = array[array.dims[0]].values.tolist()
-    return {str(label): _number(value) for label, value in zip(labels, array.values, strict=True)}
+    labels = array[array.dims[0]].to_numpy().tolist()
+    return {str(label): _number(value) for label, value in zip(labels, array.to_numpy(), strict=True)}
 
 
 def _number(value: float) -> float | None:

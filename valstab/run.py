@@ -20,7 +20,7 @@ from valstab.engine import Engine
 from valstab.plan import Plan
 from valstab.plots import figures
 from valstab.results import Results, measure, profiles
-from valstab.summary import print_summary
+from valstab.summary import summarise
 from valstab.track import log_results, run_name, tracked_run
 
 WHOLE_RUN = 86_400.0
@@ -53,7 +53,10 @@ def run(config: Config, plan: Plan, folder: Path) -> Results:
         results = measure(answers, plan.task, config.undefined, permutations=plan.permutations)
         write_results(results, folder, run_name(config))
         log_results(results, folder, engine.properties, len(answers) / seconds)
-        print_summary(results, run_name(config), len(answers) / seconds, folder, tracked.info)
+    output = Console(highlight=False, markup=False, soft_wrap=True)
+    output.print(f"\n{summarise(results, run_name(config), len(answers) / seconds)}\n")
+    output.print(f"files and pictures  {folder}")
+    output.print(f"compare runs        mlflow ui  (this is run {tracked.info.run_id})")
     return results
 
 
@@ -102,5 +105,3 @@ def _progress() -> Progress:
         console=Console(stderr=True),
         speed_estimate_period=WHOLE_RUN,
     )
-
-

@@ -1,5 +1,7 @@
 """From answers to scores: one number for each seed, context, persona and key (PROTOCOL, Scores; paper B.5)."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -23,11 +25,12 @@ def score(answers: pd.DataFrame, task: Task) -> xr.DataArray:
     Raises:
         ConfigError: if an answer is missing, doubled, not a number, or to an item that the task lacks.
     """
-    coordinates = [answers[name].unique() for name in DIMENSIONS[:-1]]
+    coordinates = [answers[name].unique().tolist() for name in DIMENSIONS[:-1]]
     numbers = [item.number for item in task.items]
     _check(answers, task, numbers)
-    index = pd.MultiIndex.from_product([*coordinates, numbers], names=[*DIMENSIONS[:-1], "item"])
-    values = answers.set_index(list(index.names))["score"].reindex(index)
+    names = [*DIMENSIONS[:-1], "item"]
+    levels: list[list[Any]] = [*coordinates, numbers]
+    values = answers.set_index(names)["score"].reindex(pd.MultiIndex.from_product(levels, names=names))
     if values.isna().any():
         seed, context, persona, item = values.index[int(np.argmax(values.isna().to_numpy()))]
         raise ConfigError(
@@ -36,15 +39,13 @@ def score(answers: pd.DataFrame, task: Task) -> xr.DataArray:
             "is missing; every persona must have answered every item in every context with every seed",
         )
     items = xr.DataArray(
-        values.to_numpy(dtype=float).reshape([len(labels) for labels in (*coordinates, numbers)]),
-        dims=(*DIMENSIONS[:-1], "item"),
-        coords=dict(zip((*DIMENSIONS[:-1], "item"), (*coordinates, numbers), strict=True)),
+        values.to_numpy(dtype=float).reshape([len(level) for level in levels]),
+        dims=names,
+        coords=dict(zip(names, levels, strict=True)),
     )
     if task.centred:
         items = items - items.mean("item")
-    by_key = [
-        items.sel(item=[item.number for item in task.items if item.key == key]).mean("item") for key in task.keys
-    ]
+    by_key = [items.sel(item=[item.number for item in task.items if item.key == key]).mean("item") for key in task.keys]
     return xr.concat(by_key, pd.Index(task.keys, name="key")).transpose(*DIMENSIONS)
 
 

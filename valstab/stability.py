@@ -127,9 +127,9 @@ def _settle(rho: xr.DataArray, undefined: Undefined) -> xr.DataArray:
 
 
 def _standard_error(samples: xr.DataArray, dim: str | None = None) -> xr.DataArray:
-    number = samples.notnull().sum(dim)
-    spread = samples.std(dim, ddof=1) if samples.size > 1 else samples.sum(dim) * np.nan
-    return spread / np.sqrt(number)
+    number = samples.count(dim)
+    # One sample has no spread: where() first, since NumPy warns of it.
+    return samples.where(number > 1).std(dim, ddof=1) / number**0.5
 
 
 def _rho(one: xr.DataArray, other: xr.DataArray, over: str) -> xr.DataArray:
@@ -137,16 +137,14 @@ def _rho(one: xr.DataArray, other: xr.DataArray, over: str) -> xr.DataArray:
     one, other = xr.align(one, other, join="exact")
     a, b = _ranks(one, over), _ranks(other, over)
     a, b = a - a.mean(over), b - b.mean(over)
-    spread = np.sqrt((a**2).sum(over) * (b**2).sum(over))
+    spread = ((a**2).sum(over) * (b**2).sum(over)) ** 0.5
     # Ranks are multiples of one half: the sums are exact, and equal orders give exactly 1.
-    return xr.dot(a, b, dim=over) / spread.where(spread > 0)
+    covariance: xr.DataArray = xr.dot(a, b, dim=over)
+    return covariance / spread.where(spread > 0)
 
 
 def _ranks(scores: xr.DataArray, over: str) -> xr.DataArray:
-    return xr.apply_ufunc(
-        rankdata,
-        scores.round(DECIMALS),
-        input_core_dims=[[over]],
-        output_core_dims=[[over]],
-        kwargs={"axis": -1},
+    ranks: xr.DataArray = xr.apply_ufunc(
+        rankdata, scores.round(DECIMALS), input_core_dims=[[over]], output_core_dims=[[over]], kwargs={"axis": -1}
     )
+    return ranks

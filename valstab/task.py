@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 
 from valstab import config as conf
 from valstab.config import ConfigError, allowed
@@ -15,6 +16,7 @@ from valstab.population import Gender
 from valstab.wording import PRONOUNS, fill
 
 GENDERS: tuple[Gender, ...] = ("F", "M")
+PUBLISHED: Mapping[Gender, str] = {"F": "pvq_female_test.csv", "M": "pvq_male_test.csv"}
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,11 @@ def load_task(config: conf.Task) -> Task:
         ConfigError: if items are missing, of an unknown key, or don't fit the scale.
     """
     path = locate("task.items", config.items)
-    if len(config.scores) != len(config.options) or not 2 <= len(config.options) <= 26:
+    if not 1 < len(config.options) <= len(ascii_uppercase):
+        raise ConfigError("task.options", config.options, "needs 2 to 26 options, one letter each")
+    if len(config.scores) != len(config.options):
         raise ConfigError("task.scores", config.scores, f"needs one score for each of {len(config.options)} options")
-    if path.is_dir():
-        items = _read_published(path, config)
-    else:
-        items = _read_items(path, config)
+    items = _read_published(path, config) if path.is_dir() else _read_items(path, config)
     _check_items(path, items, config)
     return Task(
         name=config.name,
@@ -125,8 +126,8 @@ def _read_published(folder: Path, config: conf.Task) -> list[Item]:
             raise
         raise ConfigError(setting, folder, f"raw/values.json must map each value to item numbers ({error})") from None
     rows: dict[Gender, list[list[str]]] = {}
-    for gender, name in (("F", "pvq_female_test.csv"), ("M", "pvq_male_test.csv")):
-        path = folder / "test" / name
+    for gender in GENDERS:
+        path = folder / "test" / PUBLISHED[gender]
         rows[gender] = [row for row in csv.reader(io.StringIO(read_text(setting, path), newline="")) if row]
         _check_count(path, len(rows[gender]), config)
         for line, row in enumerate(rows[gender], 1):

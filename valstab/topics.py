@@ -33,7 +33,9 @@ def load_contexts(config: Topics, n_messages: int) -> tuple[Context, ...]:
     names = list(openings) if config.names is None else config.names
     for name in names:
         if name not in openings:
-            raise ConfigError("topics.names", f"[{','.join(names)}]", f"unknown topic {name}; {allowed(name, openings)}")
+            raise ConfigError(
+                "topics.names", f"[{','.join(names)}]", f"unknown topic {name}; {allowed(name, openings)}"
+            )
     if not names or len(set(names)) < len(names):
         raise ConfigError("topics.names", f"[{','.join(names)}]", "needs at least one topic, each only once")
     return tuple(Context(name, openings[name]) for name in names)

@@ -35,7 +35,8 @@ def tracked_run(config: Config, plain: Mapping[str, Any], plan: Plan) -> Iterato
         plain: the same as nested dictionaries.
         plan: what the run does.
     """
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     with _creation_lock():
         experiment = mlflow.set_experiment(config.tracking.experiment)
     with mlflow.start_run(experiment_id=experiment.experiment_id, run_name=run_name(config)) as run:
@@ -53,9 +54,7 @@ def run_name(config: Config) -> str:
     return f"{config.model.name} · {config.population.name} · {config.task.name} · n={config.n_messages}"
 
 
-def log_results(
-    results: Results, folder: Path, properties: Mapping[str, str], queries_per_second: float
-) -> None:
+def log_results(results: Results, folder: Path, properties: Mapping[str, str], queries_per_second: float) -> None:
     """Log the metrics of the results, what the engine really used, and every file in `folder`."""
     metrics = {name: value for name, value in results.headline().items() if value is not None}
     document = results.document()

@@ -14,7 +14,7 @@ WORDS = ("yes", "no", "perhaps", "well", "so", "today", "here", "often", "good",
 class RandomEngine:
     """Says random words, and gives the options log-probabilities drawn uniformly from the simplex."""
 
-    def __init__(self, model: Model, quantization: str) -> None:
+    def __init__(self, model: Model, quantization: str) -> None:  # noqa: ARG002  (as every engine)
         self.properties: Mapping[str, str] = {}
 
     def continue_dialogues(self, requests: Sequence[Continuation]) -> Iterator[tuple[int, str]]:

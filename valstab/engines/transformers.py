@@ -56,8 +56,6 @@ class TransformersEngine:
         batch_size: int = 128,
         batch_tokens: int = 65_536,
     ) -> None:
-        if model.path is None:
-            raise EngineError(f"model={model.name} has no weights; give model.path, or use engine=random")
         self._batch_size = batch_size
         self._batch_tokens = batch_tokens
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -209,7 +207,7 @@ class TransformersEngine:
 
 
 def _batches(lengths: Mapping[int, int], most_rows: int, most_tokens: int) -> Iterator[list[int]]:
-    """Split indices into batches, similar lengths together, the longest first: the rows and their padded tokens bounded."""
+    """Split indices into batches of bounded rows and padded tokens, similar lengths together, the longest first."""
     order = sorted(lengths, key=lambda index: lengths[index], reverse=True)
     while order:
         rows = max(1, min(most_rows, most_tokens // max(1, lengths[order[0]])))
@@ -225,7 +223,8 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
 
 
 def _load(model: Model, quantization: str, device: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    assert model.path is not None
+    if model.path is None:
+        raise EngineError(f"model={model.name} has no weights; give model.path, or use engine=random")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     common: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
@@ -252,7 +251,7 @@ def _dtype(name: str, device: str) -> torch.dtype:
         return dtype
     if device.startswith("cuda"):
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32  # noqa: SLF001  (no public one)
 
 
 def _sampling(wanted: Sampling, generation_config: Any) -> ResolvedSampling:

@@ -1,0 +1,38 @@
+"""The main job on the embedded model, as a newcomer runs it."""
+
+import json
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def results(folder):
+    return sorted(folder.glob("outputs/*/*/results"))
+
+
+def test_the_same_command_twice_gives_identical_results(valstab, launch_folder):
+    for _ in range(2):
+        command = valstab("population.limit=2", "topics.names=[joke,chess]", "seeds=[0]")
+        assert command.returncode == 0, command.stderr
+    one, two = results(launch_folder)
+    for name in ("answers.parquet", "conversations.jsonl", "profiles.csv", "stability.json"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def test_quickstart_measures_a_real_model(valstab, launch_folder):
+    command = valstab("+experiment=quickstart")
+    assert command.returncode == 0, command.stderr
+    for line in ("rank-order stability", "ipsative stability", "answer mass", "mlflow ui"):
+        assert line in command.stdout
+    (folder,) = results(launch_folder)
+    answers = pd.read_parquet(folder / "answers.parquet")
+    assert answers.groupby(["seed", "context", "persona"]).size().tolist() == [40] * (2 * 3 * 12)
+    # The model does answer with letters, and not always the same.
+    assert answers["answer_mass"].mean() > 0.9
+    assert answers["letter"].nunique() > 1
+    conversations = [json.loads(line) for line in (folder / "conversations.jsonl").open(encoding="utf-8")]
+    assert all(len(conversation["messages"]) == 4 for conversation in conversations)
+    first = {conversation["messages"][1]["text"] for conversation in conversations}
+    assert len(first) > len(conversations) / 3

@@ -1,0 +1,222 @@
+"""A whole run: what it computes, and what it leaves in MLflow and on disk."""
+
+import json
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import composed
+from valstab.engine import EngineError
+from valstab.plan import make_plan
+from valstab.prompts import letters
+from valstab.run import run
+
+SCRIPTED = ("engine=random", "engine._target_=tests.scripted.PersonaEngine", "model.name=scripted")
+SMALL = ("population.limit=5", "topics.names=[joke,chess,poem]", "seeds=[3,7]")
+
+
+def small_run(folder, *overrides):
+    config = composed(*overrides)
+    return run(config, make_plan(config), folder / "results")
+
+
+def the_run():
+    (found,) = mlflow.MlflowClient().search_runs([mlflow.get_experiment_by_name("valstab").experiment_id])
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, migrated_database):
+    """One small run with known answers: its results, its folder, its MLflow run and the files logged there."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        (folder / "mlflow.db").write_bytes(migrated_database.read_bytes())
+        results = small_run(folder, *SCRIPTED, *SMALL)
+        logged = the_run()
+        artifacts = folder / "artifacts"
+        mlflow.artifacts.download_artifacts(run_id=logged.info.run_id, dst_path=str(artifacts))
+        history = mlflow.MlflowClient().get_metric_history(logged.info.run_id, "seed/rank_order")
+    return results, folder, logged, artifacts, history
+
+
+def test_answers_by_the_persona_alone_are_perfectly_stable(finished):
+    results, *_ = finished
+    for name in ("rank_order", "ipsative"):
+        assert results.stabilities[name].mean == 1.0
+        assert results.stabilities[name].undefined == 0
+    assert (results.scores.std("persona") > 0).all()
+
+
+def test_metrics_and_parameters(finished):
+    _, _, logged, _, history = finished
+    assert logged.info.status == "FINISHED"
+    assert logged.info.run_name == "scripted · fictional_characters · pvq · n=3"
+    metrics, params = logged.data.metrics, logged.data.params
+    expected = {
+        "rank_order": 1,
+        "rank_order_se": 0,
+        "ipsative": 1,
+        "ipsative_se": 0,
+        "undefined_fraction": 0,
+        "answer_mass": pytest.approx(0.95),
+        "queries": 1200,
+        "rank_order/Self-Direction": 1,
+    }
+    assert {name: metrics[name] for name in expected} == expected
+    assert len([name for name in metrics if name.startswith("rank_order/")]) == 10
+    assert metrics["queries_per_second"] > 0
+    assert [(metric.step, metric.value) for metric in history] == [(0, 1), (1, 1)]
+    expected = {
+        "model": "scripted",
+        "quantization": "none",
+        "engine": "random",
+        "population": "fictional_characters",
+        "topics": "paper",
+        "task": "pvq",
+        "n_messages": "3",
+        "seeds": "[3, 7]",
+        "population.limit": "5",
+        "model.sampling.top_p": "0.9",
+    }
+    assert {name: params[name] for name in expected} == expected
+    assert max(map(len, params.values())) <= 250
+
+
+def test_tags(finished):
+    results, _, logged, *_ = finished
+    tags = logged.data.tags
+    assert tags["wording"] == "portraits"
+    assert tags["wording_sha256"] == results.task.digest
+    assert tags["version.hydra-core"]
+    assert tags["hardware.cpu"]
+    assert int(tags["hardware.cores"]) > 0
+
+
+def test_artifacts(finished):
+    results, folder, _, artifacts, _ = finished
+    names = ("answers.parquet", "conversations.jsonl", "profiles.csv", "stability.json", "config.yaml")
+    pictures = ("context_pairs.png", "rank_order_per_key.png", "profiles.png")
+    for name in (*names, *(f"plots/{picture}" for picture in pictures)):
+        assert (folder / "results" / name).read_bytes() == (artifacts / name).read_bytes()
+    answers = pd.read_parquet(artifacts / "answers.parquet")
+    assert list(answers) == [
+        *("seed", "context", "persona", "item", "letter", "score", "answer_mass", "letters"),
+        *(f"logprob_{number}" for number in range(1, 7)),
+    ]
+    assert answers["seed"].unique().tolist() == [3, 7]
+    assert len(answers) == 2 * 3 * 5 * 40
+    profiles = pd.read_csv(artifacts / "profiles.csv", index_col=["seed", "context", "persona"])
+    assert profiles.shape == (30, 10)
+    assert profiles.loc[(7, "poem", "Gollum"), "Power"] == pytest.approx(
+        results.scores.sel(seed=7, context="poem", persona="Gollum", key="Power").item()
+    )
+
+
+def test_the_log_probabilities_are_in_the_order_of_the_scale(finished):
+    results, *_ = finished
+    answers = results.answers
+    logprobs = answers[[f"logprob_{number}" for number in range(1, 7)]].to_numpy()
+    # The scripted engine gives 0.9 to one option; its place on the scale is the score.
+    assert (logprobs.argmax(axis=1) + 1 == answers["score"]).all()
+    # `letters` tells where each option stood, so the chosen one stood under the chosen letter.
+    chosen = [row.letters[int(row.score) - 1] for row in answers.itertuples()]
+    assert chosen == answers["letter"].tolist()
+    assert np.exp(logprobs).sum(axis=1) == pytest.approx(answers["answer_mass"])
+
+
+def test_options_are_shuffled_uniformly_and_independently(finished):
+    answers = finished[0].answers
+    counts = answers["letters"].map(lambda order: order[0]).value_counts()
+    assert sorted(counts.index) == list(letters(6))
+    assert counts.min() > 1200 / 6 * 0.75
+    assert answers["letters"].nunique() > 500  # of 720 orders, in 1,200 draws
+    by_item = answers.pivot(index=["seed", "context", "persona"], columns="item", values="letters")
+    assert (by_item[1] == by_item[2]).mean() < 0.2
+
+
+def test_conversations(finished):
+    _, _, _, artifacts, _ = finished
+    conversations = [json.loads(line) for line in (artifacts / "conversations.jsonl").read_text("utf-8").splitlines()]
+    assert len(conversations) == 30
+    first = conversations[0]
+    assert (first["seed"], first["context"], first["persona"]) == (3, "joke", "Gandalf")
+    assert [message["role"] for message in first["messages"]] == ["user", "assistant", "user", "assistant"]
+    assert first["messages"][0]["text"] == "Tell me a joke."
+    said = [message["text"] for one in conversations for message in one["messages"][1:]]
+    assert len(set(said)) == len(said) == 90  # every message has a random stream of its own
+
+
+def test_stability_json_says_everything(finished):
+    _, _, _, artifacts, _ = finished
+    document = json.loads((artifacts / "stability.json").read_text("utf-8"))
+    assert document["contexts"] == ["joke", "chess", "poem"]
+    assert document["context_pairs"]["rank_order"] == [[None, 1, 1], [1, None, 1], [1, 1, None]]
+    assert document["per_key"]["Power"] == {"mean": 1, "se": 0}
+    assert document["per_persona"]["Gollum"] == {"mean": 1, "se": 0}
+    assert document["per_seed"]["ipsative"] == {"3": 1, "7": 1}
+
+
+def test_the_full_protocol_at_random_finds_no_stability(launch_folder):
+    results = small_run(launch_folder, "model=random")
+    assert results.scores.shape == (5, 5, 60, 10)
+    for stability in results.stabilities.values():
+        assert abs(stability.mean) < 2.5 * stability.se
+        assert stability.se < 0.02
+    assert results.answers["letter"].value_counts(normalize=True).between(0.15, 0.18).all()
+
+
+@pytest.mark.parametrize("task", ["donation", "stealing", "religion"])
+def test_behavioural_tasks_run(task, launch_folder, capsys):
+    results = small_run(launch_folder, "model=random", f"task={task}", *SMALL)
+    assert ("ipsative" in results.stabilities) == (task != "religion")
+    assert results.scores.sizes["key"] == (1 if task == "religion" else 5)
+    assert ("no ipsative stability" in capsys.readouterr().out) == (task == "religion")
+
+
+def test_without_personas_the_repetitions_are_the_samples(launch_folder, capsys):
+    results = small_run(launch_folder, "model=random", "population=none", "topics.names=[joke,chess]")
+    assert results.scores.shape == (1, 2, 50, 10)
+    assert list(results.stabilities) == ["ipsative"]
+    one = results.stabilities["ipsative"]
+    assert one.se == pytest.approx(float(one.per_unit.std(ddof=1)) / 50**0.5)
+    assert "no rank-order stability" in capsys.readouterr().out
+    assert "rank_order" not in the_run().data.metrics
+
+
+def test_the_neutral_context(launch_folder, capsys):
+    results = small_run(launch_folder, "model=random", "conversation=none", "topics=none", "population.limit=3")
+    assert results.scores["context"].values.tolist() == ["neutral"]
+    assert results.stabilities == {}
+    assert "one context only" in capsys.readouterr().out
+    conversations = (launch_folder / "results" / "conversations.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(conversations[0])["messages"] == []
+
+
+def test_more_personas_change_nothing_for_the_others(launch_folder):
+    few = small_run(launch_folder / "few", "model=random", *SMALL, "population.limit=2").answers
+    more = small_run(launch_folder / "more", "model=random", *SMALL, "seeds=[1,7]").answers
+    keys = ["seed", "context", "persona", "item"]
+    both = few.merge(more, on=keys)
+    assert len(both) == 1 * 3 * 2 * 40
+    assert (both["logprob_1_x"] == both["logprob_1_y"]).all()
+
+
+def test_a_model_without_probabilities_fails_the_run_and_keeps_the_conversations(launch_folder):
+    with pytest.raises(EngineError, match="NaN"):
+        small_run(launch_folder, *SCRIPTED, *SMALL, "engine._target_=tests.scripted.NanEngine")
+    assert the_run().info.status == "FAILED"
+    assert "NaN" in the_run().data.tags["error"]
+    assert (launch_folder / "results" / "conversations.jsonl").exists()
+
+
+def test_a_remote_database_is_the_environments(launch_folder, monkeypatch, migrated_database):
+    elsewhere = launch_folder / "elsewhere.db"
+    elsewhere.write_bytes(migrated_database.read_bytes())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}")
+    small_run(launch_folder, "model=random", *SMALL, "tracking.experiment=mine")
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{elsewhere}")
+    assert len(client.search_runs([client.get_experiment_by_name("mine").experiment_id])) == 1
