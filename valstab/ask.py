@@ -43,7 +43,9 @@ def ask(
 def _option_orders(task: Task, encounter: Encounter) -> list[NDArray[np.intp]]:
     """Draw for each item, independently, which option is offered under the first letter, the second, ..."""
     return [
-        np.random.default_rng(stream_seed("options", *encounter.labels, item.number)).permutation(len(task.scores))
+        np.random.default_rng(stream_seed("options", task.name, *encounter.labels, item.number)).permutation(
+            len(task.scores)
+        )
         for item in task.items
     ]
 
@@ -61,7 +63,9 @@ def _choices(
                     _question(plan.task, item, conversation.encounter, order),
                 ),
                 options=letters(len(order)),
-                seed=stream_seed("answer", *conversation.encounter.labels, item.number),
+                seed=stream_seed(
+                    "answer", plan.task.name, plan.n_messages, *conversation.encounter.labels, item.number
+                ),
             )
             for item, order in zip(plan.task.items, item_orders, strict=True)
         ]

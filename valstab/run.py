@@ -52,9 +52,10 @@ def run(config: Config, plan: Plan, folder: Path) -> Results:
         answers.to_parquet(folder / "answers.parquet", index=False)
         results = measure(answers, plan.task, config.undefined, permutations=plan.permutations)
         write_results(results, folder, run_name(config))
-        log_results(results, folder, engine.properties, len(answers) / seconds)
+        summary = summarise(results, run_name(config), len(answers) / seconds)
+        log_results(results, folder, engine.properties, len(answers) / seconds, summary)
     output = Console(highlight=False, markup=False, soft_wrap=True)
-    output.print(f"\n{summarise(results, run_name(config), len(answers) / seconds)}\n")
+    output.print(f"\n{summary}\n")
     output.print(f"files and pictures  {folder}")
     output.print(f"compare runs        mlflow ui  (this is run {tracked.info.run_id})")
     return results

@@ -15,6 +15,7 @@ import mlflow
 import platformdirs
 import psutil
 from filelock import FileLock
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from valstab.config import Config
 from valstab.plan import Plan
@@ -54,8 +55,10 @@ def run_name(config: Config) -> str:
     return f"{config.model.name} · {config.population.name} · {config.task.name} · n={config.n_messages}"
 
 
-def log_results(results: Results, folder: Path, properties: Mapping[str, str], queries_per_second: float) -> None:
-    """Log the metrics of the results, what the engine really used, and every file in `folder`."""
+def log_results(
+    results: Results, folder: Path, properties: Mapping[str, str], queries_per_second: float, summary: str
+) -> None:
+    """Log the metrics of the results, what the engine really used, the summary, and every file in `folder`."""
     metrics = {name: value for name, value in results.headline().items() if value is not None}
     document = results.document()
     for key, stability in document["per_key"].items():
@@ -66,6 +69,7 @@ def log_results(results: Results, folder: Path, properties: Mapping[str, str], q
             if value is not None:
                 mlflow.log_metric(f"seed/{name}", value, step=step)
     mlflow.set_tags({f"engine.{name}": value for name, value in properties.items()})
+    mlflow.set_tag(MLFLOW_RUN_NOTE, f"```text\n{summary}\n```")
     mlflow.log_artifacts(str(folder))
 
 
