@@ -1,9 +1,11 @@
 """Engines whose answers are known."""
 
 import re
+import time
 
 import numpy as np
 
+from valstab.engine import Usage
 from valstab.streams import stream_seed
 
 
@@ -11,7 +13,9 @@ class PersonaEngine:
     """Answers each item by the persona alone: the same option in every context, wherever it is offered."""
 
     def __init__(self, model, quantization):
-        self.properties = {"quantization": quantization}
+        self.usage = Usage()
+        self.identity = {"engine": type(self).__name__}
+        self.properties = {}
 
     def continue_dialogues(self, requests):
         for index, request in enumerate(requests):
@@ -27,6 +31,32 @@ class PersonaEngine:
         offered = dict(re.findall(r"^\((\w)\) (.*)$", choice.prompt.messages[-1].text, re.MULTILINE))
         wanted = sorted(offered.values())[stream_seed(persona, item) % len(offered)]
         return [np.log(0.9) if offered[letter] == wanted else np.log(0.01) for letter in choice.options]
+
+
+class CountingEngine(PersonaEngine):
+    """Counts what it is asked for."""
+
+    messages = 0
+    questions = 0
+
+    def continue_dialogues(self, requests):
+        type(self).messages += len(requests)
+        return super().continue_dialogues(requests)
+
+    def _answer(self, choice):
+        type(self).questions += 1
+        try:
+            return super()._answer(choice)
+        except StopIteration:  # no system message
+            return [0.0] * len(choice.options)
+
+
+class SlowEngine(PersonaEngine):
+    """Takes its time over each question, so that it can be killed in between."""
+
+    def _answer(self, choice):
+        time.sleep(0.002)
+        return super()._answer(choice)
 
 
 class NanEngine(PersonaEngine):

@@ -14,7 +14,7 @@ def results(folder):
 
 def test_the_same_command_twice_gives_identical_results(valstab, launch_folder):
     for _ in range(2):
-        command = valstab("population.limit=2", "topics.names=[joke,chess]", "seeds=[0]")
+        command = valstab("population.limit=2", "topics.names=[joke,chess]", "seeds=[0]", "store.path=null")
         assert command.returncode == 0, command.stderr
     one, two = results(launch_folder)
     for name in ("answers.parquet", "conversations.jsonl", "profiles.csv", "stability.json"):

@@ -197,8 +197,9 @@ def test_the_neutral_context(launch_folder, capsys):
 
 
 def test_more_personas_change_nothing_for_the_others(launch_folder):
-    few = small_run(launch_folder / "few", "model=random", *SMALL, "population.limit=2").answers
-    more = small_run(launch_folder / "more", "model=random", *SMALL, "seeds=[1,7]").answers
+    alone = ("model=random", *SMALL, "store.path=null")
+    few = small_run(launch_folder / "few", *alone, "population.limit=2").answers
+    more = small_run(launch_folder / "more", *alone, "seeds=[1,7]").answers
     keys = ["seed", "context", "persona", "item"]
     both = few.merge(more, on=keys)
     assert len(both) == 1 * 3 * 2 * 40

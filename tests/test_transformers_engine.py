@@ -178,21 +178,21 @@ def test_a_quantised_model_really_is_and_still_answers(quantization):
     assert kinds & {"Linear4bit", "Linear8bitLt"}
     ((_, logprobs),) = engine.choose([[Choice(question(1), "ABC", 0)]])
     assert 0.2 < np.exp(logprobs).sum() <= 1
-    assert engine.properties["quantization"] == quantization
+    assert engine.identity["quantization"] == quantization
 
 
 def test_sampling_is_the_users_then_the_checkpoints_then_the_librarys(tmp_path):
     engine = TransformersEngine(
         Model(name="small", path=SMOLLM2, dtype="float32", sampling=Sampling(temperature=0.3)), "none", device="cpu"
     )
-    assert engine.properties["sampling"] == str(
+    assert engine.identity["sampling"] == str(
         {"temperature": 0.3, "top_p": 1.0, "top_k": 50, "repetition_penalty": 1.0}
     )
     folder = tmp_path / "model"
     shutil.copytree(checkpoint(SMOLLM2), folder)
     (folder / "generation_config.json").write_text('{"eos_token_id": 2, "do_sample": true, "temperature": 0.6}')
     engine = TransformersEngine(Model(name="small", path=str(folder), dtype="float32"), "none", device="cpu")
-    assert "'temperature': 0.6" in engine.properties["sampling"]
+    assert "'temperature': 0.6" in engine.identity["sampling"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Ask every question after every conversation, and keep the answers (paper, sections 3.1 and B.4)."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,34 +10,70 @@ from numpy.typing import NDArray
 from valstab.converse import Conversation
 from valstab.engine import Choice, Engine, EngineError
 from valstab.plan import Encounter, Plan
-from valstab.prompts import letters, question_prompt, question_text
+from valstab.prompts import PROTOCOL_VERSION, letters, question_prompt, question_text
+from valstab.store import Shelf, record_key
 from valstab.streams import stream_seed
 from valstab.task import Item, Task
 
-ANSWER_COLUMNS = ("seed", "context", "persona", "item", "letter", "score", "answer_mass")
+
+class Asked(NamedTuple):
+    """The answers, one row a question, and how many of them were on the shelf."""
+
+    answers: pd.DataFrame
+    reused: int
 
 
 def ask(
-    plan: Plan, conversations: Sequence[Conversation], engine: Engine, advance: Callable[[int], None]
-) -> pd.DataFrame:
+    plan: Plan, conversations: Sequence[Conversation], engine: Engine, shelf: Shelf, advance: Callable[[int], None]
+) -> Asked:
     """Ask all of the task's items after each conversation, each as if it were the only one.
 
-    Returns one row a question, in the plan's order: `ANSWER_COLUMNS`, `letters` (the letter under which each
-    option was offered) and `logprob_1`, `logprob_2`, ..., both in the order of the scale. `advance` is called
-    with the number of questions answered.
+    What the shelf has is not asked again.
+
+    The answers are in the plan's order, with the columns seed, context, persona, item, letter, score, answer_mass,
+    letters (the letter under which each option was offered) and logprob_1, logprob_2, ..., both in the order of the
+    scale. `advance` is called with numbers of questions.
 
     Raises:
         EngineError: if the model gives a probability that is not a number.
     """
     orders = [_option_orders(plan.task, conversation.encounter) for conversation in conversations]
-    rows: list[list[dict[str, Any]]] = [[] for _ in conversations]
-    for index, logprobs in engine.choose(_choices(plan, conversations, orders)):
+    keys = [_answers_key(plan, conversation) for conversation in conversations]
+    missing = [index for index, key in enumerate(keys) if shelf.get(key) is None]
+    number = len(plan.task.items)
+    reused = number * (len(conversations) - len(missing))
+    advance(reused)
+    questions = (_choices(plan, conversations[index], orders[index]) for index in missing)
+    for place, logprobs in engine.choose(questions):
+        index = missing[place]
         if np.isnan(logprobs).any():
             seed, context, persona = conversations[index].encounter.labels
             raise EngineError(f"the model gave no probabilities (NaN) for {persona}, {context}, seed {seed}")
-        rows[index] = _answers(plan.task, conversations[index].encounter, orders[index], logprobs)
-        advance(len(rows[index]))
-    return pd.DataFrame([row for answers in rows for row in answers])
+        shelf.put({keys[index]: logprobs.tolist()})
+        advance(number)
+    rows = [
+        row
+        for key, conversation, order in zip(keys, conversations, orders, strict=True)
+        for row in _answers(plan.task, conversation.encounter, order, np.array(shelf.get(key)))
+    ]
+    return Asked(pd.DataFrame(rows), reused)
+
+
+def _answers_key(plan: Plan, conversation: Conversation) -> str:
+    """Give the key of the answers after a conversation: all that determines them, but for the engine."""
+    encounter = conversation.encounter
+    return record_key(
+        [
+            PROTOCOL_VERSION,
+            plan.form.name,
+            encounter.persona.introduction,
+            encounter.persona.gender,
+            encounter.labels,
+            plan.task.name,
+            plan.task.digest,
+            conversation.texts,
+        ]
+    )
 
 
 def _option_orders(task: Task, encounter: Encounter) -> list[NDArray[np.intp]]:
@@ -50,25 +86,18 @@ def _option_orders(task: Task, encounter: Encounter) -> list[NDArray[np.intp]]:
     ]
 
 
-def _choices(
-    plan: Plan, conversations: Sequence[Conversation], orders: Sequence[Sequence[NDArray[np.intp]]]
-) -> Iterator[list[Choice]]:
-    for conversation, item_orders in zip(conversations, orders, strict=True):
-        yield [
-            Choice(
-                prompt=question_prompt(
-                    plan.form,
-                    conversation.encounter.persona,
-                    conversation.texts,
-                    _question(plan.task, item, conversation.encounter, order),
-                ),
-                options=letters(len(order)),
-                seed=stream_seed(
-                    "answer", plan.task.name, plan.n_messages, *conversation.encounter.labels, item.number
-                ),
-            )
-            for item, order in zip(plan.task.items, item_orders, strict=True)
-        ]
+def _choices(plan: Plan, conversation: Conversation, orders: Sequence[NDArray[np.intp]]) -> list[Choice]:
+    encounter = conversation.encounter
+    return [
+        Choice(
+            prompt=question_prompt(
+                plan.form, encounter.persona, conversation.texts, _question(plan.task, item, encounter, order)
+            ),
+            options=letters(len(order)),
+            seed=stream_seed("answer", plan.task.name, plan.n_messages, *encounter.labels, item.number),
+        )
+        for item, order in zip(plan.task.items, orders, strict=True)
+    ]
 
 
 def _question(task: Task, item: Item, encounter: Encounter, order: NDArray[np.intp]) -> str:

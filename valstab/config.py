@@ -146,6 +146,14 @@ class Tracking:
 
 
 @dataclass
+class Store:
+    """Where conversations and answers are kept, so that none is computed twice."""
+
+    path: str | None = ".valstab"
+    """A folder, by default beside the launch directory; null keeps nothing."""
+
+
+@dataclass
 class Config:
     """A run: a model, as a population, talks on topics, then answers a task's questions."""
 
@@ -159,6 +167,7 @@ class Config:
     seeds: list[int] = MISSING
     quantization: str = MISSING
     undefined: str = "zero"
+    store: Store = field(default_factory=Store)
     tracking: Tracking = field(default_factory=Tracking)
 
 

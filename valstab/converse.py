@@ -1,13 +1,17 @@
 """Hold the conversations of the tested model, as a persona, with a second instance of it, as a human (paper, 3.1)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from valstab.engine import Continuation, Engine
 from valstab.plan import Encounter, Plan
-from valstab.prompts import TESTED_ROLES, reply_prompt, stop_pattern
+from valstab.prompts import PROTOCOL_VERSION, TESTED_ROLES, reply_prompt, stop_pattern
+from valstab.store import Shelf, record_key
 from valstab.streams import stream_seed
+
+HELD_TOGETHER = 128
+"""Conversations that are held at the same time, and stored when all of them are complete."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,8 @@ class Conversation:
 
     encounter: Encounter
     texts: tuple[str, ...]
+    reused: bool = False
+    """Whether all of it was on the shelf."""
 
     def record(self) -> dict[str, Any]:
         """Give the conversation as plain data: seed, context, persona, and messages with role and text."""
@@ -24,25 +30,70 @@ class Conversation:
         return {"seed": seed, "context": context, "persona": persona, "messages": messages}
 
 
-def converse(plan: Plan, engine: Engine, advance: Callable[[], None]) -> list[Conversation]:
-    """Hold every conversation of the plan, all of them one message further at a time.
+def converse(plan: Plan, engine: Engine, shelf: Shelf, advance: Callable[[int], None]) -> list[Conversation]:
+    """Hold every conversation of the plan, as far as the shelf does not have it.
 
     A message depends on what was said before and on the random stream of its seed, context, persona and
-    number alone. `advance` is called after each message.
+    number alone: not on the task, nor on how long the conversation becomes. `advance` is called with numbers
+    of messages.
     """
     encounters = plan.encounters
-    texts = [[encounter.context.opening] if encounter.context.opening else [] for encounter in encounters]
+    conversations: list[Conversation] = []
+    for start in range(0, len(encounters), HELD_TOGETHER):
+        conversations += _hold(plan, engine, shelf, advance, encounters[start : start + HELD_TOGETHER])
+    return conversations
+
+
+def _hold(
+    plan: Plan, engine: Engine, shelf: Shelf, advance: Callable[[int], None], encounters: Sequence[Encounter]
+) -> list[Conversation]:
+    """Hold some conversations, all of them one message further at a time, and store them when they are complete."""
+    said = [[encounter.context.opening] if encounter.context.opening else [] for encounter in encounters]
+    new: dict[str, str] = {}
+    incomplete: set[int] = set()
     for number in range(plan.n_messages):
-        requests = [
-            Continuation(
-                prompt=reply_prompt(plan.form, encounter.persona, said),
-                seed=stream_seed("message", *encounter.labels, number),
-                max_new_tokens=plan.max_new_tokens,
-                stop=stop_pattern(plan.form, encounter.persona),
-            )
-            for encounter, said in zip(encounters, texts, strict=True)
+        keys = [_message_key(plan, encounter, texts) for encounter, texts in zip(encounters, said, strict=True)]
+        missing = []
+        for index, key in enumerate(keys):
+            text = shelf.get(key)
+            if text is None:
+                missing.append(index)
+            else:
+                said[index].append(text)
+                advance(1)
+        incomplete.update(missing)
+        requests = [_request(plan, encounters[index], said[index], number) for index in missing]
+        for place, text in engine.continue_dialogues(requests):
+            index = missing[place]
+            said[index].append(text)
+            new[keys[index]] = text
+            advance(1)
+    if new:
+        shelf.put(new)
+    return [
+        Conversation(encounter, tuple(texts), reused=plan.n_messages > 0 and index not in incomplete)
+        for index, (encounter, texts) in enumerate(zip(encounters, said, strict=True))
+    ]
+
+
+def _request(plan: Plan, encounter: Encounter, texts: Sequence[str], number: int) -> Continuation:
+    return Continuation(
+        prompt=reply_prompt(plan.form, encounter.persona, texts),
+        seed=stream_seed("message", *encounter.labels, number),
+        max_new_tokens=plan.max_new_tokens,
+        stop=stop_pattern(plan.form, encounter.persona),
+    )
+
+
+def _message_key(plan: Plan, encounter: Encounter, texts: Sequence[str]) -> str:
+    """Give the key of the next message: all that determines it, but for the engine."""
+    return record_key(
+        [
+            PROTOCOL_VERSION,
+            plan.form.name,
+            encounter.persona.introduction,
+            encounter.labels,
+            plan.max_new_tokens,
+            texts,
         ]
-        for index, text in engine.continue_dialogues(requests):
-            texts[index].append(text)
-            advance()
-    return [Conversation(encounter, tuple(said)) for encounter, said in zip(encounters, texts, strict=True)]
+    )

@@ -1,7 +1,7 @@
 """What an engine does: continue dialogues, and choose among options after one. It knows nothing of psychology.
 
 An engine is any class that is called with ``model`` (a `valstab.config.Model`), ``quantization`` (one of
-`valstab.config.QUANTIZATIONS`) and the options of its YAML file, and has the three members of `Engine`.
+`valstab.config.QUANTIZATIONS`) and the options of its YAML file, and has the members of `Engine`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -59,12 +59,28 @@ class Choice:
     seed: int
 
 
+@dataclass
+class Usage:
+    """What an engine has computed."""
+
+    encoded_tokens: int = 0
+    """Tokens read: of prompts, each only as often as it was really encoded."""
+    generated_tokens: int = 0
+
+
 class Engine(Protocol):
     """Runs one language model."""
 
+    usage: Usage
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """All that determines what the model says and answers: its weights, precision, sampling."""
+        ...
+
     @property
     def properties(self) -> Mapping[str, str]:
-        """What was really used (device, precision, ...), to be recorded with the results."""
+        """What else is to be recorded with the results: the device and the like."""
         ...
 
     def continue_dialogues(self, requests: Sequence[Continuation]) -> Iterator[tuple[int, str]]:

@@ -12,6 +12,8 @@ from string import ascii_uppercase
 from valstab.engine import Message, Prompt
 from valstab.population import Persona
 
+PROTOCOL_VERSION = 1
+"""Goes up when what a model is told changes: what was stored before is then not used any more."""
 QUERY = "Answer: ("
 ACKNOWLEDGMENT = "OK"
 NOBODY = "CHATBOT"

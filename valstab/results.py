@@ -16,6 +16,18 @@ MEASURES = ("rank_order", "ipsative")
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a run cost, and what it was spared."""
+
+    queries_per_second: float
+    """Questions that were really asked, over the time of asking."""
+    encoded_tokens: int
+    generated_tokens: int
+    reused_conversations: int
+    reused_answers: int
+
+
+@dataclass(frozen=True)
 class Results:
     """A run's answers with all that follows from them.
 

@@ -19,7 +19,8 @@ from valstab.converse import converse
 from valstab.engine import Engine
 from valstab.plan import Plan
 from valstab.plots import figures
-from valstab.results import Results, measure, profiles
+from valstab.results import Results, Work, measure, profiles
+from valstab.store import Store
 from valstab.summary import summarise
 from valstab.track import log_results, run_name, tracked_run
 
@@ -40,20 +41,30 @@ def run(config: Config, plan: Plan, folder: Path) -> Results:
     OmegaConf.save(OmegaConf.create(plain), folder / "config.yaml")
     with tracked_run(config, plain, plan) as tracked:
         engine = load_engine(config)
+        store = Store(Path(config.store.path) if config.store.path else None, engine.identity)
         with _progress() as progress:
             messages = len(plan.encounters) * plan.n_messages
             talking = progress.add_task("conversing", total=messages, unit="messages", visible=messages > 0)
-            conversations = converse(plan, engine, lambda: progress.advance(talking))
+            shelf = store.shelf("conversations")
+            conversations = converse(plan, engine, shelf, lambda number: progress.advance(talking, number))
             _write_lines(folder / "conversations.jsonl", (conversation.record() for conversation in conversations))
             asking = progress.add_task("asking", total=len(conversations) * len(plan.task.items), unit="questions")
+            shelf = store.shelf(f"answers-{plan.task.name}-n{plan.n_messages}")
             start = time.perf_counter()
-            answers = ask(plan, conversations, engine, lambda number: progress.advance(asking, number))
+            answers, reused = ask(plan, conversations, engine, shelf, lambda number: progress.advance(asking, number))
             seconds = time.perf_counter() - start
+        work = Work(
+            queries_per_second=(len(answers) - reused) / seconds,
+            encoded_tokens=engine.usage.encoded_tokens,
+            generated_tokens=engine.usage.generated_tokens,
+            reused_conversations=sum(conversation.reused for conversation in conversations),
+            reused_answers=reused,
+        )
         answers.to_parquet(folder / "answers.parquet", index=False)
         results = measure(answers, plan.task, config.undefined, permutations=plan.permutations)
         write_results(results, folder, run_name(config))
-        summary = summarise(results, run_name(config), len(answers) / seconds)
-        log_results(results, folder, engine.properties, len(answers) / seconds, summary)
+        summary = summarise(results, run_name(config), work)
+        log_results(results, work, summary, {**engine.identity, **engine.properties}, folder)
     output = Console(highlight=False, markup=False, soft_wrap=True)
     output.print(f"\n{summary}\n")
     output.print(f"files and pictures  {folder}")

@@ -1,6 +1,6 @@
 """A run's result in a few lines of text: the headline numbers, what they mean, and what to beware of."""
 
-from valstab.results import Results
+from valstab.results import Results, Work
 
 LOW_MASS = 0.5
 """Answer mass under which the model was mostly not answering."""
@@ -8,13 +8,13 @@ LETTER_SHARE = 0.5
 """Share of one letter above which answers follow the position: chance gives one in the number of options."""
 
 
-def summarise(results: Results, title: str, queries_per_second: float) -> str:
+def summarise(results: Results, title: str, work: Work) -> str:
     """Say what a run found."""
     headline = results.headline()
     mass = results.answer_mass
     lines = [
         title,
-        _size(results) + f" ({queries_per_second:.1f} a second)",
+        _size(results, work),
         "",
         f"rank-order stability  {_number(headline, 'rank_order'):15}  the order of people on a value, across topics",
         f"ipsative stability    {_number(headline, 'ipsative'):15}  the order of a person's values, across topics",
@@ -48,9 +48,12 @@ def warnings(results: Results) -> list[str]:
     return notes
 
 
-def _size(results: Results) -> str:
+def _size(results: Results, work: Work) -> str:
     factors = [f"{results.scores.sizes[name]} {name}s" for name in ("seed", "context", "persona")]
-    return f"{' x '.join([*factors, f'{len(results.task.items)} items'])} = {len(results.answers):,} questions"
+    size = f"{' x '.join([*factors, f'{len(results.task.items)} items'])} = {len(results.answers):,} questions"
+    speed = f"{work.queries_per_second:.1f} a second" if work.queries_per_second else ""
+    reused = f"{work.reused_answers:,} reused from the store" if work.reused_answers else ""
+    return f"{size} ({', '.join(filter(None, (reused, speed)))})"
 
 
 def _number(headline: dict[str, float | None], name: str) -> str:

@@ -7,6 +7,7 @@ import platform
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from valstab.config import Config
 from valstab.plan import Plan
-from valstab.results import Results
+from valstab.results import Results, Work
 
 SHORT = 250
 """Longer parameter values are cut: the whole configuration is the artifact `config.yaml`."""
@@ -55,20 +56,17 @@ def run_name(config: Config) -> str:
     return f"{config.model.name} · {config.population.name} · {config.task.name} · n={config.n_messages}"
 
 
-def log_results(
-    results: Results, folder: Path, properties: Mapping[str, str], queries_per_second: float, summary: str
-) -> None:
-    """Log the metrics of the results, what the engine really used, the summary, and every file in `folder`."""
-    metrics = {name: value for name, value in results.headline().items() if value is not None}
+def log_results(results: Results, work: Work, summary: str, engine: Mapping[str, str], folder: Path) -> None:
+    """Log the metrics, the summary, what the engine really used (as tags), and every file in `folder`."""
     document = results.document()
-    for key, stability in document["per_key"].items():
-        metrics[f"rank_order/{key}"] = stability["mean"]
-    mlflow.log_metrics({**metrics, "queries_per_second": queries_per_second})
+    per_key = {f"rank_order/{key}": stability["mean"] for key, stability in document["per_key"].items()}
+    metrics = {**results.headline(), **per_key, **asdict(work)}
+    mlflow.log_metrics({name: value for name, value in metrics.items() if value is not None})
     for name, per_seed in document["per_seed"].items():
         for step, value in enumerate(per_seed.values()):
             if value is not None:
                 mlflow.log_metric(f"seed/{name}", value, step=step)
-    mlflow.set_tags({f"engine.{name}": value for name, value in properties.items()})
+    mlflow.set_tags({f"engine.{name}": value for name, value in engine.items()})
     mlflow.set_tag(MLFLOW_RUN_NOTE, f"```text\n{summary}\n```")
     mlflow.log_artifacts(str(folder))
 

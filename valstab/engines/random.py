@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valstab.config import Model
-from valstab.engine import Choice, Continuation
+from valstab.engine import Choice, Continuation, Usage
 
 WORDS = ("yes", "no", "perhaps", "well", "so", "today", "here", "often", "good", "again")
 
@@ -15,6 +15,8 @@ class RandomEngine:
     """Says random words, and gives the options log-probabilities drawn uniformly from the simplex."""
 
     def __init__(self, model: Model, quantization: str) -> None:  # noqa: ARG002  (as every engine)
+        self.usage = Usage()
+        self.identity: Mapping[str, str] = {"engine": "random"}
         self.properties: Mapping[str, str] = {}
 
     def continue_dialogues(self, requests: Sequence[Continuation]) -> Iterator[tuple[int, str]]:

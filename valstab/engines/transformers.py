@@ -27,8 +27,8 @@ from transformers import (
 )
 
 from valstab.config import Model, Sampling
-from valstab.engine import Choice, Continuation, EngineError, Prompt
-from valstab.engines.weights import checkpoint
+from valstab.engine import Choice, Continuation, EngineError, Prompt, Usage
+from valstab.engines.weights import checkpoint, fingerprint
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,21 @@ class TransformersEngine:
         self._batch_tokens = batch_tokens
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         self._dtype = _dtype(model.dtype, self._device)
-        self._tokenizer, self._model = _load(model, quantization, self._device, self._dtype)
+        source, self._tokenizer, self._model = _load(model, quantization, self._device, self._dtype)
         self._letters: dict[str, list[int]] = {}
         self._sampling = _sampling(model.sampling, self._model.generation_config)
         self._ends = _end_tokens(self._tokenizer, self._model.generation_config)
         self._accepts = inspect.signature(self._model.forward).parameters
-        self.properties: Mapping[str, str] = {
-            "device": self._device,
+        self.usage = Usage()
+        self.identity: Mapping[str, str] = {
+            "engine": "transformers",
+            "weights": fingerprint(source, getattr(self._model.config, "_commit_hash", None)),
             "dtype": str(self._dtype).removeprefix("torch."),
             "quantization": quantization,
             "sampling": str(asdict(self._sampling)),
+        }
+        self.properties: Mapping[str, str] = {
+            "device": self._device,
             "parameters": str(self._model.num_parameters()),
         }
 
@@ -101,6 +106,7 @@ class TransformersEngine:
     def _continue_batch(
         self, indices: Sequence[int], prompts: Sequence[list[int]], requests: Sequence[Continuation]
     ) -> Iterator[tuple[int, str]]:
+        self.usage.encoded_tokens += sum(map(len, prompts))
         draws = [np.random.default_rng(request.seed).random(request.max_new_tokens) for request in requests]
         generated: list[list[int]] = [[] for _ in requests]
         tokens, mask = self._pad(prompts, left=True)
@@ -110,6 +116,7 @@ class TransformersEngine:
         alive = list(range(len(requests)))
         while alive:
             logits = self._forward(tokens, mask, cache)
+            self.usage.generated_tokens += len(alive)
             uniform = torch.tensor([draws[row][len(generated[row])] for row in alive], device=logits.device)
             drawn = self._sample(seen, logits.float(), uniform)
             keep = []
@@ -159,6 +166,7 @@ class TransformersEngine:
     def _choose_after_one(self, choices: Sequence[Choice]) -> NDArray[np.float64]:
         prompts = [self.encode(choice.prompt) for choice in choices]
         shared = _common_prefix(prompts)
+        self.usage.encoded_tokens += shared + sum(len(prompt) - shared for prompt in prompts)
         beginning = DynamicCache(config=self._model.config)
         if shared:
             start = torch.tensor([prompts[0][:shared]], device=self._model.device)
@@ -222,7 +230,7 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, threshold, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)
 
 
-def _load(model: Model, quantization: str, device: str, dtype: torch.dtype) -> tuple[Any, Any]:
+def _load(model: Model, quantization: str, device: str, dtype: torch.dtype) -> tuple[str, Any, Any]:
     if model.path is None:
         raise EngineError(f"model={model.name} has no weights; give model.path, or use engine=random")
     transformers.logging.set_verbosity_error()
@@ -242,7 +250,7 @@ def _load(model: Model, quantization: str, device: str, dtype: torch.dtype) -> t
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise EngineError(f"model={model.name}: {model.path} can't be loaded: {reason}") from error
-    return tokenizer, loaded.eval()
+    return source, tokenizer, loaded.eval()
 
 
 def _dtype(name: str, device: str) -> torch.dtype:

@@ -1,0 +1,192 @@
+"""The store: what was computed once is kept, whatever happens, and never computed again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import composed
+from valstab.plan import make_plan
+from valstab.run import run
+from valstab.store import Shelf, Store, record_key
+
+SCRIPTED = ("engine=random", "engine._target_=tests.scripted.CountingEngine", "model.name=scripted")
+SMALL = ("population.limit=3", "topics.names=[joke,chess]", "seeds=[0]")
+
+
+@pytest.fixture
+def spent(launch_folder):
+    """Make a scripted run and give what it really computed: messages and questions."""
+
+    def small_run(*overrides):
+        from tests.scripted import CountingEngine
+
+        CountingEngine.messages = CountingEngine.questions = 0
+        config = composed(*SCRIPTED, *SMALL, *overrides)
+        results = run(config, make_plan(config), launch_folder / "results")
+        small_run.results = results
+        return CountingEngine.messages, CountingEngine.questions
+
+    return small_run
+
+
+def test_what_is_put_on_a_shelf_is_there_for_others(tmp_path):
+    shelf = Shelf(tmp_path / "shelf")
+    shelf.put({"a": "naïve\n“quoted”\u2028", "b": [[0.1, -1e300], [2.5, 3.0]]})
+    again = Shelf(tmp_path / "shelf")
+    assert again.get("a") == "naïve\n“quoted”\u2028"
+    assert again.get("b") == [[0.1, -1e300], [2.5, 3.0]]
+    assert again.get("c") is None
+
+
+def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shelf = Store(None, {"weights": "x"}).shelf("conversations")
+    shelf.put({"a": 1})
+    assert shelf.get("a") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_models_do_not_share_a_shelf(tmp_path):
+    Store(tmp_path, {"weights": "x", "dtype": "float32"}).shelf("conversations").put({"a": 1})
+    assert Store(tmp_path, {"weights": "x", "dtype": "float32"}).shelf("conversations").get("a") == 1
+    assert Store(tmp_path, {"weights": "x", "dtype": "bfloat16"}).shelf("conversations").get("a") is None
+    assert Store(tmp_path, {"weights": "y", "dtype": "float32"}).shelf("conversations").get("a") is None
+    said = [json.loads(path.read_text()) for path in tmp_path.glob("*/identity.json")]
+    assert {"weights": "y", "dtype": "float32"} in said
+
+
+def test_a_damaged_record_is_left_out_and_the_rest_kept(tmp_path):
+    Shelf(tmp_path).put({"a": 1, "b": 2, "c": 3})
+    (file,) = tmp_path.iterdir()
+    lines = file.read_bytes().splitlines(keepends=True)
+    flipped = bytearray(lines[1])
+    flipped[-3] ^= 1
+    # A flipped bit, and a line that a killed process did not finish.
+    file.write_bytes(lines[0] + bytes(flipped) + lines[2] + lines[0][:20])
+    shelf = Shelf(tmp_path)
+    assert [shelf.get(key) for key in "abc"] == [1, None, 3]
+    assert shelf.damaged == 1
+    shelf.put({"b": 2})
+    assert Shelf(tmp_path).get("b") == 2
+
+
+def test_any_byte_may_be_damaged(tmp_path):
+    Shelf(tmp_path).put({"a": "some text", "b": "another"})
+    (file,) = tmp_path.iterdir()
+    content = file.read_bytes()
+    for place in range(len(content)):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
+        shelf = Shelf(tmp_path)
+        assert shelf.get("a") in {"some text", None}
+        assert shelf.get("b") in {"another", None}
+    for length in range(len(content)):
+        file.write_bytes(content[:length])
+        assert Shelf(tmp_path).get("a") in {"some text", None}
+
+
+def test_many_processes_write_at_once(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from valstab.store import Shelf\n"
+        "shelf = Shelf(Path(sys.argv[1]))\n"
+        "for i in range(50): shelf.put({f'{sys.argv[2]}-{i}': 'x' * 5000})"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(i)]) for i in range(6)]
+    assert [writer.wait() for writer in writers] == [0] * 6
+    shelf = Shelf(tmp_path)
+    assert shelf.damaged == 0
+    assert all(shelf.get(f"{writer}-{i}") == "x" * 5000 for writer in range(6) for i in range(50))
+
+
+def test_keys_tell_contents_apart():
+    assert record_key(["a", 1]) == record_key(["a", 1])
+    assert len({record_key(content) for content in (["a", 1], ["a", "1"], [["a"], 1], ["a", 1, None])}) == 4
+
+
+def test_the_same_run_again_computes_nothing(spent):
+    assert spent() == (2 * 3 * 3, 2 * 3 * 40)
+    first = spent.results.answers
+    assert spent() == (0, 0)
+    assert spent.results.answers.equals(first)
+
+
+def test_a_second_task_reuses_the_conversations(spent):
+    spent()
+    assert spent("task=donation") == (0, 2 * 3 * 100)
+
+
+def test_a_longer_conversation_goes_on_from_a_shorter_and_contains_it(spent):
+    assert spent("n_messages=1") == (6, 240)
+    assert spent("n_messages=5") == (6 * 4, 240)
+    assert spent("n_messages=3") == (0, 240)
+
+
+def test_more_personas_topics_and_seeds_cost_only_themselves(spent):
+    spent()
+    assert spent("population.limit=4", "topics.names=[chess,joke,poem]", "seeds=[0,1]") == ((24 - 6) * 3, (24 - 6) * 40)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "population.introduction='{name} the Great.'",
+        "model.system_prompt=false",
+        "seeds=[1]",
+        "topics.openings=mine.yaml",
+        "store.path=elsewhere",
+        "store.path=null",
+    ],
+)
+def test_what_determines_a_conversation_makes_another(spent, launch_folder, change):
+    (launch_folder / "mine.yaml").write_text("joke: Another joke, please.\nchess: 1. d4\n")
+    spent()
+    assert spent(change) == (18, 240)
+
+
+def test_longer_messages_are_others_but_the_same_texts_get_the_same_answers(spent):
+    spent()
+    # The scripted engine says the same, whatever the limit.
+    assert spent("max_new_tokens=50") == (18, 0)
+
+
+def test_another_wording_asks_again_after_the_same_conversations(spent):
+    spent()
+    assert spent("task.description=Read carefully.") == (0, 240)
+
+
+def results_of(folder):
+    (found,) = folder.glob("outputs/*/*/results/stability.json")
+    names = ("answers.parquet", "conversations.jsonl", "profiles.csv", "stability.json")
+    return [(found.parent / name).read_bytes() for name in names]
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path, migrated_database):
+    """Kill a run several times, at whatever it is doing; the results equal those of one that was left alone."""
+    command = [
+        *(sys.executable, "-m", "valstab", "engine=random", "engine._target_=tests.scripted.SlowEngine"),
+        *("model.name=scripted", "population.limit=8", "topics.names=[joke,chess]", "seeds=[0,1]"),
+    ]
+    folders = []
+    for name, kills in (("alone", 0), ("killed", 4)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "mlflow.db").write_bytes(migrated_database.read_bytes())
+        environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+        for _ in range(kills):
+            process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL)
+            before = len(list(folder.glob(".valstab/*/answers*/*")))
+            while process.poll() is None and len(list(folder.glob(".valstab/*/answers*/*"))) == before:
+                time.sleep(0.05)
+            time.sleep(0.2)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert finished.returncode == 0, finished.stderr
+        folders.append(folder)
+    assert "reused from the store" in finished.stdout
+    assert results_of(folders[0]) == results_of(folders[1])

@@ -1,0 +1,89 @@
+"""What was said and answered before, on disk, so that it is never computed twice (and lost by no kill).
+
+A shelf holds records by key in a folder. Every process appends to a file of its own, a line a record, each with
+its checksum, and reads the files of all. So any number of processes may share a store without a lock, on any
+file system, and what a killed process left unfinished, or a disk damaged, is a line that is left out.
+
+Layout: `STORE/IDENTITY/conversations/*.jsonl` and `STORE/IDENTITY/answers-TASK-nN/*.jsonl`, where IDENTITY is the
+hash of what `identity.json` beside them says: the model, its weights and how it is run.
+"""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+CHECK = 16
+"""Hexadecimal digits of a line's checksum."""
+
+
+class Shelf:
+    """Records by key, kept in memory and, given a folder, on disk."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.damaged = 0
+        """How many lines could not be read and were left out."""
+        self._folder = folder
+        self._file = folder / f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}.jsonl" if folder else None
+        self._records: dict[str, Any] = {}
+        for path in sorted(folder.glob("*.jsonl")) if folder else ():
+            self._read(path)
+
+    def get(self, key: str) -> Any | None:
+        """Give the record, or None."""
+        return self._records.get(key)
+
+    def put(self, records: Mapping[str, Any]) -> None:
+        """Add records; when this returns, they outlive the process, however it ends."""
+        self._records |= records
+        if self._folder is None or self._file is None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self._file.open("ab") as file:
+            file.write(b"".join(_line(key, record) for key, record in records.items()))
+
+    def _read(self, path: Path) -> None:
+        for line in path.read_bytes().split(b"\n")[:-1]:
+            check, _, content = line.partition(b" ")
+            if check != _checksum(content):
+                self.damaged += 1
+                continue
+            key, record = json.loads(content)
+            # Two processes may have computed the same: all readers take the first.
+            self._records.setdefault(key, record)
+
+
+class Store:
+    """A folder of shelves; without a path, nothing outlives the process."""
+
+    def __init__(self, path: Path | None, identity: Mapping[str, Any]) -> None:
+        self._folder = None if path is None else path / record_key(identity)
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            # Replaced in one step, by whoever: it says the same every time.
+            draft = self._folder / f"identity-{secrets.token_hex(4)}.tmp"
+            draft.write_text(json.dumps(identity, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            draft.replace(self._folder / "identity.json")
+
+    def shelf(self, kind: str) -> Shelf:
+        """Open the shelf for one kind of record."""
+        return Shelf(None if self._folder is None else self._folder / re.sub(r"[^\w.-]", "_", kind))
+
+
+def record_key(content: Any) -> str:
+    """Give the key of what determines a record: equal content, equal key."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _line(key: str, record: Any) -> bytes:
+    content = json.dumps([key, record]).encode()
+    return _checksum(content) + b" " + content + b"\n"
+
+
+def _checksum(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest()[:CHECK].encode()
