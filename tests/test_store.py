@@ -159,6 +159,29 @@ def test_another_wording_asks_again_after_the_same_conversations(spent):
     assert spent("task.description=Read carefully.") == (0, 240)
 
 
+def test_the_command_lists_exports_and_prunes(spent, valstab, launch_folder):
+    spent()
+    spent("task=religion")
+    (identity,) = [path.name for path in (launch_folder / ".valstab").iterdir()]
+    listed = valstab("list", module="valstab.store").stdout.splitlines()
+    assert listed[0] == f"{identity}  engine CountingEngine"
+    assert [line.split()[:3] for line in listed[1:]] == [
+        ["answers-pvq-n3", "6", "records"],
+        ["answers-religion-n3", "6", "records"],
+        ["conversations", "18", "records"],
+    ]
+    assert valstab("export", "copy", module="valstab.store").returncode == 0
+    assert len(list((launch_folder / "copy" / identity / "answers-pvq-n3").iterdir())) == 1
+    wrong = valstab("prune", "nobody", module="valstab.store")
+    assert (wrong.returncode, wrong.stderr) == (
+        1,
+        "valstab: prune nobody: no such model in .valstab; `list` names them\n",
+    )
+    assert valstab("prune", identity, module="valstab.store").returncode == 0
+    assert list((launch_folder / ".valstab").iterdir()) == []
+    assert spent("store.path=copy") == (0, 0)
+
+
 def results_of(folder):
     (found,) = folder.glob("outputs/*/*/results/stability.json")
     names = ("answers.parquet", "conversations.jsonl", "profiles.csv", "stability.json")

@@ -6,13 +6,19 @@ file system, and what a killed process left unfinished, or a disk damaged, is a 
 
 Layout: `STORE/IDENTITY/conversations/*.jsonl` and `STORE/IDENTITY/answers-TASK-nN/*.jsonl`, where IDENTITY is the
 hash of what `identity.json` beside them says: the model, its weights and how it is run.
+
+`python -m valstab.store` lists what a store holds, copies it into a tidy one (`export`), or removes models from it
+(`prune`).
 """
 
+import argparse
 import hashlib
 import json
 import os
 import re
 import secrets
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,6 +51,14 @@ class Shelf:
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._file.open("ab") as file:
             file.write(b"".join(_line(key, record) for key, record in records.items()))
+
+    def __len__(self) -> int:
+        """Count the records."""
+        return len(self._records)
+
+    def copy_to(self, folder: Path) -> None:
+        """Write all records into one file of another folder."""
+        Shelf(folder).put(self._records)
 
     def _read(self, path: Path) -> None:
         for line in path.read_bytes().split(b"\n")[:-1]:
@@ -80,6 +94,55 @@ def record_key(content: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
+def main(arguments: list[str] | None = None) -> None:
+    """List, export or prune a store."""
+    parser = argparse.ArgumentParser(prog="python -m valstab.store", description="Look after a store.")
+    parser.add_argument("--path", type=Path, default=Path(".valstab"), help="the store (default: %(default)s)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="what it holds: each model's records, by kind, with their size")
+    export = commands.add_parser("export", help="copy it, each kind in one file, without what is damaged or double")
+    export.add_argument("destination", type=Path)
+    prune = commands.add_parser("prune", help="remove everything of some models")
+    prune.add_argument("identity", nargs="+", help="as `list` names them")
+    options = parser.parse_args(arguments)
+    if not options.path.is_dir():
+        sys.exit(f"valstab: --path={options.path}: no such store")
+    folders = {file.parent.name: file.parent for file in sorted(options.path.glob("*/identity.json"))}
+    if options.command == "list":
+        for folder in folders.values():
+            _list(folder)
+    elif options.command == "export":
+        for folder in folders.values():
+            _export(folder, options.destination / folder.name)
+    else:
+        for name in options.identity:
+            if name not in folders:
+                sys.exit(f"valstab: prune {name}: no such model in {options.path}; `list` names them")
+        for name in options.identity:
+            shutil.rmtree(folders[name])
+
+
+def _list(folder: Path) -> None:
+    identity = json.loads((folder / "identity.json").read_text(encoding="utf-8"))
+    sys.stdout.write(f"{folder.name}  {', '.join(f'{name} {value}' for name, value in identity.items())}\n")
+    for kind in _kinds(folder):
+        shelf = Shelf(kind)
+        size = sum(path.stat().st_size for path in kind.iterdir())
+        damaged = f", {shelf.damaged} damaged" if shelf.damaged else ""
+        sys.stdout.write(f"  {kind.name:30} {len(shelf):8,} records  {size / 1e6:8.1f} MB{damaged}\n")
+
+
+def _export(folder: Path, destination: Path) -> None:
+    destination.mkdir(parents=True, exist_ok=True)
+    shutil.copy(folder / "identity.json", destination)
+    for kind in _kinds(folder):
+        Shelf(kind).copy_to(destination / kind.name)
+
+
+def _kinds(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
 def _line(key: str, record: Any) -> bytes:
     content = json.dumps([key, record]).encode()
     return _checksum(content) + b" " + content + b"\n"
@@ -87,3 +150,7 @@ def _line(key: str, record: Any) -> bytes:
 
 def _checksum(content: bytes) -> bytes:
     return hashlib.sha256(content).hexdigest()[:CHECK].encode()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,5 @@
 """Log a run to MLflow. Where is MLflow's own setting (MLFLOW_TRACKING_URI), by default beside the launch directory."""
 
-import hashlib
 import logging
 import os
 import platform
@@ -73,9 +72,7 @@ def log_results(results: Results, work: Work, summary: str, engine: Mapping[str,
 
 def _creation_lock() -> FileLock:
     """Let one process at a time create the database and the experiment."""
-    name = hashlib.sha256(mlflow.get_tracking_uri().encode()).hexdigest()[:16]
-    folder = platformdirs.user_cache_path("valstab", ensure_exists=True)
-    return FileLock(folder / f"tracking-{name}.lock")
+    return FileLock(platformdirs.user_cache_path("valstab", ensure_exists=True) / "tracking.lock")
 
 
 def _parameters(config: Config, plain: Mapping[str, Any]) -> dict[str, str]:
