@@ -45,6 +45,7 @@ def test_choices_that_share_a_beginning_agree_with_plain_scoring(embedded):
     assert [index for index, _ in embedded_batches] == [0]
     expected = [plain(embedded, prompt, "ABC") for prompt in prompts]
     np.testing.assert_allclose(embedded_batches[0][1], expected, atol=1e-3)
+    assert embedded._has_trunk
 
 
 def test_choices_in_small_batches_and_alone_are_the_same(embedded, monkeypatch):
@@ -158,6 +159,9 @@ def tiny(tmp_path_factory):
         architectures.MixtralConfig(**TINY, num_local_experts=4),
         architectures.PhiConfig(**TINY),
         architectures.Qwen2Config(**TINY),
+        architectures.GPTNeoXConfig(**TINY),
+        architectures.Gemma3TextConfig(**TINY, head_dim=8, sliding_window=2048),
+        architectures.OPTConfig(**TINY, ffn_dim=48, word_embed_proj_dim=32),
     ],
     ids=lambda config: config.model_type,
 )
@@ -165,10 +169,33 @@ def test_other_architectures_agree_with_plain_scoring(tiny, config):
     engine = tiny(config)
     prompts = [question(number, base=number % 2 == 0) for number in range(4)]
     for group in (prompts[::2], prompts[1::2]):
-        ((_, logprobs),) = engine.choose([[Choice(prompt, "ABC", 0) for prompt in group]])
-        np.testing.assert_allclose(logprobs, [plain(engine, prompt, "ABC") for prompt in group], atol=1e-4)
+        expected = [plain(engine, prompt, "ABC") for prompt in group]
+        for has_trunk in (True, False):
+            engine._has_trunk = has_trunk
+            ((_, logprobs),) = engine.choose([[Choice(prompt, "ABC", 0) for prompt in group]])
+            np.testing.assert_allclose(logprobs, expected, atol=1e-4)
+            assert engine._has_trunk == has_trunk
     (text,) = replies(engine, [Continuation(prompts[0], seed=1, max_new_tokens=5)]).values()
     assert text
+
+
+def test_a_sliding_window_is_no_trunk(tiny, monkeypatch):
+    engine = tiny(architectures.MistralConfig(**TINY, sliding_window=64))
+    monkeypatch.setattr(engine, "_on_trunk", None)  # would fail
+    assert len(list(engine.choose([[Choice(question(number), "ABC", 0) for number in range(3)]]))) == 1
+
+
+def test_an_architecture_that_attends_otherwise_falls_back_with_one_warning(tiny, caplog):
+    sizes = {name: TINY[name] for name in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")}
+    engine = tiny(architectures.FalconConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, **sizes))
+    assert engine._has_trunk
+    prompts = [question(number, base=True) for number in range(4)]
+    for _ in range(2):
+        ((_, logprobs),) = engine.choose([[Choice(prompt, "ABC", 0) for prompt in prompts]])
+        np.testing.assert_allclose(logprobs, [plain(engine, prompt, "ABC") for prompt in prompts], atol=1e-4)
+    assert [record.message for record in caplog.records] == [
+        "FalconForCausalLM: questions can't share their beginning without copies; slower"
+    ]
 
 
 @pytest.mark.parametrize("quantization", ["4bit", "8bit"])

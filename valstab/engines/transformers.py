@@ -6,6 +6,7 @@ one dialogue share its beginning: it is encoded once, and each question only for
 
 import copy
 import inspect
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,10 @@ from transformers import (
 
 from valstab.config import Model, Sampling
 from valstab.engine import Choice, Continuation, EngineError, Prompt, Usage
+from valstab.engines import trunk
 from valstab.engines.weights import checkpoint, fingerprint
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,11 @@ class ResolvedSampling:
     top_p: float = 1.0
     top_k: int = 50
     repetition_penalty: float = 1.0
+
+
+TRUNK_CHECKS = 4
+TRUNK_TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""How far a probability may be off in the check of a few questions: rounding, not another attention."""
 
 
 class TransformersEngine:
@@ -62,6 +71,8 @@ class TransformersEngine:
         self._dtype = _dtype(model.dtype, self._device)
         source, self._tokenizer, self._model = _load(model, quantization, self._device, self._dtype)
         self._letters: dict[str, list[int]] = {}
+        self._has_trunk = trunk.install(self._model)
+        self._trunk_is_checked = False
         self._sampling = _sampling(model.sampling, self._model.generation_config)
         self._ends = _end_tokens(self._tokenizer, self._model.generation_config)
         self._accepts = inspect.signature(self._model.forward).parameters
@@ -176,17 +187,48 @@ class TransformersEngine:
         for batch in _batches(lengths, self._batch_size, self._batch_tokens):
             # Padding stands on the right: between beginning and question it would shift a sliding window.
             tokens, mask = self._pad([prompts[index][shared:] for index in batch], left=False)
-            ends = mask.sum(1) - 1
-            cache = copy.deepcopy(beginning)
-            if shared:
-                cache.batch_repeat_interleave(len(batch))
-            mask = torch.cat([mask.new_ones(len(batch), shared), mask], dim=1)
-            with _exact_head(self._model.get_output_embeddings(), ends):
-                distribution = self._forward(tokens, mask, cache, logits_to_keep=0).log_softmax(-1)
+            distribution = self._distribution(beginning, shared, tokens, mask)
             for index, row in zip(batch, distribution, strict=True):
                 options = [torch.logsumexp(row[self.letter_tokens(o)], 0) for o in choices[index].options]
                 logprobs[index] = torch.stack(options).cpu().numpy()
         return logprobs
+
+    def _distribution(self, beginning: DynamicCache, shared: int, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Give the log-probabilities of what comes after each row of a common beginning: (rows, vocabulary)."""
+        length = shared + tokens.shape[1]
+        if not shared or not self._has_trunk or not trunk.fits(self._model.config, length):
+            return self._on_copies(beginning, shared, tokens, mask)
+        if not self._trunk_is_checked:
+            self._check_trunk(beginning, shared, tokens, mask)
+            return self._distribution(beginning, shared, tokens, mask)
+        return self._on_trunk(beginning, shared, tokens, mask)
+
+    def _on_trunk(self, beginning: DynamicCache, shared: int, tokens: Tensor, mask: Tensor) -> Tensor:
+        with _exact_head(self._model.get_output_embeddings(), mask.sum(1) - 1):
+            logits: Tensor = trunk.encode(self._model, tokens, beginning, shared).logits[:, -1]
+        return logits.log_softmax(-1)
+
+    def _on_copies(self, beginning: DynamicCache, shared: int, tokens: Tensor, mask: Tensor) -> Tensor:
+        cache = copy.deepcopy(beginning)
+        if shared:
+            cache.batch_repeat_interleave(len(tokens))
+        whole = torch.cat([mask.new_ones(len(tokens), shared), mask], dim=1)
+        with _exact_head(self._model.get_output_embeddings(), mask.sum(1) - 1):
+            return self._forward(tokens, whole, cache, logits_to_keep=0).log_softmax(-1)
+
+    def _check_trunk(self, beginning: DynamicCache, shared: int, tokens: Tensor, mask: Tensor) -> None:
+        """Compare a few questions with the plainer way, once: an architecture may attend in a way of its own."""
+        few = (tokens[:TRUNK_CHECKS], mask[:TRUNK_CHECKS])
+        expected = self._on_copies(beginning, shared, *few).exp()
+        try:
+            difference = float((self._on_trunk(beginning, shared, *few).exp() - expected).abs().max())
+            agrees = difference < TRUNK_TOLERANCE[self._dtype]
+        except (NotImplementedError, AttributeError, KeyError, TypeError, RuntimeError, ValueError):
+            agrees = False
+        if not agrees:
+            log.warning("%s: questions can't share their beginning without copies; slower", type(self._model).__name__)
+        self._has_trunk = agrees
+        self._trunk_is_checked = True
 
     def _forward(self, tokens: Tensor, mask: Tensor, cache: DynamicCache, logits_to_keep: int = 1) -> Tensor:
         """Encode `tokens` after what `cache` holds and give the last position's logits: (rows, vocabulary)."""

@@ -1,0 +1,100 @@
+"""Attention of many short continuations to the one beginning that they share: the trunk of a tree.
+
+The beginning's keys and values are read where they are, once for all continuations, instead of being copied for
+each. Two flash attentions, to the trunk and to the continuation's own tokens, are merged by their log-sum-exp
+(the split of FlashDecoding; exact but for rounding). For models whose attention is transformers' "sdpa", on the CPU.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+NAME = "valstab_trunk"
+UNSUPPORTED = ("softcap", "s_aux", "position_bias")
+"""Arguments of attention functions that change the scores in ways that are not handled here."""
+
+
+def install(model: Any) -> bool:
+    """Let the model attend to a trunk where it is called with one; else it attends as before. Say if it can."""
+    if model.device.type != "cpu" or model.config._attn_implementation != "sdpa":  # noqa: SLF001  (no public name)
+        return False
+    ALL_ATTENTION_FUNCTIONS.register(NAME, _attend)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    model.set_attn_implementation(NAME)
+    return True
+
+
+def fits(config: Any, length: int) -> bool:
+    """Say whether each token of a sequence sees all before it: no window slides over the trunk."""
+    window = getattr(config, "sliding_window", None)
+    return window is None or length <= window
+
+
+class Trunk:
+    """The keys and values of a beginning, by layer, and which layers have attended to them."""
+
+    def __init__(self, beginning: DynamicCache) -> None:
+        self.layers: list[tuple[Tensor, Tensor]] = [(layer.keys, layer.values) for layer in beginning.layers]
+        self.visited: set[int] = set()
+
+
+def encode(model: Any, tokens: Tensor, beginning: DynamicCache, shared: int) -> Any:
+    """Run the model on continuations of a `beginning` of `shared` tokens, padded on the right: (rows, tokens).
+
+    Raises:
+        NotImplementedError: if the architecture attends in a way of its own.
+    """
+    positions = torch.arange(shared, shared + tokens.shape[1], device=tokens.device).expand(len(tokens), -1)
+    trunk = Trunk(beginning)
+    output = model(input_ids=tokens, position_ids=positions, use_cache=False, trunk=trunk)
+    if len(trunk.visited) < len(trunk.layers):
+        raise NotImplementedError(f"{type(model).__name__} does not attend through transformers' interface")
+    return output
+
+
+def _attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    trunk: Trunk | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Attend causally to the own tokens and fully to the trunk; shapes as in transformers' own functions."""
+    if trunk is None:
+        plain: tuple[Tensor, None] = ALL_ATTENTION_FUNCTIONS["sdpa"](
+            module, query, key, value, attention_mask, **options
+        )
+        return plain
+    if any(options.get(name) is not None for name in UNSUPPORTED):
+        raise NotImplementedError(f"{type(module).__name__} has scores of its own kind")
+    rows, heads, tokens, size = query.shape
+    groups = key.shape[1]
+    each = heads // groups
+    scale = options.get("scaling")
+    own, own_lse = _flash(
+        query, key.repeat_interleave(each, 1), value.repeat_interleave(each, 1), is_causal=True, scale=scale
+    )
+    # All rows and all heads that share a key are queries of one attention.
+    trunk.visited.add(module.layer_idx)
+    trunk_key, trunk_value = trunk.layers[module.layer_idx]
+    queries = query.view(rows, groups, each, tokens, size).transpose(0, 1).reshape(groups, 1, -1, size)
+    far, far_lse = _flash(queries, trunk_key.transpose(0, 1), trunk_value.transpose(0, 1), is_causal=False, scale=scale)
+    far = far.view(groups, rows, each, tokens, size).transpose(0, 1).reshape(query.shape)
+    far_lse = far_lse.reshape(groups, rows, each, tokens).transpose(0, 1).reshape(rows, heads, tokens)
+    share = torch.sigmoid(far_lse - own_lse)[..., None]
+    return torch.lerp(own.float(), far.float(), share).to(query.dtype).transpose(1, 2), None
+
+
+def _flash(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool, scale: float | None) -> tuple[Tensor, Tensor]:
+    """Give the attention's output and the log-sum-exp of its scores: (batch, heads, tokens)."""
+    output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001  (gives the log-sum-exp)
+        query, key, value, 0.0, is_causal, scale=scale
+    )
+    return output, lse
