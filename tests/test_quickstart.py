@@ -2,6 +2,7 @@
 
 import json
 
+import mlflow
 import pandas as pd
 import pytest
 
@@ -19,6 +20,24 @@ def test_the_same_command_twice_gives_identical_results(valstab, launch_folder):
     one, two = results(launch_folder)
     for name in ("answers.parquet", "conversations.jsonl", "profiles.csv", "stability.json"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def test_a_real_model_is_spared_what_it_did_before(valstab, launch_folder):
+    arguments = ("population.limit=2", "topics.names=[joke,chess]", "seeds=[0]")
+    first, again, longer = (valstab(*arguments, *more) for more in ((), (), ("n_messages=5",)))
+    assert [command.returncode for command in (first, again, longer)] == [0, 0, 0]
+    assert "160 reused from the store" in again.stdout
+    runs = mlflow.MlflowClient(f"sqlite:///{launch_folder}/mlflow.db").search_runs(["1"], order_by=["start_time"])
+    counts = [[run.data.metrics[name] for name in ("reused_conversations", "reused_answers")] for run in runs]
+    assert counts == [[0, 0], [4, 160], [0, 0]]
+    tokens = [run.data.metrics["generated_tokens"] for run in runs]
+    assert tokens[1] == 0
+    assert tokens[2] > 0
+    one, two, five = (
+        [json.loads(line)["messages"] for line in (folder / "conversations.jsonl").open(encoding="utf-8")]
+        for folder in results(launch_folder)
+    )
+    assert one == two == [messages[:4] for messages in five]
 
 
 def test_quickstart_measures_a_real_model(valstab, launch_folder):

@@ -115,6 +115,18 @@ def test_the_same_run_again_computes_nothing(spent):
     assert spent.results.answers.equals(first)
 
 
+def test_damage_is_made_good_and_said_in_one_line(spent, launch_folder, capsys):
+    spent()
+    answers = spent.results.answers
+    (file,) = launch_folder.glob(".valstab/*/answers-pvq-n3/*.jsonl")
+    content = bytearray(file.read_bytes())
+    content[content.index(b"\n") + 100] ^= 1  # in the second of six lines
+    file.write_bytes(content)
+    assert spent() == (0, 40)
+    assert "1 damaged lines of the store were left out" in capsys.readouterr().out
+    assert spent.results.answers.equals(answers)
+
+
 def test_a_second_task_reuses_the_conversations(spent):
     spent()
     assert spent("task=donation") == (0, 2 * 3 * 100)

@@ -45,13 +45,15 @@ def run(config: Config, plan: Plan, folder: Path) -> Results:
         with _progress() as progress:
             messages = len(plan.encounters) * plan.n_messages
             talking = progress.add_task("conversing", total=messages, unit="messages", visible=messages > 0)
-            shelf = store.shelf("conversations")
-            conversations = converse(plan, engine, shelf, lambda number: progress.advance(talking, number))
+            said = store.shelf("conversations")
+            conversations = converse(plan, engine, said, lambda number: progress.advance(talking, number))
             _write_lines(folder / "conversations.jsonl", (conversation.record() for conversation in conversations))
             asking = progress.add_task("asking", total=len(conversations) * len(plan.task.items), unit="questions")
-            shelf = store.shelf(f"answers-{plan.task.name}-n{plan.n_messages}")
+            answered = store.shelf(f"answers-{plan.task.name}-n{plan.n_messages}")
             start = time.perf_counter()
-            answers, reused = ask(plan, conversations, engine, shelf, lambda number: progress.advance(asking, number))
+            answers, reused = ask(
+                plan, conversations, engine, answered, lambda number: progress.advance(asking, number)
+            )
             seconds = time.perf_counter() - start
         work = Work(
             queries_per_second=(len(answers) - reused) / seconds,
@@ -67,6 +69,8 @@ def run(config: Config, plan: Plan, folder: Path) -> Results:
         log_results(results, work, summary, {**engine.identity, **engine.properties}, folder)
     output = Console(highlight=False, markup=False, soft_wrap=True)
     output.print(f"\n{summary}\n")
+    if damaged := said.damaged + answered.damaged:
+        output.print(f"{damaged} damaged lines of the store were left out, and what was missing was made again")
     output.print(f"files and pictures  {folder}")
     output.print(f"compare runs        mlflow ui  (this is run {tracked.info.run_id})")
     return results

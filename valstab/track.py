@@ -36,7 +36,7 @@ def tracked_run(config: Config, plain: Mapping[str, Any], plan: Plan) -> Iterato
         plain: the same as nested dictionaries.
         plan: what the run does.
     """
-    for name in ("alembic", "mlflow"):
+    for name in ("alembic", "matplotlib", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with _creation_lock():
         experiment = mlflow.set_experiment(config.tracking.experiment)
