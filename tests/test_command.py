@@ -134,6 +134,18 @@ def test_missing_weights_end_in_one_line(valstab):
     assert "hf download mistralai/Mixtral-8x7B-Instruct-v0.1" in line
 
 
+def test_a_tracking_location_that_can_not_be_used(valstab):
+    for uri, word in (("file:./mlruns", "MLFLOW_ALLOW_FILE_STORE"), ("http://user:secret@127.0.0.1:9", "127.0.0.1")):
+        result = valstab(
+            "model=random", "population.limit=2", MLFLOW_TRACKING_URI=uri, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"
+        )
+        assert result.returncode != 0
+        line = result.stderr.splitlines()[-1]
+        assert line.startswith("valstab: MLflow (MLFLOW_TRACKING_URI) can't be used: ")
+        assert word in line
+        assert "secret" not in result.stderr + result.stdout
+
+
 def test_the_user_s_own_folder_of_options(valstab, launch_folder):
     mine = launch_folder / "conf" / "model"
     mine.mkdir(parents=True)

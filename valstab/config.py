@@ -19,7 +19,11 @@ FORMATS = ("base", "chat")
 UNDEFINED = ("zero", "drop")
 
 
-class ConfigError(ValueError):
+class UserError(Exception):
+    """What the user can put right; the message is one line."""
+
+
+class ConfigError(UserError, ValueError):
     """A setting that can't be used: says in one line which key, which value and what is allowed."""
 
     def __init__(self, key: str, value: object, allowed: str) -> None:

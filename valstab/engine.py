@@ -11,8 +11,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from valstab.config import UserError
 
-class EngineError(RuntimeError):
+
+class EngineError(UserError):
     """A model that can't be loaded or run: says in one line which and what to do."""
 
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +16,10 @@ import mlflow
 import platformdirs
 import psutil
 from filelock import FileLock
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
-from valstab.config import Config
+from valstab.config import Config, UserError
 from valstab.plan import Plan
 from valstab.results import Results, Work
 
@@ -25,6 +27,10 @@ SHORT = 250
 """Longer parameter values are cut: the whole configuration is the artifact `config.yaml`."""
 
 LIBRARIES = ("valstab", "torch", "transformers", "accelerate", "bitsandbytes", "hydra-core", "mlflow", "numpy", "scipy")
+
+
+class TrackingError(UserError):
+    """An MLflow server or database that can't be used."""
 
 
 @contextmanager
@@ -35,11 +41,18 @@ def tracked_run(config: Config, plain: Mapping[str, Any], plan: Plan) -> Iterato
         config: the configuration.
         plain: the same as nested dictionaries.
         plan: what the run does.
+
+    Raises:
+        TrackingError: if MLflow can't be reached or used.
     """
     for name in ("alembic", "matplotlib", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    with _creation_lock():
-        experiment = mlflow.set_experiment(config.tracking.experiment)
+    try:
+        with _creation_lock():
+            experiment = mlflow.set_experiment(config.tracking.experiment)
+    except MlflowException as error:
+        message = re.sub(r"//[^/@\s]+@", "//", " ".join(str(error).split()))  # a URL may hold a password
+        raise TrackingError(f"MLflow (MLFLOW_TRACKING_URI) can't be used: {message}") from error
     with mlflow.start_run(experiment_id=experiment.experiment_id, run_name=run_name(config)) as run:
         mlflow.log_params(_parameters(config, plain))
         mlflow.set_tags(_tags(plan))
