@@ -135,13 +135,13 @@ def test_missing_weights_end_in_one_line(valstab):
 
 
 def test_a_tracking_location_that_can_not_be_used(valstab):
-    for uri, word in (("file:./mlruns", "MLFLOW_ALLOW_FILE_STORE"), ("http://user:secret@127.0.0.1:9", "127.0.0.1")):
+    for uri, word in (("file:./mlruns", "sqlite:///mlflow.db"), ("http://user:secret@127.0.0.1:9", "127.0.0.1")):
         result = valstab(
             "model=random", "population.limit=2", MLFLOW_TRACKING_URI=uri, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"
         )
         assert result.returncode != 0
         line = result.stderr.splitlines()[-1]
-        assert line.startswith("valstab: MLflow (MLFLOW_TRACKING_URI) can't be used: ")
+        assert line.startswith("valstab: MLflow")
         assert word in line
         assert "secret" not in result.stderr + result.stdout
 

@@ -66,13 +66,13 @@ def run(config: Config, plan: Plan, folder: Path) -> Results:
         results = measure(answers, plan.task, config.undefined, permutations=plan.permutations)
         write_results(results, folder, run_name(config))
         summary = summarise(results, run_name(config), work)
+        output = Console(highlight=False, markup=False, soft_wrap=True)
+        output.print(f"\n{summary}\n")
+        if damaged := said.damaged + answered.damaged:
+            output.print(f"{damaged} damaged lines of the store were left out, and what was missing was made again")
+        output.print(f"files and pictures  {folder}")
         log_results(results, work, summary, {**engine.identity, **engine.properties}, folder)
-    output = Console(highlight=False, markup=False, soft_wrap=True)
-    output.print(f"\n{summary}\n")
-    if damaged := said.damaged + answered.damaged:
-        output.print(f"{damaged} damaged lines of the store were left out, and what was missing was made again")
-    output.print(f"files and pictures  {folder}")
-    output.print(f"compare runs        mlflow ui  (this is run {tracked.info.run_id})")
+        output.print(f"compare runs        mlflow ui  (this is run {tracked.info.run_id})")
     return results
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import mlflow
 import platformdirs
@@ -47,6 +48,11 @@ def tracked_run(config: Config, plain: Mapping[str, Any], plan: Plan) -> Iterato
     """
     for name in ("alembic", "matplotlib", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    if urlparse(mlflow.get_tracking_uri()).scheme in {"", "file"}:
+        raise TrackingError(
+            "MLflow's file store can't hold the metric rank_order beside rank_order/KEY; let MLFLOW_TRACKING_URI name "
+            "a database or a server, such as sqlite:///mlflow.db, or `mlflow migrate-filestore` an old ./mlruns"
+        )
     try:
         with _creation_lock():
             experiment = mlflow.set_experiment(config.tracking.experiment)
