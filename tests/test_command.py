@@ -54,6 +54,7 @@ def run_light(*arguments, folder):
         ("seeds=[0", "seeds=[0: can't be read as KEY=VALUE"),
         ("task.items=nowhere", "task.items=nowhere: no such file"),
         ("task.scores=[1,2]", "needs one score for each of 6 options"),
+        ("task.scores=[1,2,3,4,5,nan]", "must be finite numbers"),
         ("+experiment=quickstar", "experiment=quickstar: no such option; did you mean quickstart?"),
     ],
 )

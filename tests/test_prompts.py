@@ -209,6 +209,17 @@ def test_tokens_of_an_interlocutors_turn(embedded):
     )
 
 
+def test_tokens_without_a_persona_keep_the_templates_own_system_message(embedded):
+    assert embedded.encode(question_prompt(Format.SYSTEM, NOBODY, [], QUESTION)) == tokens(
+        "<|im_start|>system\n"
+        "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+        "<|im_start|>user\n"
+        f"{QUESTION}<|im_end|>\n"
+        "<|im_start|>assistant\n"
+        "Answer: ("
+    )
+
+
 def test_tokens_without_a_system_slot_in_mistrals_format(embedded, monkeypatch):
     # The template of Mistral-7B-Instruct and Mixtral-Instruct, without its checks.
     monkeypatch.setattr(

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from tests.conftest import composed
+from valstab.config import ConfigError
+from valstab.data import HERE
 from valstab.engine import EngineError
 from valstab.plan import make_plan
 from valstab.prompts import letters
@@ -212,6 +214,25 @@ def test_a_model_without_probabilities_fails_the_run_and_keeps_the_conversations
     assert the_run().info.status == "FAILED"
     assert "NaN" in the_run().data.tags["error"]
     assert (launch_folder / "results" / "conversations.jsonl").exists()
+
+
+def test_names_of_any_kind_go_through(launch_folder):
+    shipped = (HERE / "portraits.csv").read_text("utf-8")
+    (launch_folder / "k.csv").write_text(shipped.replace("Self-Direction", "Self-Direction (thought/action)"), "utf-8")
+    (launch_folder / "p.csv").write_text('name,gender\nA$\\foo$ b,F\n"Q, ""R""",M\n', "utf-8")
+    keys = "[Conformity,Tradition,Benevolence,Universalism,'Self-Direction (thought/action)',Stimulation,Hedonism,"
+    small_run(
+        launch_folder,
+        *("model=random", "topics.names=[joke,chess]", "seeds=[0]", "task.items=k.csv", "population.personas=p.csv"),
+        f"task.keys={keys}Achievement,Power,Security]",
+    )
+    assert "rank_order/Self-Direction _thought_action_" in the_run().data.metrics
+
+
+def test_a_store_that_can_not_be_written(launch_folder):
+    (launch_folder / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"store\.path=file: must be a folder that can be written to"):
+        small_run(launch_folder, "model=random", *SMALL, "store.path=file")
 
 
 def test_a_remote_database_is_the_environments(launch_folder, monkeypatch, migrated_database):

@@ -72,5 +72,12 @@ def test_answers_that_are_not_complete_are_refused(pvq):
         score(table.assign(score=table["score"].where(table.index != 80)), pvq)
     with pytest.raises(ConfigError, match=r"\(seed 0, joke, Ada, item 2\): is there twice"):
         score(pd.concat([table, table.iloc[[1]]]), pvq)
+    for wrong in ([np.inf] * 160, ["3"] * 160, [True] * 160):
+        with pytest.raises(ConfigError, match="score: must be finite numbers"):
+            score(table.assign(score=wrong), pvq)
+    with pytest.raises(ConfigError, match="there must be at least one"):
+        score(table.iloc[:0], pvq)
+    with pytest.raises(ConfigError, match="persona: may not be empty"):
+        score(table.assign(persona=[None, *table["persona"][1:]]), pvq)
     with pytest.raises(ConfigError, match="item 41: is unknown; pvq has the items 1 to 40"):
         score(table.assign(item=table["item"].replace(40, 41)), pvq)

@@ -39,7 +39,8 @@ class Prompt(NamedTuple):
 class Continuation:
     """A request to sample what follows `prompt`.
 
-    What is sampled depends on `prompt` and `seed` alone. It ends at the model's end of turn, after
+    What is sampled depends on `prompt` and `seed` alone, as far as the precision goes: in bfloat16 the
+    probabilities differ a little with what shares the batch. It ends at the model's end of turn, after
     `max_new_tokens`, or where `stop` (a regular expression, cases ignored) matches, and is cut there.
     """
 

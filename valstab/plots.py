@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike
 from valstab.results import Results
 from valstab.stability import Stability
 
+mpl.rcParams["text.parse_math"] = False  # a name may hold dollar signs
+
 MOST_NUMBERED = 20
 """Personas up to which each cell of the profiles shows its number."""
 DARK = 0.5

@@ -47,7 +47,7 @@ def rescore(config: RescoreConfig) -> None:
     if missing:
         raise ConfigError("answers", path, f"lacks the column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
     results = measure(answers, task, config.undefined, permutations=config.permutations)
-    sys.stdout.write(json.dumps(results.document(), indent=1, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(results.document(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def main() -> None:

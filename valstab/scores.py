@@ -50,6 +50,14 @@ def score(answers: pd.DataFrame, task: Task) -> xr.DataArray:
 
 
 def _check(answers: pd.DataFrame, task: Task, numbers: list[int]) -> None:
+    if answers.empty:
+        raise ConfigError("answers", "(none)", "there must be at least one")
+    for name in (*DIMENSIONS[:-1], "item"):
+        if answers[name].isna().any():
+            raise ConfigError("answers", name, "may not be empty in any row")
+    numeric = pd.api.types.is_numeric_dtype(answers["score"]) and not pd.api.types.is_bool_dtype(answers["score"])
+    if not numeric or np.isinf(answers["score"]).any():
+        raise ConfigError("answers", "score", "must be finite numbers")
     unknown = sorted(set(answers["item"]) - set(numbers))
     if unknown:
         raise ConfigError("answers", f"item {unknown[0]}", f"is unknown; {task.name} has the items 1 to {len(numbers)}")

@@ -23,6 +23,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from valstab.config import ConfigError
+
 CHECK = 16
 """Hexadecimal digits of a line's checksum."""
 
@@ -72,16 +74,24 @@ class Shelf:
 
 
 class Store:
-    """A folder of shelves; without a path, nothing outlives the process."""
+    """A folder of shelves; without a path, nothing outlives the process.
+
+    Raises:
+        ConfigError: if the folder can't be written to.
+    """
 
     def __init__(self, path: Path | None, identity: Mapping[str, Any]) -> None:
         self._folder = None if path is None else path / record_key(identity)
-        if self._folder is not None:
+        if self._folder is None:
+            return
+        try:
             self._folder.mkdir(parents=True, exist_ok=True)
             # Replaced in one step, by whoever: it says the same every time.
             draft = self._folder / f"identity-{secrets.token_hex(4)}.tmp"
             draft.write_text(json.dumps(identity, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             draft.replace(self._folder / "identity.json")
+        except OSError as error:
+            raise ConfigError("store.path", path, f"must be a folder that can be written to ({error})") from None
 
     def shelf(self, kind: str) -> Shelf:
         """Open the shelf for one kind of record."""

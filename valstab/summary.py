@@ -49,7 +49,8 @@ def warnings(results: Results) -> list[str]:
 
 
 def _size(results: Results, work: Work) -> str:
-    factors = [f"{results.scores.sizes[name]} {name}s" for name in ("seed", "context", "persona")]
+    counts = [(results.scores.sizes[name], name) for name in ("seed", "context", "persona")]
+    factors = [f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts]
     size = f"{' x '.join([*factors, f'{len(results.task.items)} items'])} = {len(results.answers):,} questions"
     speed = f"{work.queries_per_second:.1f} a second" if work.queries_per_second else ""
     reused = f"{work.reused_answers:,} reused from the store" if work.reused_answers else ""

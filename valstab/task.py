@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,8 @@ def load_task(config: conf.Task) -> Task:
         raise ConfigError("task.options", config.options, "needs 2 to 26 options, one letter each")
     if len(config.scores) != len(config.options):
         raise ConfigError("task.scores", config.scores, f"needs one score for each of {len(config.options)} options")
+    if not all(math.isfinite(number) for number in config.scores):
+        raise ConfigError("task.scores", config.scores, "must be finite numbers")
     items = _read_published(path, config) if path.is_dir() else _read_items(path, config)
     _check_items(path, items, config)
     return Task(

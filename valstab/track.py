@@ -27,6 +27,9 @@ from valstab.results import Results, Work
 SHORT = 250
 """Longer parameter values are cut: the whole configuration is the artifact `config.yaml`."""
 
+REFUSED = re.compile(r"[^\w\-. ]")
+"""Characters that MLflow does not allow in a metric's name, or that would make another level of it."""
+
 LIBRARIES = ("valstab", "torch", "transformers", "accelerate", "bitsandbytes", "hydra-core", "mlflow", "numpy", "scipy")
 
 
@@ -71,13 +74,16 @@ def tracked_run(config: Config, plain: Mapping[str, Any], plan: Plan) -> Iterato
 
 def run_name(config: Config) -> str:
     """Name a run so that a person can tell it from others."""
-    return f"{config.model.name} · {config.population.name} · {config.task.name} · n={config.n_messages}"
+    precision = "" if config.quantization == config.model.quantization else f" {config.quantization}"
+    return f"{config.model.name}{precision} · {config.population.name} · {config.task.name} · n={config.n_messages}"
 
 
 def log_results(results: Results, work: Work, summary: str, engine: Mapping[str, str], folder: Path) -> None:
     """Log the metrics, the summary, what the engine really used (as tags), and every file in `folder`."""
     document = results.document()
-    per_key = {f"rank_order/{key}": stability["mean"] for key, stability in document["per_key"].items()}
+    per_key = {
+        f"rank_order/{REFUSED.sub('_', key)}": stability["mean"] for key, stability in document["per_key"].items()
+    }
     metrics = {**results.headline(), **per_key, **asdict(work)}
     mlflow.log_metrics({name: value for name, value in metrics.items() if value is not None})
     for name, per_seed in document["per_seed"].items():

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
@@ -68,6 +69,8 @@ class TransformersEngine:
         self._batch_size = batch_size
         self._batch_tokens = batch_tokens
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        if self._device.startswith("cuda") and not torch.cuda.is_available():
+            raise EngineError(f"engine.device={device}: there is no GPU that torch can use; allowed: auto, cpu")
         self._dtype = _dtype(model.dtype, self._device)
         source, self._tokenizer, self._model = _load(model, quantization, self._device, self._dtype)
         self._letters: dict[str, list[int]] = {}
@@ -289,7 +292,7 @@ def _load(model: Model, quantization: str, device: str, dtype: torch.dtype) -> t
         source = checkpoint(model.path)
         tokenizer = AutoTokenizer.from_pretrained(source, **common)
         loaded = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, **common, **weights)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise EngineError(f"model={model.name}: {model.path} can't be loaded: {reason}") from error
     return source, tokenizer, loaded.eval()

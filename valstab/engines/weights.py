@@ -81,7 +81,10 @@ def _require_on_hub(name: str) -> None:
 
 def _file_in_package(path: str) -> Path:
     package, _, name = path.removeprefix(PACKAGE).partition("/")
-    spec = importlib.util.find_spec(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except ModuleNotFoundError:
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise EngineError(f"model.path={path}: the package {package} is not installed")
     return Path(spec.submodule_search_locations[0]) / name
