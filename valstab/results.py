@@ -19,8 +19,8 @@ MEASURES = ("rank_order", "ipsative")
 class Work:
     """What a run cost, and what it was spared."""
 
-    queries_per_second: float | None
-    """Questions that were really asked, over the time of asking; None if there were none."""
+    queries_per_second: float
+    """Questions that were really asked, over the time of asking: 0 if all answers were reused."""
     encoded_tokens: int
     generated_tokens: int
     reused_conversations: int

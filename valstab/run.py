@@ -56,7 +56,7 @@ def run(config: Config, plan: Plan, folder: Path) -> Results:
             )
             seconds = time.perf_counter() - start
         work = Work(
-            queries_per_second=(len(answers) - reused) / seconds if len(answers) > reused else None,
+            queries_per_second=(len(answers) - reused) / seconds,
             encoded_tokens=engine.usage.encoded_tokens,
             generated_tokens=engine.usage.generated_tokens,
             reused_conversations=sum(conversation.reused for conversation in conversations),
