@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ from transformers import models as architectures
 from tests.conftest import SMOLLM2
 from valstab.config import Model, Sampling
 from valstab.engine import Choice, Continuation, EngineError, Message, Prompt
-from valstab.engines.transformers import TransformersEngine, draw
+from valstab.engines import trunk
+from valstab.engines.generation import draw
+from valstab.engines.memory import Limits
+from valstab.engines.transformers import TransformersEngine
 from valstab.engines.weights import checkpoint
 
 LONG = "Whilst Jane was waiting to meet her friend, her nose started bleeding. " * 3
@@ -29,7 +33,7 @@ def question(number: int, *, base: bool = False) -> Prompt:
 def plain(engine: TransformersEngine, prompt: Prompt, letters: str) -> np.ndarray:
     """Score one prompt at a time, the whole of it, in the simplest way."""
     with torch.inference_mode():
-        logits = engine._model(torch.tensor([engine.encode(prompt)])).logits[0, -1].double()
+        logits = engine._scoring._causal.model(torch.tensor([engine.encode(prompt)])).logits[0, -1].double()
     probabilities = logits.softmax(-1)
     vocabulary = [engine._tokenizer.decode([token]) for token in range(len(engine._tokenizer))]
     return np.log([sum(float(probabilities[i]) for i, t in enumerate(vocabulary) if t == letter) for letter in letters])
@@ -45,13 +49,13 @@ def test_choices_that_share_a_beginning_agree_with_plain_scoring(embedded):
     assert [index for index, _ in embedded_batches] == [0]
     expected = [plain(embedded, prompt, "ABC") for prompt in prompts]
     np.testing.assert_allclose(embedded_batches[0][1], expected, atol=1e-3)
-    assert embedded._has_trunk
+    assert embedded._scoring.way == "trunk"
 
 
 def test_choices_in_small_batches_and_alone_are_the_same(embedded, monkeypatch):
     choices = [Choice(question(number), "ABC", 0) for number in range(5)]
     ((_, together),) = embedded.choose([choices])
-    monkeypatch.setattr(embedded, "_batch_size", 2)
+    monkeypatch.setattr(embedded._scoring._limits, "rows", 2)
     ((_, in_twos),) = embedded.choose([choices])
     alone = [logprobs[0] for _, logprobs in embedded.choose([[choice] for choice in choices])]
     np.testing.assert_allclose(in_twos, together, atol=1e-3)
@@ -68,7 +72,7 @@ def test_what_is_sampled_depends_on_prompt_and_seed_alone(embedded, monkeypatch)
     assert together == replies(embedded, requests)
     reverse = replies(embedded, requests[::-1])
     assert [reverse[3 - i] for i in range(4)] == [together[i] for i in range(4)]
-    monkeypatch.setattr(embedded, "_batch_size", 1)
+    monkeypatch.setattr(embedded._generation._limits, "rows", 1)
     assert replies(embedded, requests) == together
 
 
@@ -165,43 +169,139 @@ def tiny(tmp_path_factory):
     ],
     ids=lambda config: config.model_type,
 )
-def test_other_architectures_agree_with_plain_scoring(tiny, config):
+def test_other_architectures_agree_with_plain_scoring(tiny, monkeypatch, config):
     engine = tiny(config)
     prompts = [question(number, base=number % 2 == 0) for number in range(4)]
     for group in (prompts[::2], prompts[1::2]):
         expected = [plain(engine, prompt, "ABC") for prompt in group]
-        for has_trunk in (True, False):
-            engine._has_trunk = has_trunk
+        for ways in (["trunk", "copies", "whole"], ["copies", "whole"], ["whole"]):
+            monkeypatch.setattr(engine._scoring, "_ways", ways)
             ((_, logprobs),) = engine.choose([[Choice(prompt, "ABC", 0) for prompt in group]])
             np.testing.assert_allclose(logprobs, expected, atol=1e-4)
-            assert engine._has_trunk == has_trunk
+            assert engine._scoring.way == ways[0]
     (text,) = replies(engine, [Continuation(prompts[0], seed=1, max_new_tokens=5)]).values()
     assert text
 
 
 def test_a_sliding_window_is_no_trunk(tiny, monkeypatch):
     engine = tiny(architectures.MistralConfig(**TINY, sliding_window=64))
-    monkeypatch.setattr(engine, "_on_trunk", None)  # would fail
+    monkeypatch.setattr(trunk, "encode", None)  # would fail
     assert len(list(engine.choose([[Choice(question(number), "ABC", 0) for number in range(3)]]))) == 1
+    assert engine._scoring.way == "trunk"  # for shorter ones
 
 
-def test_an_architecture_that_attends_otherwise_falls_back_with_one_warning(tiny, caplog):
-    sizes = {name: TINY[name] for name in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")}
-    engine = tiny(architectures.FalconConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, **sizes))
-    assert engine._has_trunk
+STATES = {
+    "vocab_size": 49152,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "way", "warning"),
+    [
+        (
+            architectures.FalconConfig(**STATES, num_attention_heads=4),
+            "copies",
+            "FalconForCausalLM: questions share copies of their beginning; slower",
+        ),
+        (
+            architectures.MambaConfig(**STATES, state_size=4),
+            "whole",
+            "MambaForCausalLM: questions can't share their beginning; slower",
+        ),
+    ],
+    ids=["falcon", "mamba"],
+)
+def test_an_architecture_of_its_own_kind_falls_back_with_one_warning(tiny, caplog, config, way, warning):
+    engine = tiny(config)
     prompts = [question(number, base=True) for number in range(4)]
     for _ in range(2):
         ((_, logprobs),) = engine.choose([[Choice(prompt, "ABC", 0) for prompt in prompts]])
         np.testing.assert_allclose(logprobs, [plain(engine, prompt, "ABC") for prompt in prompts], atol=1e-4)
-    assert [record.message for record in caplog.records] == [
-        "FalconForCausalLM: questions can't share their beginning without copies; slower"
+    assert engine._scoring.way == way
+    assert [record.message for record in caplog.records if record.name.startswith("valstab")] == [warning]
+    requests = [Continuation(prompt, seed=seed, max_new_tokens=9) for seed, prompt in enumerate(prompts)]
+    together = replies(engine, requests)
+    assert together == {i: replies(engine, [request])[0] for i, request in enumerate(requests)}
+
+
+def dialogue_of(engine, rounds: int) -> tuple[list[str], int]:
+    """Hold two dialogues in which two speakers take turns, and count the tokens encoded for it."""
+    before = engine.usage.encoded_tokens
+    texts = [["Tell me about your garden."], ["What do you think of chess, and why?"]]
+    for number in range(rounds):
+        requests = []
+        for row, said in enumerate(texts):
+            speakers = ("user", "assistant") if number % 2 == 0 else ("assistant", "user")
+            messages = [Message(speakers[i % 2], text) for i, text in enumerate(said)]
+            filler = [] if number % 2 == 0 else [Message("user", "")]
+            prompt = Prompt((Message("system", f"You are {number % 2}."), *filler, *messages), "")
+            requests.append(Continuation(prompt, seed=10 * number + row, max_new_tokens=20))
+        for row, text in engine.continue_dialogues(requests):
+            texts[row].append(text)
+    return [text for said in texts for text in said], engine.usage.encoded_tokens - before
+
+
+def test_a_dialogue_goes_on_without_encoding_its_past_again(embedded, monkeypatch):
+    texts, encoded = dialogue_of(embedded, 6)
+    assert any(embedded._generation._kept._kept)
+    with monkeypatch.context() as context:
+        context.setattr(embedded._generation._kept, "_most_tokens", 0)
+        expected, plainly = dialogue_of(embedded, 6)
+    assert texts == expected
+    assert encoded < 0.6 * plainly
+    embedded._generation.forget()
+
+
+def test_what_no_longer_fits_in_memory_goes_on_in_halves(embedded, monkeypatch):
+    requests = [
+        Continuation(Prompt((Message("user", f"Count to {seed}."),), ""), seed=seed, max_new_tokens=8)
+        for seed in range(5)
     ]
+    choices = [Choice(question(number), "ABC", 0) for number in range(5)]
+    expected, ((_, scored),) = replies(embedded, requests), embedded.choose([choices])
+    forward, rows = embedded._generation._causal.forward, []
+
+    def small(tokens, mask, cache, **options):
+        rows.append(len(tokens))
+        if len(tokens) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(tokens, mask, cache, **options)
+
+    monkeypatch.setattr(embedded._generation, "_limits", Limits(128, 100_000))
+    monkeypatch.setattr(embedded._scoring, "_limits", Limits(128, 100_000))
+    monkeypatch.setattr(embedded._scoring, "_ways", ["whole"])
+    monkeypatch.setattr(embedded._generation._causal, "forward", small)
+    assert replies(embedded, requests) == expected
+    ((_, halved),) = embedded.choose([choices])
+    np.testing.assert_allclose(halved, scored, atol=1e-3)
+    assert rows[0] == 5
+    assert embedded._generation._limits.rows == 2
+    monkeypatch.setattr(embedded._generation._causal, "forward", Mock(side_effect=MemoryError))
+    with pytest.raises(EngineError, match="out of memory with a single dialogue"):
+        replies(embedded, requests[:1])
+
+
+@pytest.mark.slow
+def test_a_compiled_model_answers_as_the_plain_one(embedded):
+    model = Model(name="small", path=SMOLLM2, dtype="float32", sampling=Sampling(temperature=0.2, top_p=0.9, top_k=50))
+    engine = TransformersEngine(model, "none", device="cpu", compiled=True)
+    choices = [Choice(question(number), "ABC", 0) for number in range(5)]
+    ((_, expected),), ((_, logprobs),) = embedded.choose([choices]), engine.choose([choices])
+    np.testing.assert_allclose(logprobs, expected, atol=1e-3)
+    assert engine.identity["compiled"] == "true"
+    norm = engine._scoring._causal.model.model.layers[0].input_layernorm
+    assert norm._compiled_call_impl is not None
 
 
 @pytest.mark.parametrize("quantization", ["4bit", "8bit"])
 def test_a_quantised_model_really_is_and_still_answers(quantization):
     engine = TransformersEngine(Model(name="small", path=SMOLLM2, dtype="float32"), quantization, device="cpu")
-    kinds = {type(module).__name__ for module in engine._model.modules()}
+    kinds = {type(module).__name__ for module in engine._scoring._causal.model.modules()}
     assert kinds & {"Linear4bit", "Linear8bitLt"}
     ((_, logprobs),) = engine.choose([[Choice(question(1), "ABC", 0)]])
     assert 0.2 < np.exp(logprobs).sum() <= 1

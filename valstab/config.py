@@ -87,8 +87,10 @@ class TransformersEngine(Engine):
     device: str = "auto"
     batch_size: int = 128
     """The most conversations that are continued, or questions that are asked, in one forward pass."""
-    batch_tokens: int = 65_536
-    """The most tokens, padding included, that one forward pass may have in memory."""
+    cache_gib: float | None = None
+    """The memory that key-value caches may take, in GiB; by default a part of what is free."""
+    compiled: bool = False
+    """Whether norms and activations are compiled, on a CPU with a C++ compiler."""
 
 
 @dataclass
@@ -246,9 +248,10 @@ def check(config: Config) -> None:
     if len(set(config.seeds)) < len(config.seeds):
         raise ConfigError("seeds", config.seeds, "each seed may stand only once")
     if isinstance(config.engine, TransformersEngine):
-        for key in ("batch_size", "batch_tokens"):
-            if getattr(config.engine, key) < 1:
-                raise ConfigError(f"engine.{key}", getattr(config.engine, key), "must be at least 1")
+        if config.engine.batch_size < 1:
+            raise ConfigError("engine.batch_size", config.engine.batch_size, "must be at least 1")
+        if config.engine.cache_gib is not None and config.engine.cache_gib <= 0:
+            raise ConfigError("engine.cache_gib", config.engine.cache_gib, "must be above 0, or null for what is free")
     _check_sampling(config.model.sampling)
 
 

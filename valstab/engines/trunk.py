@@ -86,10 +86,16 @@ def _attend(
     trunk_key, trunk_value = trunk.layers[module.layer_idx]
     queries = query.view(rows, groups, each, tokens, size).transpose(0, 1).reshape(groups, 1, -1, size)
     far, far_lse = _flash(queries, trunk_key.transpose(0, 1), trunk_value.transpose(0, 1), is_causal=False, scale=scale)
-    far = far.view(groups, rows, each, tokens, size).transpose(0, 1).reshape(query.shape)
-    far_lse = far_lse.reshape(groups, rows, each, tokens).transpose(0, 1).reshape(rows, heads, tokens)
+    split = (rows, heads, tokens)
+    far = far.view(groups, rows, each, tokens, size).transpose(0, 1).reshape(*split, size)
+    far_lse = far_lse.reshape(groups, rows, each, tokens).transpose(0, 1).reshape(split)
+    return merge(own, own_lse, far, far_lse), None
+
+
+def merge(own: Tensor, own_lse: Tensor, far: Tensor, far_lse: Tensor) -> Tensor:
+    """Weigh two attentions by the log-sum-exp of their scores; heads come after tokens in what it gives."""
     share = torch.sigmoid(far_lse - own_lse)[..., None]
-    return torch.lerp(own.float(), far.float(), share).to(query.dtype).transpose(1, 2), None
+    return (own + (far.float() - own.float()) * share).to(own.dtype).transpose(1, 2).contiguous()
 
 
 def _flash(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool, scale: float | None) -> tuple[Tensor, Tensor]:

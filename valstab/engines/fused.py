@@ -1,0 +1,32 @@
+"""Compile the parts of a model that only move memory: norms, activations, rotary positions.
+
+On a CPU with fast matrix products they cost more than the products. What they compute stays the same but for rounding:
+a compiled part rounds once at its end.
+"""
+
+import shutil
+import sys
+from typing import Any
+
+import torch
+
+from valstab.engines import trunk
+
+ROTATE = "apply_rotary_pos_emb"
+"""The name of the function, of the module that defines a model, that turns queries and keys by their positions."""
+
+
+def can_compile() -> bool:
+    """Say whether there is the C++ compiler that torch needs on a CPU."""
+    return any(map(shutil.which, ("g++", "c++", "clang++")))
+
+
+def fuse(model: Any) -> None:
+    """Compile a model's norms, multilayer perceptrons and rotary positions; what has other names stays as it is."""
+    for module in model.modules():
+        if type(module).__name__.endswith(("RMSNorm", "MLP")):
+            module.compile(dynamic=True)
+    for definition, name in ((sys.modules[type(model).__module__], ROTATE), (trunk, "merge")):
+        function = getattr(definition, name, None)
+        if function is not None and not hasattr(function, "_torchdynamo_orig_callable"):
+            setattr(definition, name, torch.compile(function, dynamic=True))

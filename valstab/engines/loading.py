@@ -1,0 +1,89 @@
+"""Load a model as it is configured: where it runs, in which precision, and how its messages are sampled."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+from valstab.config import Model, Sampling
+from valstab.engine import EngineError
+from valstab.engines.weights import checkpoint
+
+
+@dataclass(frozen=True)
+class ResolvedSampling:
+    """How messages are sampled; the defaults are what transformers does where nobody says otherwise."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 50
+    repetition_penalty: float = 1.0
+
+
+def load(model: Model, quantization: str, device: str, dtype: torch.dtype) -> tuple[str, Any, Any]:
+    """Give where the weights are, the tokenizer and the model.
+
+    Raises:
+        EngineError: if the weights can't be found or loaded.
+    """
+    if model.path is None:
+        raise EngineError(f"model={model.name} has no weights; give model.path, or use engine=random")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    common: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
+    weights: dict[str, Any] = {"dtype": dtype, "device_map": "auto" if device == "cuda" else device}
+    if quantization != "none":
+        weights["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=quantization == "4bit",
+            load_in_8bit=quantization == "8bit",
+            bnb_4bit_compute_dtype=dtype,
+        )
+    try:
+        source = checkpoint(model.path)
+        tokenizer = AutoTokenizer.from_pretrained(source, **common)
+        loaded = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, **common, **weights)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise EngineError(f"model={model.name}: {model.path} can't be loaded: {reason}") from error
+    return source, tokenizer, loaded.eval()
+
+
+def use_own_cores() -> None:
+    """Compute with as many threads as there are physical cores for this process: of a job's share, not of the machine.
+
+    OMP_NUM_THREADS wins.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), joblib.cpu_count(only_physical_cores=True)))
+
+
+def precision(name: str, device: str) -> torch.dtype:
+    """Give the named precision; for `auto` bfloat16 where the hardware computes it natively."""
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32  # noqa: SLF001  (no public one)
+
+
+def resolved_sampling(wanted: Sampling, generation_config: Any) -> ResolvedSampling:
+    """Take each setting from the user, else from the checkpoint, else the default."""
+    settings = {}
+    for name in ("temperature", "top_p", "top_k", "repetition_penalty"):
+        for source in (wanted, generation_config):
+            if name not in settings and getattr(source, name, None) is not None:
+                settings[name] = getattr(source, name)
+    return ResolvedSampling(**settings)
+
+
+def end_tokens(tokenizer: Any, generation_config: Any) -> set[int]:
+    """Give the tokens that end a message."""
+    ends = generation_config.eos_token_id
+    tokens = ends if isinstance(ends, list) else [ends]
+    return {token for token in [*tokens, tokenizer.eos_token_id] if token is not None}

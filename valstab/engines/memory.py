@@ -1,0 +1,78 @@
+"""How much memory there is, and going on with less when it does not suffice."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import psutil
+import torch
+
+from valstab.engine import EngineError
+
+Result = TypeVar("Result")
+GIB = 1 << 30
+
+
+@dataclass
+class Limits:
+    """The most rows and the most tokens, padding included, of one batch."""
+
+    rows: int
+    tokens: int
+
+
+def free_bytes(device: str) -> int:
+    """Give the memory that is free on the CPU or on the first GPU."""
+    if device.startswith("cuda"):
+        free: int = torch.cuda.mem_get_info(device)[0]
+        return free
+    return psutil.virtual_memory().available
+
+
+def batches(lengths: Mapping[int, int], limits: Limits) -> Iterator[list[int]]:
+    """Split indices into batches, similar lengths together, the longest first; the limits may shrink in between."""
+    order = sorted(lengths, key=lambda index: lengths[index], reverse=True)
+    while order:
+        rows = max(1, min(limits.rows, limits.tokens // max(1, lengths[order[0]])))
+        yield order[:rows]
+        order = order[rows:]
+
+
+def halving(
+    batch: Sequence[int],
+    compute: Callable[[Sequence[int]], Iterator[tuple[int, Result]]],
+    make_way: Callable[[], None],
+    limits: Limits,
+) -> Iterator[tuple[int, Result]]:
+    """Yield what `compute` yields for a batch's indices; where memory runs out, go on with halves of what is left.
+
+    Later batches then have at most as many rows as the halves. `make_way` frees what can be done without.
+
+    Raises:
+        EngineError: if memory does not suffice for a single row.
+    """
+    waiting = [list(batch)]
+    while waiting:
+        rows = waiting.pop()
+        done = set()
+        try:
+            for index, result in compute(rows):
+                done.add(index)
+                yield index, result
+            continue
+        except (RuntimeError, MemoryError) as error:
+            if not _is_shortage(error):
+                raise
+            if len(rows) == 1:
+                raise EngineError("out of memory with a single dialogue; use a smaller model or shorter ones") from None
+        make_way()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        left = [index for index in rows if index not in done]
+        half = max(1, len(rows) // 2)
+        limits.rows = min(limits.rows, half)
+        waiting += [left[start : start + half] for start in range(0, len(left), half)][::-1]
+
+
+def _is_shortage(error: Exception) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
