@@ -33,7 +33,7 @@ def question(number: int, *, base: bool = False) -> Prompt:
 def plain(engine: TransformersEngine, prompt: Prompt, letters: str) -> np.ndarray:
     """Score one prompt at a time, the whole of it, in the simplest way."""
     with torch.inference_mode():
-        logits = engine._scoring._causal.model(torch.tensor([engine.encode(prompt)])).logits[0, -1].double()
+        logits = engine.causal.model(torch.tensor([engine.encode(prompt)])).logits[0, -1].double()
     probabilities = logits.softmax(-1)
     vocabulary = [engine._tokenizer.decode([token]) for token in range(len(engine._tokenizer))]
     return np.log([sum(float(probabilities[i]) for i, t in enumerate(vocabulary) if t == letter) for letter in letters])
@@ -264,7 +264,7 @@ def test_what_no_longer_fits_in_memory_goes_on_in_halves(embedded, monkeypatch):
     ]
     choices = [Choice(question(number), "ABC", 0) for number in range(5)]
     expected, ((_, scored),) = replies(embedded, requests), embedded.choose([choices])
-    forward, rows = embedded._generation._causal.forward, []
+    forward, rows = embedded.causal.forward, []
 
     def small(tokens, mask, cache, **options):
         rows.append(len(tokens))
@@ -275,13 +275,13 @@ def test_what_no_longer_fits_in_memory_goes_on_in_halves(embedded, monkeypatch):
     monkeypatch.setattr(embedded._generation, "_limits", Limits(128, 100_000))
     monkeypatch.setattr(embedded._scoring, "_limits", Limits(128, 100_000))
     monkeypatch.setattr(embedded._scoring, "_ways", ["whole"])
-    monkeypatch.setattr(embedded._generation._causal, "forward", small)
+    monkeypatch.setattr(embedded.causal, "forward", small)
     assert replies(embedded, requests) == expected
     ((_, halved),) = embedded.choose([choices])
     np.testing.assert_allclose(halved, scored, atol=1e-3)
     assert rows[0] == 5
     assert embedded._generation._limits.rows == 2
-    monkeypatch.setattr(embedded._generation._causal, "forward", Mock(side_effect=MemoryError))
+    monkeypatch.setattr(embedded.causal, "forward", Mock(side_effect=MemoryError))
     with pytest.raises(EngineError, match="out of memory with a single dialogue"):
         replies(embedded, requests[:1])
 
@@ -294,14 +294,14 @@ def test_a_compiled_model_answers_as_the_plain_one(embedded):
     ((_, expected),), ((_, logprobs),) = embedded.choose([choices]), engine.choose([choices])
     np.testing.assert_allclose(logprobs, expected, atol=1e-3)
     assert engine.identity["compiled"] == "true"
-    norm = engine._scoring._causal.model.model.layers[0].input_layernorm
+    norm = engine.causal.model.model.layers[0].input_layernorm
     assert norm._compiled_call_impl is not None
 
 
 @pytest.mark.parametrize("quantization", ["4bit", "8bit"])
 def test_a_quantised_model_really_is_and_still_answers(quantization):
     engine = TransformersEngine(Model(name="small", path=SMOLLM2, dtype="float32"), quantization, device="cpu")
-    kinds = {type(module).__name__ for module in engine._scoring._causal.model.modules()}
+    kinds = {type(module).__name__ for module in engine.causal.model.modules()}
     assert kinds & {"Linear4bit", "Linear8bitLt"}
     ((_, logprobs),) = engine.choose([[Choice(question(1), "ABC", 0)]])
     assert 0.2 < np.exp(logprobs).sum() <= 1

@@ -43,7 +43,7 @@ def ask(
     number = len(plan.task.items)
     reused = number * (len(conversations) - len(missing))
     advance(reused)
-    questions = (_choices(plan, conversations[index], orders[index]) for index in missing)
+    questions = (choices_after(plan, conversations[index]) for index in missing)
     for place, logprobs in engine.choose(questions):
         index = missing[place]
         if np.isnan(logprobs).any():
@@ -86,8 +86,10 @@ def _option_orders(task: Task, encounter: Encounter) -> list[NDArray[np.intp]]:
     ]
 
 
-def _choices(plan: Plan, conversation: Conversation, orders: Sequence[NDArray[np.intp]]) -> list[Choice]:
+def choices_after(plan: Plan, conversation: Conversation) -> list[Choice]:
+    """Give the questions after a conversation, in the items' order."""
     encounter = conversation.encounter
+    orders = _option_orders(plan.task, encounter)
     return [
         Choice(
             prompt=question_prompt(

@@ -63,7 +63,7 @@ class TransformersEngine:
         sampling = resolved_sampling(model.sampling, loaded.generation_config)
         self.usage = Usage()
         self._letters: dict[str, list[int]] = {}
-        causal = Causal(loaded)
+        self.causal = causal = Causal(loaded)
         with torch.inference_mode():
             cache_bytes = SHARE[self._device[:4]] * free_bytes(self._device) if cache_gib is None else cache_gib * GIB
             # One half is for the batch at work, the other for what is kept between messages.

