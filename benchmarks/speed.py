@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
-from valstab.ask import choices_after
+from valstab.ask import choices_after, option_orders
 from valstab.cli import CONF
 from valstab.config import Config, Model, Sampling, register, typed
 from valstab.converse import Conversation
@@ -65,7 +65,7 @@ def main() -> None:
             generation(engine, plan, arguments.vllm if dtype == "bfloat16" else None)
         if "growth" in arguments.parts:
             growth(engine)
-    if len(letters) == len(("bfloat16", "float32")):
+    if letters.keys() >= {"bfloat16", "float32"}:
         flips = np.mean(letters["bfloat16"] != letters["float32"])
         print(f"letters that differ between bfloat16 and float32: {flips:.1%} of {letters['float32'].size}")
 
@@ -94,7 +94,7 @@ def scoring(engine: TransformersEngine, plan: Plan, dtype: str, arguments: argpa
         def shared(dialogues: Sequence[Sequence[Choice]] = dialogues) -> None:
             list(engine.choose(dialogues))
 
-        unique = sum(len(rows[0]) + sum(len(row) - common_beginning(rows) for row in rows[1:]) for rows in prompts)
+        unique = sum(sum(map(len, rows)) - common_beginning(rows) * (len(rows) - 1) for rows in prompts)
         operations = 2 * unique * inner_parameters(engine)
         ways = {
             "one prompt at a time": (plainly, len(few), True),
@@ -263,7 +263,8 @@ def conversation(plan: Plan, place: int, n_messages: int) -> Conversation:
 
 def questions(plan: Plan, place: int, n_messages: int) -> list[Choice]:
     """Give the questions after a made-up conversation."""
-    return choices_after(plan, conversation(plan, place, n_messages))
+    said = conversation(plan, place, n_messages)
+    return choices_after(plan, said, option_orders(plan.task, said.encounter))
 
 
 if __name__ == "__main__":

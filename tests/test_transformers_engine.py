@@ -279,6 +279,7 @@ def test_what_no_longer_fits_in_memory_goes_on_in_halves(embedded, monkeypatch):
     assert replies(embedded, requests) == expected
     ((_, halved),) = embedded.choose([choices])
     np.testing.assert_allclose(halved, scored, atol=1e-3)
+    assert embedded._scoring._limits.rows == 2
     assert rows[0] == 5
     assert embedded._generation._limits.rows == 2
     monkeypatch.setattr(embedded.causal, "forward", Mock(side_effect=MemoryError))

@@ -37,13 +37,13 @@ def ask(
     Raises:
         EngineError: if the model gives a probability that is not a number.
     """
-    orders = [_option_orders(plan.task, conversation.encounter) for conversation in conversations]
+    orders = [option_orders(plan.task, conversation.encounter) for conversation in conversations]
     keys = [_answers_key(plan, conversation) for conversation in conversations]
     missing = [index for index, key in enumerate(keys) if shelf.get(key) is None]
     number = len(plan.task.items)
     reused = number * (len(conversations) - len(missing))
     advance(reused)
-    questions = (choices_after(plan, conversations[index]) for index in missing)
+    questions = (choices_after(plan, conversations[index], orders[index]) for index in missing)
     for place, logprobs in engine.choose(questions):
         index = missing[place]
         if np.isnan(logprobs).any():
@@ -76,7 +76,7 @@ def _answers_key(plan: Plan, conversation: Conversation) -> str:
     )
 
 
-def _option_orders(task: Task, encounter: Encounter) -> list[NDArray[np.intp]]:
+def option_orders(task: Task, encounter: Encounter) -> list[NDArray[np.intp]]:
     """Draw for each item, independently, which option is offered under the first letter, the second, ..."""
     return [
         np.random.default_rng(stream_seed("options", task.name, *encounter.labels, item.number)).permutation(
@@ -86,10 +86,9 @@ def _option_orders(task: Task, encounter: Encounter) -> list[NDArray[np.intp]]:
     ]
 
 
-def choices_after(plan: Plan, conversation: Conversation) -> list[Choice]:
-    """Give the questions after a conversation, in the items' order."""
+def choices_after(plan: Plan, conversation: Conversation, orders: Sequence[NDArray[np.intp]]) -> list[Choice]:
+    """Give the questions after a conversation, one an item, each with its order of the options."""
     encounter = conversation.encounter
-    orders = _option_orders(plan.task, encounter)
     return [
         Choice(
             prompt=question_prompt(

@@ -29,11 +29,12 @@ def free_bytes(device: str) -> int:
     return psutil.virtual_memory().available
 
 
-def batches(lengths: Mapping[int, int], limits: Limits) -> Iterator[list[int]]:
+def batches(lengths: Mapping[int, int], limits: Limits, most_tokens: int | None = None) -> Iterator[list[int]]:
     """Split indices into batches, similar lengths together, the longest first; the limits may shrink in between."""
+    tokens = limits.tokens if most_tokens is None else min(limits.tokens, most_tokens)
     order = sorted(lengths, key=lambda index: lengths[index], reverse=True)
     while order:
-        rows = max(1, min(limits.rows, limits.tokens // max(1, lengths[order[0]])))
+        rows = max(1, min(limits.rows, tokens // max(1, lengths[order[0]])))
         yield order[:rows]
         order = order[rows:]
 

@@ -66,17 +66,14 @@ class Scoring:
         way = self._way(max(map(len, prompts))) if beginning is not None else "whole"
         self._usage.encoded_tokens += sum(map(len, own)) + shared * (1 if way != "whole" else len(prompts))
         lengths = {i: len(row) if way == "trunk" else len(prompts[i]) for i, row in enumerate(own)}
-        limits = Limits(
-            self._limits.rows, min(self._limits.tokens, OWN_TOKENS) if way == "trunk" else self._limits.tokens
-        )
 
         def distributions(rows: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
             # Padding stands on the right: between beginning and question it would shift a sliding window.
             tokens, mask = self._causal.pad([own[row] for row in rows], left=False)
             yield from zip(rows, self._distribution(way, start, beginning, tokens, mask), strict=True)
 
-        for batch in batches(lengths, limits):
-            yield from halving(batch, distributions, lambda: None, limits)
+        for batch in batches(lengths, self._limits, OWN_TOKENS if way == "trunk" else None):
+            yield from halving(batch, distributions, lambda: None, self._limits)
 
     def _way(self, length: int) -> str:
         """Give the first way that works for prompts of a length."""
@@ -97,7 +94,7 @@ class Scoring:
         """Give the log-probabilities of what comes after each row: (rows, vocabulary)."""
         shared = start.shape[1]
         whole_mask = torch.cat([mask.new_ones(len(tokens), shared), mask], dim=1)
-        if beginning is None or way == "whole":
+        if beginning is None:
             tokens = torch.cat([start.expand(len(tokens), -1), tokens], dim=1)
             with self._causal.exact_head(whole_mask.sum(1) - 1):
                 return self._causal.forward(tokens, whole_mask, None, last_only=False).log_softmax(-1)
