@@ -76,7 +76,7 @@ def scoring(engine: TransformersEngine, plan: Plan, dtype: str, arguments: argpa
     for n_messages in sorted({SHORT, arguments.long}):
         number = 3 if n_messages == SHORT else 1
         dialogues = [questions(plan, place, n_messages) for place in range(0, number * 61, 61)]
-        prompts = [[engine.encode(choice.prompt) for choice in choices] for choices in dialogues]
+        prompts = [[engine.tokens.encode(choice.prompt) for choice in choices] for choices in dialogues]
         queries = sum(map(len, prompts))
         every = max(1, len(prompts[0]) * number // PLAIN_QUERIES)
         few = [row for rows in prompts for row in rows][::every]
@@ -130,7 +130,7 @@ def agreement(
     expected = []
     with torch.inference_mode():
         for choices, rows in zip(dialogues, prompts, strict=True):
-            tokens = [engine.letter_tokens(letter)[0] for letter in choices[0].options]
+            tokens = [engine.tokens.of_letter(letter)[0] for letter in choices[0].options]
             expected += [
                 int(engine.causal.model(torch.tensor([row]), logits_to_keep=1).logits[0, -1, tokens].float().argmax())
                 for row in rows
@@ -154,7 +154,9 @@ def generation(engine: TransformersEngine, plan: Plan, vllm_python: str | None) 
     alone, together = (statistics.median(rates) for rates in zip(*rounds, strict=True))
     rates = {"one at a time": alone, "64 at once": together}
     if vllm_python:
-        rates["vLLM, 64 at once"] = vllm(vllm_python, [], [engine.encode(p) for p in prompts])["tokens_per_second"]
+        rates["vLLM, 64 at once"] = vllm(vllm_python, [], [engine.tokens.encode(p) for p in prompts])[
+            "tokens_per_second"
+        ]
     print("| generation | tokens a second | x one at a time |\n|---|---|---|")
     for name, rate in rates.items():
         print(f"| {name} | {rate:.0f} | {rate / rates['one at a time']:.1f} |")

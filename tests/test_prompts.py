@@ -181,7 +181,7 @@ def tokens(text: str) -> list[int]:
 
 def test_tokens_of_a_tuned_models_question(embedded):
     prompt = question_prompt(Format.SYSTEM, GANDALF, TALK[:2], QUESTION)
-    assert embedded.encode(prompt) == tokens(
+    assert embedded.tokens.encode(prompt) == tokens(
         "<|im_start|>system\n"
         "You are Gandalf from J. R. R. Tolkien's Middle-earth legendarium.<|im_end|>\n"
         "<|im_start|>user\n"
@@ -196,7 +196,7 @@ def test_tokens_of_a_tuned_models_question(embedded):
 
 
 def test_tokens_of_an_interlocutors_turn(embedded):
-    assert embedded.encode(reply_prompt(Format.SYSTEM, NOBODY, TALK[:2])) == tokens(
+    assert embedded.tokens.encode(reply_prompt(Format.SYSTEM, NOBODY, TALK[:2])) == tokens(
         "<|im_start|>system\n"
         "You are simulating a human using a chatbot. Your every reply must be in one sentence only.<|im_end|>\n"
         "<|im_start|>user\n"
@@ -210,7 +210,7 @@ def test_tokens_of_an_interlocutors_turn(embedded):
 
 
 def test_tokens_without_a_persona_keep_the_templates_own_system_message(embedded):
-    assert embedded.encode(question_prompt(Format.SYSTEM, NOBODY, [], QUESTION)) == tokens(
+    assert embedded.tokens.encode(question_prompt(Format.SYSTEM, NOBODY, [], QUESTION)) == tokens(
         "<|im_start|>system\n"
         "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
         "<|im_start|>user\n"
@@ -223,13 +223,13 @@ def test_tokens_without_a_persona_keep_the_templates_own_system_message(embedded
 def test_tokens_without_a_system_slot_in_mistrals_format(embedded, monkeypatch):
     # The template of Mistral-7B-Instruct and Mixtral-Instruct, without its checks.
     monkeypatch.setattr(
-        embedded._tokenizer,
+        embedded.tokens.tokenizer,
         "chat_template",
         "{{ '<s>' }}{% for message in messages %}{% if message['role'] == 'user' %}"
         "{{ '[INST] ' + message['content'] + ' [/INST]' }}{% else %}{{ message['content'] + '</s>' }}{% endif %}"
         "{% endfor %}",
     )
-    assert embedded.encode(question_prompt(Format.NO_SYSTEM, GANDALF, TALK[:2], QUESTION)) == tokens(
+    assert embedded.tokens.encode(question_prompt(Format.NO_SYSTEM, GANDALF, TALK[:2], QUESTION)) == tokens(
         "<s>[INST] You are Gandalf from J. R. R. Tolkien's Middle-earth legendarium. [/INST]OK</s>"
         f"[INST] {OPENING} [/INST]Sure. Let me see.</s>[INST] {QUESTION} [/INST]Answer: ("
     )
@@ -237,4 +237,4 @@ def test_tokens_without_a_system_slot_in_mistrals_format(embedded, monkeypatch):
 
 def test_tokens_of_a_base_models_prompt_are_those_of_its_text(embedded):
     prompt = reply_prompt(Format.BASE, NOBODY, TALK[:1])
-    assert embedded.encode(prompt) == tokens(f"USER:{OPENING}\nCHATBOT:")
+    assert embedded.tokens.encode(prompt) == tokens(f"USER:{OPENING}\nCHATBOT:")

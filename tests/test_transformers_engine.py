@@ -33,9 +33,9 @@ def question(number: int, *, base: bool = False) -> Prompt:
 def plain(engine: TransformersEngine, prompt: Prompt, letters: str) -> np.ndarray:
     """Score one prompt at a time, the whole of it, in the simplest way."""
     with torch.inference_mode():
-        logits = engine.causal.model(torch.tensor([engine.encode(prompt)])).logits[0, -1].double()
+        logits = engine.causal.model(torch.tensor([engine.tokens.encode(prompt)])).logits[0, -1].double()
     probabilities = logits.softmax(-1)
-    vocabulary = [engine._tokenizer.decode([token]) for token in range(len(engine._tokenizer))]
+    vocabulary = [engine.tokens.tokenizer.decode([token]) for token in range(len(engine.tokens.tokenizer))]
     return np.log([sum(float(probabilities[i]) for i, t in enumerate(vocabulary) if t == letter) for letter in letters])
 
 
@@ -89,7 +89,7 @@ def test_messages_end_at_the_end_of_turn_or_at_the_limit(embedded):
     assert "<|im_end|>" not in short
     story = Prompt((Message("user", "Write a long story."),), "")
     (cut,) = replies(embedded, [Continuation(story, seed=0, max_new_tokens=7)]).values()
-    assert len(embedded._tokenizer(cut).input_ids) == 7
+    assert len(embedded.tokens.tokenizer(cut).input_ids) == 7
 
 
 def test_messages_are_cut_at_the_stop_pattern(embedded):
@@ -119,10 +119,10 @@ def test_a_draw_never_takes_a_token_that_was_ruled_out():
 def test_letters_that_several_tokens_decode_to_are_added_up(embedded, monkeypatch):
     choice = [Choice(question(1), "AB", 0)]
     ((_, before),) = embedded.choose([choice])
-    a, b = embedded.letter_tokens("A"), embedded.letter_tokens("B")
+    a, b = embedded.tokens.of_letter("A"), embedded.tokens.of_letter("B")
     assert len(a) == len(b) == 1
     # As if the token of B decoded to A as well.
-    monkeypatch.setitem(embedded._letters, "A", a + b)
+    monkeypatch.setitem(embedded.tokens._letters, "A", a + b)
     ((_, after),) = embedded.choose([choice])
     assert np.exp(after[0, 0]) == pytest.approx(np.exp(before[0]).sum())
 

@@ -6,20 +6,20 @@ Messages are sampled for many dialogues at once (`generation`); questions after 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from valstab.config import Model
-from valstab.engine import Choice, Continuation, EngineError, Prompt, Usage
+from valstab.engine import Choice, Continuation, EngineError, Usage
 from valstab.engines import fused
 from valstab.engines.causal import Causal
 from valstab.engines.generation import Generation
 from valstab.engines.loading import end_tokens, load, precision, resolved_sampling, use_own_cores
 from valstab.engines.memory import GIB, Limits, free_bytes
 from valstab.engines.scoring import Scoring
+from valstab.engines.tokens import Tokens
 from valstab.engines.weights import fingerprint
 
 SHARE = {"cpu": 1 / 4, "cuda": 3 / 4}
@@ -56,13 +56,13 @@ class TransformersEngine:
             raise EngineError(f"engine.device={device}: there is no GPU that torch can use; allowed: auto, cpu")
         use_own_cores()
         dtype = precision(model.dtype, self._device)
-        source, self._tokenizer, loaded = load(model, quantization, self._device, dtype)
+        source, tokenizer, loaded = load(model, quantization, self._device, dtype)
         compiled = compiled and self._device == "cpu" and quantization == "none" and fused.can_compile()
         if compiled:
             fused.fuse(loaded)
         sampling = resolved_sampling(model.sampling, loaded.generation_config)
         self.usage = Usage()
-        self._letters: dict[str, list[int]] = {}
+        self.tokens = Tokens(tokenizer)
         self.causal = causal = Causal(loaded)
         with torch.inference_mode():
             cache_bytes = SHARE[self._device[:4]] * free_bytes(self._device) if cache_gib is None else cache_gib * GIB
@@ -72,8 +72,8 @@ class TransformersEngine:
         self._generation = Generation(
             causal,
             sampling=sampling,
-            ends=end_tokens(self._tokenizer, loaded.generation_config),
-            decode=self._decode,
+            ends=end_tokens(tokenizer, loaded.generation_config),
+            decode=self.tokens.decode,
             limits=Limits(batch_size, tokens),
             usage=self.usage,
         )
@@ -91,27 +91,10 @@ class TransformersEngine:
             "threads": str(torch.get_num_threads()),
         }
 
-    def encode(self, prompt: Prompt) -> list[int]:
-        """Give the tokens of a prompt: the chat template's own special tokens, or a base model's usual ones."""
-        if not prompt.messages:
-            return list(self._tokenizer(prompt.text).input_ids)
-        messages = [{"role": message.role, "content": message.text} for message in prompt.messages]
-        text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return list(self._tokenizer(text + prompt.text, add_special_tokens=False).input_ids)
-
-    def letter_tokens(self, letter: str) -> list[int]:
-        """Give every token that decodes to exactly this letter."""
-        if not self._letters:
-            for token in range(len(self._tokenizer)):
-                self._letters.setdefault(self._tokenizer.decode([token]), []).append(token)
-        if letter not in self._letters:
-            raise EngineError(f"no token of the model decodes to the letter {letter}")
-        return self._letters[letter]
-
     @torch.inference_mode()
     def continue_dialogues(self, requests: Sequence[Continuation]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text as it ends."""
-        yield from self._generation.run([self.encode(request.prompt) for request in requests], requests)
+        yield from self._generation.run([self.tokens.encode(request.prompt) for request in requests], requests)
 
     @torch.inference_mode()
     def choose(self, dialogues: Iterable[Sequence[Choice]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
@@ -119,11 +102,7 @@ class TransformersEngine:
         self._generation.forget()
         for index, choices in enumerate(dialogues):
             logprobs = np.empty((len(choices), len(choices[0].options)))
-            for row, distribution in self._scoring.run([self.encode(choice.prompt) for choice in choices]):
-                letters = [distribution[self.letter_tokens(letter)] for letter in choices[row].options]
+            for row, distribution in self._scoring.run([self.tokens.encode(choice.prompt) for choice in choices]):
+                letters = [distribution[self.tokens.of_letter(letter)] for letter in choices[row].options]
                 logprobs[row] = torch.stack([torch.logsumexp(letter, 0) for letter in letters]).cpu().numpy()
             yield index, logprobs
-
-    def _decode(self, tokens: list[int]) -> str:
-        text: Any = self._tokenizer.decode(tokens, skip_special_tokens=True)
-        return str(text)
