@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from valstab.engine import Usage
+from valstab.engine import Cache, Usage
 from valstab.streams import stream_seed
 
 
@@ -14,6 +14,7 @@ class PersonaEngine:
 
     def __init__(self, model, quantization):
         self.usage = Usage()
+        self.cache = Cache()
         self.identity = {"engine": type(self).__name__}
         self.properties = {}
 

@@ -19,8 +19,11 @@ def app(composed: DictConfig) -> float | None:
         config = typed(composed, Config)
         plan = make_plan(config)
         # Only now, since these take seconds to import: a mistake is answered without them.
-        from valstab.run import run
+        from valstab.run import dry_run, run
 
+        if config.dry_run:
+            dry_run(config, plan)
+            return None
         folder = Path(HydraConfig.get().runtime.output_dir) / "results"
         return run(config, plan, folder).headline()["rank_order"]
 

@@ -38,7 +38,7 @@ def ask(
         EngineError: if the model gives a probability that is not a number.
     """
     orders = [option_orders(plan.task, conversation.encounter) for conversation in conversations]
-    keys = [_answers_key(plan, conversation) for conversation in conversations]
+    keys = [answers_key(plan, conversation) for conversation in conversations]
     missing = [index for index, key in enumerate(keys) if shelf.get(key) is None]
     number = len(plan.task.items)
     reused = number * (len(conversations) - len(missing))
@@ -59,7 +59,7 @@ def ask(
     return Asked(pd.DataFrame(rows), reused)
 
 
-def _answers_key(plan: Plan, conversation: Conversation) -> str:
+def answers_key(plan: Plan, conversation: Conversation) -> str:
     """Give the key of the answers after a conversation: all that determines them, but for the engine."""
     encounter = conversation.encounter
     return record_key(

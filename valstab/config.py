@@ -173,6 +173,7 @@ class Config:
     seeds: list[int] = MISSING
     quantization: str = MISSING
     undefined: str = "zero"
+    dry_run: bool = False
     store: Store = field(default_factory=Store)
     tracking: Tracking = field(default_factory=Tracking)
 

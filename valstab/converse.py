@@ -52,21 +52,16 @@ def _hold(
     new: dict[str, str] = {}
     incomplete: set[int] = set()
     for number in range(plan.n_messages):
-        keys = [_message_key(plan, encounter, texts) for encounter, texts in zip(encounters, said, strict=True)]
-        missing = []
-        for index, key in enumerate(keys):
-            text = shelf.get(key)
-            if text is None:
-                missing.append(index)
-            else:
-                said[index].append(text)
-                advance(1)
+        reached = [index for index, texts in enumerate(said) if len(texts) == number + 1]
+        for index in reached:
+            advance(recall(plan, encounters[index], shelf, said[index]))
+        missing = [index for index in reached if len(said[index]) == number + 1]
         incomplete.update(missing)
-        requests = [_request(plan, encounters[index], said[index], number) for index in missing]
+        requests = [reply_request(plan, encounters[index], said[index]) for index in missing]
         for place, text in engine.continue_dialogues(requests):
             index = missing[place]
+            new[_message_key(plan, encounters[index], said[index])] = text
             said[index].append(text)
-            new[keys[index]] = text
             advance(1)
     if new:
         shelf.put(new)
@@ -76,10 +71,19 @@ def _hold(
     ]
 
 
-def _request(plan: Plan, encounter: Encounter, texts: Sequence[str], number: int) -> Continuation:
+def recall(plan: Plan, encounter: Encounter, shelf: Shelf, texts: list[str]) -> int:
+    """Go on with a conversation as far as the shelf has it, in place; give the number of messages added."""
+    before = len(texts)
+    while len(texts) <= plan.n_messages and (text := shelf.get(_message_key(plan, encounter, texts))) is not None:
+        texts.append(text)
+    return len(texts) - before
+
+
+def reply_request(plan: Plan, encounter: Encounter, texts: Sequence[str]) -> Continuation:
+    """Ask for the message that follows an opening and the messages after it."""
     return Continuation(
         prompt=reply_prompt(plan.form, encounter.persona, texts),
-        seed=stream_seed("message", *encounter.labels, number),
+        seed=stream_seed("message", *encounter.labels, len(texts) - 1),
         max_new_tokens=plan.max_new_tokens,
         stop=stop_pattern(plan.form, encounter.persona),
     )

@@ -69,12 +69,23 @@ class Usage:
     encoded_tokens: int = 0
     """Tokens read: of prompts, each only as often as it was really encoded."""
     generated_tokens: int = 0
+    steps: int = 0
+    """Forward passes that each gave a batch of dialogues one more token."""
+
+
+class Cache(NamedTuple):
+    """The memory in which an engine holds what it has encoded."""
+
+    tokens: int = 0
+    """The most that one batch holds, and as many are kept between messages; 0 is no limit, and none kept."""
+    token_bytes: int = 0
 
 
 class Engine(Protocol):
     """Runs one language model."""
 
     usage: Usage
+    cache: Cache
 
     @property
     def identity(self) -> Mapping[str, str]:

@@ -42,6 +42,11 @@ class Plan:
         return tuple(itertools.starmap(Encounter, itertools.product(self.seeds, self.contexts, self.personas)))
 
     @property
+    def n_texts(self) -> int:
+        """The texts of a whole conversation: the opening and the messages."""
+        return self.n_messages + 1 if self.n_messages else 0
+
+    @property
     def permutations(self) -> bool:
         """Whether there are repetitions without a persona instead of personas."""
         return self.personas[0].introduction is None

@@ -21,6 +21,10 @@ class Work:
 
     queries_per_second: float
     """Questions that were really asked, over the time of asking: 0 if all answers were reused."""
+    conversing_seconds: float
+    asking_seconds: float
+    peak_memory_gib: float
+    """The most that the process has held."""
     encoded_tokens: int
     generated_tokens: int
     reused_conversations: int

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import resource
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,13 +18,15 @@ from valstab.ask import ask
 from valstab.config import Config
 from valstab.converse import converse
 from valstab.engine import Engine
+from valstab.estimate import estimate
 from valstab.plan import Plan
 from valstab.plots import figures
 from valstab.results import Results, Work, measure, profiles
-from valstab.store import Store
+from valstab.store import Shelf, Store
 from valstab.summary import summarise
 from valstab.track import log_results, run_name, tracked_run
 
+KIB_A_GIB = 1 << 20
 WHOLE_RUN = 86_400.0
 """Seconds over which the rate behind the time left is averaged: more than a stage takes, so all of it."""
 
@@ -41,22 +44,24 @@ def run(config: Config, plan: Plan, folder: Path) -> Results:
     OmegaConf.save(OmegaConf.create(plain), folder / "config.yaml")
     with tracked_run(config, plain, plan) as tracked:
         engine = load_engine(config)
-        store = Store(Path(config.store.path) if config.store.path else None, engine.identity)
+        said, answered = shelves(config, plan, engine)
         with _progress() as progress:
             messages = len(plan.encounters) * plan.n_messages
             talking = progress.add_task("conversing", total=messages, unit="messages", visible=messages > 0)
-            said = store.shelf("conversations")
+            start = time.perf_counter()
             conversations = converse(plan, engine, said, lambda number: progress.advance(talking, number))
             _write_lines(folder / "conversations.jsonl", (conversation.record() for conversation in conversations))
             asking = progress.add_task("asking", total=len(conversations) * len(plan.task.items), unit="questions")
-            answered = store.shelf(f"answers-{plan.task.name}-n{plan.n_messages}")
-            start = time.perf_counter()
+            talked = time.perf_counter()
             answers, reused = ask(
                 plan, conversations, engine, answered, lambda number: progress.advance(asking, number)
             )
-            seconds = time.perf_counter() - start
+            asked = time.perf_counter()
         work = Work(
-            queries_per_second=(len(answers) - reused) / seconds,
+            queries_per_second=(len(answers) - reused) / (asked - talked),
+            conversing_seconds=talked - start,
+            asking_seconds=asked - talked,
+            peak_memory_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_A_GIB,
             encoded_tokens=engine.usage.encoded_tokens,
             generated_tokens=engine.usage.generated_tokens,
             reused_conversations=sum(conversation.reused for conversation in conversations),
@@ -74,6 +79,26 @@ def run(config: Config, plan: Plan, folder: Path) -> Results:
         log_results(results, work, summary, {**engine.identity, **engine.properties}, folder)
         output.print(f"compare runs        mlflow ui  (this is run {tracked.info.run_id})")
     return results
+
+
+def dry_run(config: Config, plan: Plan) -> None:
+    """Print what a run would take.
+
+    Raises:
+        EngineError: if the model can't be loaded or run.
+    """
+    start = time.perf_counter()
+    engine = load_engine(config)
+    said, answered = shelves(config, plan, engine)
+    found = estimate(plan, engine, said, answered)
+    output = Console(highlight=False, markup=False, soft_wrap=True)
+    output.print(f"{run_name(config)}\n\n{found}\n\nmeasured in {time.perf_counter() - start:.0f} s; nothing was kept")
+
+
+def shelves(config: Config, plan: Plan, engine: Engine) -> tuple[Shelf, Shelf]:
+    """Open what the store has of the plan's conversations and answers."""
+    store = Store(Path(config.store.path) if config.store.path else None, engine.identity)
+    return store.shelf("conversations"), store.shelf(f"answers-{plan.task.name}-n{plan.n_messages}")
 
 
 def load_engine(config: Config) -> Engine:

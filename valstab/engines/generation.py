@@ -86,6 +86,7 @@ class Generation:
         while alive:
             logits = self._causal.forward(tokens, mask, cache)
             self._usage.generated_tokens += len(alive)
+            self._usage.steps += 1
             uniform = [draws[row][len(generated[row])] if row in alive else 0.0 for row in rows]
             drawn = self._sample(seen, logits.float(), torch.tensor(uniform, device=logits.device))
             for position, (row, token) in enumerate(zip(rows, drawn.tolist(), strict=True)):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valstab.config import Model
-from valstab.engine import Choice, Continuation, Usage
+from valstab.engine import Cache, Choice, Continuation, Usage
 
 WORDS = ("yes", "no", "perhaps", "well", "so", "today", "here", "often", "good", "again")
 
@@ -16,6 +16,7 @@ class RandomEngine:
 
     def __init__(self, model: Model, quantization: str) -> None:  # noqa: ARG002  (as every engine)
         self.usage = Usage()
+        self.cache = Cache()
         self.identity: Mapping[str, str] = {"engine": "random"}
         self.properties: Mapping[str, str] = {}
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from valstab.config import Model
-from valstab.engine import Choice, Continuation, EngineError, Usage
+from valstab.engine import Cache, Choice, Continuation, EngineError, Usage
 from valstab.engines import fused
 from valstab.engines.causal import Causal
 from valstab.engines.generation import Generation
@@ -22,7 +22,7 @@ from valstab.engines.scoring import Scoring
 from valstab.engines.tokens import Tokens
 from valstab.engines.weights import fingerprint
 
-SHARE = {"cpu": 1 / 4, "cuda": 3 / 4}
+SHARE = {"cpu": 1 / 6, "cuda": 3 / 4}
 """The part of the free memory that key-value caches may take: on a GPU the model is all else there is."""
 
 
@@ -67,14 +67,15 @@ class TransformersEngine:
         with torch.inference_mode():
             cache_bytes = SHARE[self._device[:4]] * free_bytes(self._device) if cache_gib is None else cache_gib * GIB
             # One half is for the batch at work, the other for what is kept between messages.
-            tokens = int(cache_bytes / 2 / causal.token_bytes())
-        self._scoring = Scoring(causal, Limits(batch_size, tokens), self.usage)
+            token_bytes = causal.token_bytes()
+        self.cache = Cache(int(cache_bytes / 2 / token_bytes), token_bytes)
+        self._scoring = Scoring(causal, Limits(batch_size, self.cache.tokens), self.usage)
         self._generation = Generation(
             causal,
             sampling=sampling,
             ends=end_tokens(tokenizer, loaded.generation_config),
             decode=self.tokens.decode,
-            limits=Limits(batch_size, tokens),
+            limits=Limits(batch_size, self.cache.tokens),
             usage=self.usage,
         )
         self.identity: Mapping[str, str] = {

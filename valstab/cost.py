@@ -1,0 +1,88 @@
+"""What holding conversations costs: a linear model of time over counted work.
+
+Each kind of work has a cost in seconds for one unit, never below zero, fitted by least squares of relative errors to
+measured calls.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+Floats = NDArray[np.float64]
+
+
+class Talking(NamedTuple):
+    """The work of continuing dialogues."""
+
+    steps: float
+    """Forward passes that each give a batch of dialogues one more token."""
+    generated: float
+    encoded: float
+    attended: float
+    """Tokens that generated or encoded ones looked back on: each one's context, added up."""
+
+
+def fit(work: Sequence[Talking], seconds: Sequence[float]) -> Floats:
+    """Give the seconds that one unit of each kind of work takes: (kinds,).
+
+    Args:
+        work: of each measured call.
+        seconds: what each call took, above zero.
+    """
+    amounts, taken = np.array(work, dtype=float), np.array(seconds, dtype=float)
+    relative = amounts / taken[:, None]
+    # The kinds differ by many orders of magnitude, which the solver would take for noise.
+    size = np.maximum(np.abs(relative).max(axis=0), np.finfo(float).tiny)
+    costs: Floats = nnls(relative / size, np.ones(len(taken)))[0] / size
+    return costs
+
+
+def predict(work: Sequence[Talking], costs: Floats) -> float:
+    """Give the seconds that all this work takes."""
+    return float(np.array(work, dtype=float).sum(axis=0) @ costs) if work else 0.0
+
+
+class Dialogue(NamedTuple):
+    """How long dialogues are, in tokens; for each of the two speakers, the tested model first."""
+
+    first: tuple[float, float]
+    """A speaker's first prompt."""
+    reply: tuple[float, float]
+    """A speaker's message."""
+    frame: float = 0
+    """What the chat template adds to a message."""
+
+    def prompt(self, number: int) -> float:
+        """Give the length of the prompt for message `number`, the first being 0."""
+        return self.first[number % 2] + number // 2 * (sum(self.reply) + 2 * self.frame)
+
+
+def talking(dialogue: Dialogue, number: int, *, rows: int, steps: float, cache_tokens: int) -> Talking:
+    """Project the work of message `number` of dialogues that are held together.
+
+    Args:
+        dialogue: how long they are.
+        number: of the message, the first being 0.
+        rows: how many dialogues.
+        steps: the forward passes of one batch: the tokens of its longest message.
+        cache_tokens: the most tokens of one batch, of which as many stay encoded between messages; 0 is no limit.
+    """
+    speaker = number % 2
+    prompt, generated = dialogue.prompt(number), dialogue.reply[speaker]
+    encoded = prompt
+    if number > 1:
+        # Until a speaker's next message the other's prompt stays encoded as well.
+        held = rows * (dialogue.prompt(number - 1) + dialogue.prompt(number - 2))
+        share = min(1.0, cache_tokens / held) if held else 1.0
+        encoded -= share * (dialogue.prompt(number - 2) + generated)
+    batches = max(1, math.ceil(rows * (prompt + generated) / cache_tokens)) if cache_tokens else 1
+    return Talking(steps * batches, rows * generated, rows * encoded, rows * attended(prompt, generated, encoded))
+
+
+def attended(prompt: float, generated: float, encoded: float) -> float:
+    """Count what the tokens of one dialogue look back on: those generated, and the last of its prompt, encoded."""
+    return generated * (prompt + generated / 2) + encoded * (prompt - encoded / 2)
