@@ -48,7 +48,7 @@ def _hold(
     plan: Plan, engine: Engine, shelf: Shelf, advance: Callable[[int], None], encounters: Sequence[Encounter]
 ) -> list[Conversation]:
     """Hold some conversations, all of them one message further at a time, and store them when they are complete."""
-    said = [[encounter.context.opening] if encounter.context.opening else [] for encounter in encounters]
+    said = [opened(encounter) for encounter in encounters]
     new: dict[str, str] = {}
     incomplete: set[int] = set()
     for number in range(plan.n_messages):
@@ -69,6 +69,11 @@ def _hold(
         Conversation(encounter, tuple(texts), reused=plan.n_messages > 0 and index not in incomplete)
         for index, (encounter, texts) in enumerate(zip(encounters, said, strict=True))
     ]
+
+
+def opened(encounter: Encounter) -> list[str]:
+    """Begin a conversation: with its opening, or in the neutral context with nothing."""
+    return [encounter.context.opening] if encounter.context.opening else []
 
 
 def recall(plan: Plan, encounter: Encounter, shelf: Shelf, texts: list[str]) -> int:

@@ -1,10 +1,11 @@
-"""What holding conversations costs: a linear model of time over counted work.
+"""What a run costs: memory so far, and a linear model of the time of conversing over counted work.
 
 Each kind of work has a cost in seconds for one unit, never below zero, fitted by least squares of relative errors to
 measured calls.
 """
 
 import math
+import resource
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -86,3 +87,8 @@ def talking(dialogue: Dialogue, number: int, *, rows: int, steps: float, cache_t
 def attended(prompt: float, generated: float, encoded: float) -> float:
     """Count what the tokens of one dialogue look back on: those generated, and the last of its prompt, encoded."""
     return generated * (prompt + generated / 2) + encoded * (prompt - encoded / 2)
+
+
+def peak_bytes() -> int:
+    """Give the most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,7 +1,6 @@
 """What a run will take, before it starts: measured on a few of its conversations, projected to all (`dry_run=true`)."""
 
 import json
-import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +9,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from valstab.ask import answers_key, choices_after, option_orders
-from valstab.converse import HELD_TOGETHER, Conversation, recall, reply_request
-from valstab.cost import Dialogue, Talking, attended, fit, predict, talking
+from valstab.converse import HELD_TOGETHER, Conversation, opened, recall, reply_request
+from valstab.cost import Dialogue, Floats, Talking, attended, fit, peak_bytes, predict, talking
 from valstab.engine import Engine, Usage
 from valstab.plan import Encounter, Plan
 from valstab.store import Shelf
@@ -76,6 +75,23 @@ class _Call(NamedTuple):
     usage: Usage
 
 
+class _Talked(NamedTuple):
+    """What a few conversations show: their texts, lengths in tokens, forward passes, and the costs of the work."""
+
+    texts: list[list[str]]
+    dialogue: Dialogue
+    steps: int
+    costs: Floats
+
+
+class _Asked(NamedTuple):
+    """What all questions after one conversation take, on average, and the bytes of their answers in the store."""
+
+    seconds: float
+    encoded_tokens: int
+    stored_bytes: int
+
+
 def estimate(plan: Plan, engine: Engine, said: Shelf, answered: Shelf) -> Estimate:
     """Find what the shelves do not have, measure some of it and project the rest. Nothing is stored.
 
@@ -91,40 +107,50 @@ def estimate(plan: Plan, engine: Engine, said: Shelf, answered: Shelf) -> Estima
     if not unasked:
         return Estimate(*size)
     sample = _evenly(unsaid or plan.encounters, SAMPLE)
-    texts, work, seconds, memory = _talk(plan, engine, sample, len(unsaid))
-    conversations = [Conversation(encounter, tuple(said)) for encounter, said in zip(sample, texts, strict=True)]
-    asked, answer_bytes = _ask(plan, engine, _evenly(conversations, FEW))
-    said_bytes = np.mean([sum(len(text.encode()) + LINE_BYTES for text in said) for said in texts])
+    talked = _talk(plan, engine, sample)
+    groups = [min(HELD_TOGETHER, len(unsaid) - start) for start in range(0, len(unsaid), HELD_TOGETHER)]
+    work = [
+        talking(talked.dialogue, number, rows=rows, steps=talked.steps, cache_tokens=engine.cache.tokens)
+        for rows in groups
+        for number in range(plan.n_messages)
+    ]
+    conversations = [Conversation(encounter, tuple(said)) for encounter, said in zip(sample, talked.texts, strict=True)]
+    asked = _ask(plan, engine, _evenly(conversations, FEW))
+    said_bytes = np.mean([sum(len(text.encode()) + LINE_BYTES for text in said) for said in talked.texts])
+
+    def cached(rows: int, messages: int) -> float:
+        """Count the tokens of a batch, with room for a message, and of what both speakers keep."""
+        most, prompt = engine.cache.tokens, talked.dialogue.prompt(messages - 1) if messages else 0
+        return min(most, rows * (prompt + plan.max_new_tokens)) + min(most, 2 * rows * prompt)
+
+    more = cached(max(groups, default=0), plan.n_messages) - cached(len(sample), min(MEASURED, plan.n_messages))
     return Estimate(
         *size,
-        encoded_tokens=sum(each.encoded for each in work) + unasked * asked.usage.encoded_tokens,
+        encoded_tokens=sum(each.encoded for each in work) + unasked * asked.encoded_tokens,
         generated_tokens=sum(each.generated for each in work),
-        conversing_seconds=seconds,
+        conversing_seconds=predict(work, talked.costs),
         asking_seconds=unasked * asked.seconds,
-        memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + memory,
+        memory_bytes=peak_bytes() + max(0.0, more) * engine.cache.token_bytes,
         disk_bytes=len(unsaid) * COPIES * float(said_bytes)
-        + unasked * (answer_bytes + 2 * items * ANSWER_BYTES)
+        + unasked * (asked.stored_bytes + 2 * items * ANSWER_BYTES)
         + PICTURES_BYTES,
     )
 
 
 def _recalled(plan: Plan, encounter: Encounter, shelf: Shelf) -> Conversation:
-    texts = [encounter.context.opening] if encounter.context.opening else []
+    texts = opened(encounter)
     recall(plan, encounter, shelf, texts)
     return Conversation(encounter, tuple(texts))
 
 
-def _talk(
-    plan: Plan, engine: Engine, sample: Sequence[Encounter], number: int
-) -> tuple[list[list[str]], list[Talking], float, float]:
-    """Hold the first messages of a few conversations, and one that is as late as the plan's last.
+def _talk(plan: Plan, engine: Engine, sample: Sequence[Encounter]) -> _Talked:
+    """Hold the first messages of a few conversations, and of fewer the one that would follow the plan's last.
 
-    Gives the sample's texts (the messages that were not held repeat those that were), the work of holding `number`
-    conversations, its seconds, and the bytes that are then encoded beyond those of the sample.
+    Messages that are not held repeat those that are.
     """
-    texts = [[encounter.context.opening] if encounter.context.opening else [] for encounter in sample]
+    texts = [opened(encounter) for encounter in sample]
     if not plan.n_messages:
-        return texts, [], 0.0, 0.0
+        return _Talked(texts, Dialogue((0, 0), (0, 0)), 0, np.zeros(len(Talking._fields)))
 
     def call(rows: int, max_new_tokens: int) -> tuple[_Call, list[str]]:
         requests = [reply_request(plan, *each) for each in zip(sample[:rows], texts[:rows], strict=True)]
@@ -141,32 +167,13 @@ def _talk(
         for said, reply in zip(texts, replies, strict=True):
             said.append(reply)
     dialogue = _lengths([each.usage for each in calls], len(sample))
+    work = [_work(each.usage, dialogue.prompt(number), len(sample)) for number, each in enumerate(calls)]
     for said in texts:
-        said.extend(said[1 + i % len(calls)] for i in range(plan.n_texts - len(said) - 1))
-    late, replies = call(few, BRIEF)
-    for said in texts:
-        said.extend(said[1:2] * (plan.n_texts - len(said)))
-    prompts = [(dialogue.prompt(i), len(sample)) for i in range(len(calls))]
-    prompts.append((dialogue.prompt(plan.n_messages - 1), few))
-    costs = fit(
-        [_work(each.usage, *size) for each, size in zip([*calls, late], prompts, strict=True)],
-        [each.seconds for each in [*calls, late]],
-    )
-    groups = [min(HELD_TOGETHER, number - start) for start in range(0, number, HELD_TOGETHER)]
-    steps, most = max(each.usage.steps for each in calls), engine.cache.tokens
-    work = [
-        talking(dialogue, message, rows=rows, steps=steps, cache_tokens=most)
-        for rows in groups
-        for message in range(plan.n_messages)
-    ]
-
-    def encoded(rows: int, messages: int) -> float:
-        """Count the tokens of a batch, with room for a message, and of what both speakers keep."""
-        prompt = dialogue.prompt(messages - 1)
-        return min(most, rows * (prompt + plan.max_new_tokens)) + min(most, 2 * rows * prompt)
-
-    more = encoded(max(groups, default=0), plan.n_messages) - encoded(len(sample), len(calls))
-    return texts, work, predict(work, costs), max(0.0, more) * engine.cache.token_bytes
+        said.extend(said[1 + i % len(calls)] for i in range(plan.n_messages - len(calls)))
+    late, _ = call(few, BRIEF)
+    work.append(_work(late.usage, dialogue.prompt(plan.n_messages), few))
+    costs = fit(work, [each.seconds for each in [*calls, late]])
+    return _Talked(texts, dialogue, max(each.usage.steps for each in calls), costs)
 
 
 def _work(usage: Usage, prompt: float, rows: int) -> Talking:
@@ -186,13 +193,13 @@ def _lengths(counted: Sequence[Usage], rows: int) -> Dialogue:
     return Dialogue((encoded[0], encoded[1]), (replies[0], replies[1]), max(0.0, (new - replies[1]) / 2))
 
 
-def _ask(plan: Plan, engine: Engine, conversations: Sequence[Conversation]) -> tuple[_Call, float]:
-    """Give what asking all questions after one conversation takes, and the bytes of the answers in the store."""
+def _ask(plan: Plan, engine: Engine, conversations: Sequence[Conversation]) -> _Asked:
     dialogues = [choices_after(plan, each, option_orders(plan.task, each.encounter)) for each in conversations]
     list(engine.choose([dialogues[0][:2]]))  # the first call of all is slow
     timed, answers = _timed(engine, lambda: [logprobs for _, logprobs in engine.choose(dialogues)])
-    encoded = timed.usage.encoded_tokens // len(dialogues)
-    return _Call(timed.seconds / len(dialogues), Usage(encoded)), len(json.dumps(answers[0].tolist())) + LINE_BYTES
+    number = len(dialogues)
+    stored = len(json.dumps(answers[0].tolist())) + LINE_BYTES
+    return _Asked(timed.seconds / number, timed.usage.encoded_tokens // number, stored)
 
 
 def _timed(engine: Engine, compute: Callable[[], Result]) -> tuple[_Call, Result]:

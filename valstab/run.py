@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import resource
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,8 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from valstab.ask import ask
 from valstab.config import Config
 from valstab.converse import converse
+from valstab.cost import peak_bytes
 from valstab.engine import Engine
-from valstab.estimate import estimate
+from valstab.estimate import GIB, estimate
 from valstab.plan import Plan
 from valstab.plots import figures
 from valstab.results import Results, Work, measure, profiles
@@ -26,7 +26,6 @@ from valstab.store import Shelf, Store
 from valstab.summary import summarise
 from valstab.track import log_results, run_name, tracked_run
 
-KIB_A_GIB = 1 << 20
 WHOLE_RUN = 86_400.0
 """Seconds over which the rate behind the time left is averaged: more than a stage takes, so all of it."""
 
@@ -61,7 +60,7 @@ def run(config: Config, plan: Plan, folder: Path) -> Results:
             queries_per_second=(len(answers) - reused) / (asked - talked),
             conversing_seconds=talked - start,
             asking_seconds=asked - talked,
-            peak_memory_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_A_GIB,
+            peak_memory_gib=peak_bytes() / GIB,
             encoded_tokens=engine.usage.encoded_tokens,
             generated_tokens=engine.usage.generated_tokens,
             reused_conversations=sum(conversation.reused for conversation in conversations),
