@@ -13,7 +13,7 @@ from transformers import models as architectures
 from tests.conftest import SMOLLM2
 from valstab.config import Model, Sampling
 from valstab.engine import Choice, Continuation, EngineError, Message, Prompt
-from valstab.engines import trunk
+from valstab.engines import generation, trunk
 from valstab.engines.generation import draw
 from valstab.engines.memory import Limits
 from valstab.engines.transformers import TransformersEngine
@@ -74,6 +74,20 @@ def test_what_is_sampled_depends_on_prompt_and_seed_alone(embedded, monkeypatch)
     assert [reverse[3 - i] for i in range(4)] == [together[i] for i in range(4)]
     monkeypatch.setattr(embedded._generation._limits, "rows", 1)
     assert replies(embedded, requests) == together
+
+
+def test_prompts_that_are_encoded_piece_by_piece_are_continued_alike(embedded, monkeypatch):
+    requests = [
+        Continuation(Prompt((Message("user", text),), ""), seed=seed, max_new_tokens=25)
+        for seed, text in enumerate((LONG, "Tell me a joke.", "1. e4"))
+    ]
+    at_once = replies(embedded, requests)
+    embedded._generation.forget()
+    widths = Mock(side_effect=embedded.causal.forward)
+    monkeypatch.setattr(generation, "PIECE", 3 * 16)
+    monkeypatch.setattr(embedded.causal, "forward", widths)
+    assert replies(embedded, requests) == at_once
+    assert max(call.args[0].shape[1] for call in widths.call_args_list) == 16
 
 
 def test_other_seeds_say_other_things(embedded):

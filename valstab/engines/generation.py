@@ -12,10 +12,12 @@ from valstab.engine import Continuation, Usage
 from valstab.engines.caches import KeptBeginnings, join
 from valstab.engines.causal import Causal
 from valstab.engines.loading import ResolvedSampling
-from valstab.engines.memory import Limits, batches, halving
+from valstab.engines.memory import Limits, batches, give_back, halving
 
 STAY = 7 / 8
 """Rows that have ended leave the batch when fewer than this part are alive: leaving copies the cache."""
+PIECE = 8192
+"""The most tokens that are encoded at once: more is not faster, and their activations take memory beside the caches."""
 
 
 class Generation:
@@ -52,6 +54,7 @@ class Generation:
     def forget(self) -> None:
         """Free what was kept for the next messages."""
         self._kept.clear()
+        give_back()
 
     def run(self, prompts: Sequence[list[int]], requests: Sequence[Continuation]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text as it ends; prompts of similar length share a batch."""
@@ -67,6 +70,7 @@ class Generation:
                 yield from halving(
                     batch, lambda rows: self._batch(rows, prompts, requests), self._kept.clear, self._limits
                 )
+                give_back()
 
     def _batch(
         self, indices: Sequence[int], prompts: Sequence[list[int]], requests: Sequence[Continuation]
@@ -84,7 +88,7 @@ class Generation:
         rows = list(range(len(requests)))
         alive = set(rows)
         while alive:
-            logits = self._causal.forward(tokens, mask, cache)
+            logits = self._encode(tokens, mask, cache)
             self._usage.generated_tokens += len(alive)
             self._usage.steps += 1
             uniform = [draws[row][len(generated[row])] if row in alive else 0.0 for row in rows]
@@ -106,6 +110,16 @@ class Generation:
                 tokens, seen, mask = tokens[staying], seen[staying], mask[staying]
                 cache.batch_select_indices(torch.tensor(staying, device=self._causal.device))
                 rows = [rows[position] for position in staying]
+
+    def _encode(self, tokens: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
+        """Encode new tokens of all rows, some columns at a time, and give the last one's logits: (rows, vocabulary)."""
+        rows, new = tokens.shape
+        # The states of a state-space model are not made to be begun twice with more than one token.
+        columns = max(1, PIECE // rows) if self._has_rows else new
+        for end in range(columns, new, columns):
+            self._causal.forward(tokens[:, end - columns : end], mask[:, : mask.shape[1] - new + end], cache)
+        last = (new - 1) % columns + 1
+        return self._causal.forward(tokens[:, new - last :], mask, cache)
 
     def _start(self, prompts: Sequence[list[int]]) -> tuple[DynamicCache, int]:
         """Give a cache with what is known of the prompts, and how many of their last tokens are not in it."""

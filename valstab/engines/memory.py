@@ -1,5 +1,7 @@
 """How much memory there is, and going on with less when it does not suffice."""
 
+import ctypes
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -27,6 +29,16 @@ def free_bytes(device: str) -> int:
         free: int = torch.cuda.mem_get_info(device)[0]
         return free
     return psutil.virtual_memory().available
+
+
+def give_back() -> None:
+    """Give the memory that the C library holds but nobody uses back to the system, where it can (glibc).
+
+    Caches of many sizes come and go, and leave holes that the next ones do not fit.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def batches(lengths: Mapping[int, int], limits: Limits, most_tokens: int | None = None) -> Iterator[list[int]]:
