@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from valstab.engine import Cache, Usage
+from valstab.engine import Cache, EngineError, Usage
 from valstab.streams import stream_seed
 
 
@@ -60,8 +60,23 @@ class SlowEngine(PersonaEngine):
         return super()._answer(choice)
 
 
-class NanEngine(PersonaEngine):
-    """Gives no probabilities."""
+class FailingEngine(PersonaEngine):
+    """Fails when it is to answer."""
+
+    def choose(self, dialogues):
+        raise EngineError("the model's probabilities are not numbers (NaN)")
+
+
+class TerseEngine(PersonaEngine):
+    """Gives no probabilities: a letter for items with an even seed, and nothing that can be read for the others."""
+
+    def _answer(self, choice):
+        chosen = np.argmax(super()._answer(choice))
+        return [np.inf if i == chosen and choice.seed % 2 == 0 else np.nan for i in range(len(choice.options))]
+
+
+class SilentEngine(PersonaEngine):
+    """Never gives an answer that can be read."""
 
     def _answer(self, choice):
         return [np.nan] * len(choice.options)

@@ -210,10 +210,32 @@ def test_more_personas_change_nothing_for_the_others(launch_folder):
 
 def test_a_model_without_probabilities_fails_the_run_and_keeps_the_conversations(launch_folder):
     with pytest.raises(EngineError, match="NaN"):
-        small_run(launch_folder, *SCRIPTED, *SMALL, "engine._target_=tests.scripted.NanEngine")
+        small_run(launch_folder, *SCRIPTED, *SMALL, "engine._target_=tests.scripted.FailingEngine")
     assert the_run().info.status == "FAILED"
     assert "NaN" in the_run().data.tags["error"]
     assert (launch_folder / "results" / "conversations.jsonl").exists()
+
+
+def test_answers_that_can_not_be_read_are_reported_and_left_out(launch_folder, capsys):
+    results = small_run(launch_folder, *SCRIPTED, *SMALL, "engine._target_=tests.scripted.TerseEngine")
+    table = pd.read_parquet(launch_folder / "results" / "answers.parquet")
+    unread = table["score"].isna()
+    assert 0.4 < unread.mean() < 0.6
+    assert (table["letter"].isna() == unread).all()
+    assert table[["answer_mass", "logprob_1", "logprob_6"]].isna().all(axis=None)
+    assert the_run().data.metrics["unparsed_fraction"] == unread.mean()
+    assert results.headline()["answer_mass"] is None
+    assert f"no answer could be read for {unread.mean():.1%} of the questions" in capsys.readouterr().out
+    # What could be read is the persona's own choice, so people keep their order but for what is missing.
+    assert results.headline()["rank_order"] > 0.3
+    again = small_run(launch_folder, *SCRIPTED, *SMALL, "engine._target_=tests.scripted.TerseEngine")
+    assert again.headline() == results.headline()
+
+
+def test_a_run_without_one_answer_ends_well(launch_folder):
+    results = small_run(launch_folder, *SCRIPTED, *SMALL, "engine._target_=tests.scripted.SilentEngine")
+    assert results.headline()["unparsed_fraction"] == 1
+    assert results.headline()["undefined_fraction"] == 1
 
 
 def test_names_of_any_kind_go_through(launch_folder):

@@ -64,12 +64,24 @@ def test_labels_come_in_order_of_appearance_and_rows_in_any(pvq):
     assert shuffled.sel(scores.coords).equals(scores)
 
 
+def test_answers_that_could_not_be_read_are_left_out(pvq):
+    table = answers(pvq, lambda *_: 3)
+    # Ada, joke: item 7 is a 6, and of Conformity's other items (16, 28, 36) two have no answer; Power has none at all.
+    place = {item: item - 1 for item in (7, 16, 28, 2, 17, 39)}
+    table["score"] = table["score"].astype(float)
+    table.loc[place[7], "score"] = 6
+    table.loc[[place[item] for item in (16, 28, 2, 17, 39)], "score"] = np.nan
+    scores = score(table, pvq).sel(seed=0, context="joke", persona="Ada")
+    mean = (34 * 3 + 6) / 35
+    assert float(scores.sel(key="Conformity")) == pytest.approx((6 + 3) / 2 - mean)
+    assert float(scores.sel(key="Tradition")) == pytest.approx(3 - mean)
+    assert np.isnan(scores.sel(key="Power"))
+
+
 def test_answers_that_are_not_complete_are_refused(pvq):
     table = answers(pvq, lambda *_: 3)
     with pytest.raises(ConfigError, match=r"\(seed 0, joke, Bob, item 40\): is missing"):
         score(table.drop(index=79), pvq)
-    with pytest.raises(ConfigError, match=r"\(seed 0, chess, Ada, item 1\): is missing"):
-        score(table.assign(score=table["score"].where(table.index != 80)), pvq)
     with pytest.raises(ConfigError, match=r"\(seed 0, joke, Ada, item 2\): is there twice"):
         score(pd.concat([table, table.iloc[[1]]]), pvq)
     for wrong in ([np.inf] * 160, ["3"] * 160, [True] * 160):

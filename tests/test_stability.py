@@ -113,6 +113,29 @@ def test_nothing_defined_is_not_a_number_when_dropped():
         assert math.isnan(rank_order(scores, "drop").mean)
 
 
+def test_missing_scores_are_left_out_of_their_correlations():
+    # On key 0 the third person has no score in context 1: of the others the order is turned round.
+    # On key 1 two people are left, in the same order; on key 2 one, whose order is undefined.
+    nan = math.nan
+    before = [[1, 1, 1], [2, 2, 2], [3, 3, 3]]
+    after = [[2, 1, nan], [1, nan, nan], [nan, 9, 9]]
+    scores = labelled([[before, after]])
+    found = rank_order(scores)
+    assert found.per_unit.values.tolist() == [-1, 1, 0]
+    assert (found.undefined, found.correlations) == (1, 3)
+    # The first person's values are tied in context 0, as are the others': no order of values.
+    assert ipsative(scores).undefined == 3
+    random = random_scores(seed=5)
+    holes = random.where(np.random.default_rng(0).random(random.shape) > 0.1)
+    expected = [
+        spearmanr(a, b, nan_policy="omit").statistic
+        for seed in holes.values
+        for a, b in zip(seed[0].T, seed[1].T, strict=True)
+    ]
+    two = rank_order(holes.isel(context=[0, 1]), "drop")
+    assert two.mean == pytest.approx(np.mean(expected))
+
+
 def rho(a, b) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

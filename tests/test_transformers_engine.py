@@ -52,6 +52,29 @@ def test_choices_that_share_a_beginning_agree_with_plain_scoring(embedded):
     assert embedded._scoring.way == "trunk"
 
 
+@pytest.mark.parametrize("has_tiles", [True, False])
+@pytest.mark.parametrize("together", [1 << 21, 1])
+def test_both_ways_to_attend_to_a_trunk_agree_with_attention_to_all(monkeypatch, has_tiles, together):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_tiles)
+    monkeypatch.setattr(trunk, "SCORES", together)
+    generator = torch.Generator().manual_seed(0)
+    rows, heads, groups, tokens, size, shared = 3, 6, 2, 5, 8, 7
+    query, key, value = (torch.randn(rows, n, tokens, size, generator=generator) for n in (heads, groups, groups))
+    trunk_key, trunk_value = (torch.randn(1, groups, shared, size, generator=generator) for _ in range(2))
+    beginning = Mock(layers=[Mock(keys=trunk_key, values=trunk_value)])
+    module = Mock(layer_idx=0)
+    found, _ = trunk._attend(module, query, key, value, None, trunk=trunk.Trunk(beginning), scaling=0.3)
+    whole_key, whole_value = (
+        torch.cat([far.expand(rows, -1, -1, -1), own], dim=2).repeat_interleave(heads // groups, 1)
+        for far, own in ((trunk_key, key), (trunk_value, value))
+    )
+    sees = torch.ones(tokens, shared + tokens, dtype=torch.bool).tril(shared)
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, whole_key, whole_value, attn_mask=sees, scale=0.3
+    )
+    torch.testing.assert_close(found, expected.transpose(1, 2), atol=1e-5, rtol=1e-5)
+
+
 def test_choices_in_small_batches_and_alone_are_the_same(embedded, monkeypatch):
     choices = [Choice(question(number), "ABC", 0) for number in range(5)]
     ((_, together),) = embedded.choose([choices])

@@ -1,5 +1,6 @@
 """The command: `python -m valstab [KEY=VALUE ...]`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
@@ -7,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from valstab.cli import CONF, job, start
-from valstab.config import Config, typed
+from valstab.config import Config, Model, TransformersEngine, VllmEngine, check, typed
 from valstab.plan import make_plan
 
 
@@ -17,6 +18,8 @@ def app(composed: DictConfig) -> float | None:
 
     def work() -> float | None:
         config = typed(composed, Config)
+        check(config)
+        config.model = settled(config)
         plan = make_plan(config)
         # Only now, since these take seconds to import: a mistake is answered without them.
         from valstab.run import dry_run, run
@@ -29,6 +32,18 @@ def app(composed: DictConfig) -> float | None:
 
     result: float | None = job(work)
     return result
+
+
+def settled(config: Config) -> Model:
+    """Give the model with its format: where that is left open, its chat template tells, and a server's is not seen."""
+    model = config.model
+    if model.format != "auto" and model.system_prompt is not None:
+        return model
+    if isinstance(config.engine, TransformersEngine | VllmEngine):
+        from valstab.engines.formats import detected
+
+        return detected(model)
+    return replace(model, format="chat" if model.format == "auto" else model.format, system_prompt=True)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from valstab.converse import Conversation
-from valstab.engine import Choice, Engine, EngineError
+from valstab.engine import Choice, Engine
 from valstab.plan import Encounter, Plan
 from valstab.prompts import PROTOCOL_VERSION, letters, question_prompt, question_text
 from valstab.store import Shelf, record_key
@@ -32,10 +32,8 @@ def ask(
 
     The answers are in the plan's order, with the columns seed, context, persona, item, letter, score, answer_mass,
     letters (the letter under which each option was offered) and logprob_1, logprob_2, ..., both in the order of the
-    scale. `advance` is called with numbers of questions.
-
-    Raises:
-        EngineError: if the model gives a probability that is not a number.
+    scale. Where an answer was read off sampled text its probabilities are unknown (NaN); where none could be read,
+    the letter and the score are missing as well. `advance` is called with numbers of questions.
     """
     orders = [option_orders(plan.task, conversation.encounter) for conversation in conversations]
     keys = [answers_key(plan, conversation) for conversation in conversations]
@@ -46,9 +44,6 @@ def ask(
     questions = (choices_after(plan, conversations[index], orders[index]) for index in missing)
     for place, logprobs in engine.choose(questions):
         index = missing[place]
-        if np.isnan(logprobs).any():
-            seed, context, persona = conversations[index].encounter.labels
-            raise EngineError(f"the model gave no probabilities (NaN) for {persona}, {context}, seed {seed}")
         shelf.put({keys[index]: logprobs.tolist()})
         advance(number)
     rows = [
@@ -114,7 +109,9 @@ def _answers(
     rows = []
     for item, order, of_letters in zip(task.items, orders, logprobs, strict=True):
         offered = letters(len(order))
-        best = int(np.argmax(of_letters))
+        is_sampled = np.isposinf(of_letters).any()
+        best = None if np.isnan(of_letters).all() else int(np.nanargmax(of_letters))
+        known = np.where(np.isposinf(of_letters), np.nan, of_letters)
         position = np.argsort(order)
         rows.append(
             {
@@ -122,11 +119,11 @@ def _answers(
                 "context": context,
                 "persona": persona,
                 "item": item.number,
-                "letter": offered[best],
-                "score": float(task.scores[order[best]]),
-                "answer_mass": float(np.exp(of_letters).sum()),
+                "letter": None if best is None else offered[best],
+                "score": np.nan if best is None else float(task.scores[order[best]]),
+                "answer_mass": np.nan if best is None or is_sampled else float(np.nansum(np.exp(known))),
                 "letters": "".join(offered[i] for i in position),
-                **{f"logprob_{scale}": float(of_letters[i]) for scale, i in enumerate(position, 1)},
+                **{f"logprob_{scale}": float(known[i]) for scale, i in enumerate(position, 1)},
             }
         )
     return rows

@@ -6,17 +6,48 @@ is answered at once.
 """
 
 import difflib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 QUANTIZATIONS = ("none", "8bit", "4bit")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-FORMATS = ("base", "chat")
+FORMATS = ("auto", "base", "chat")
 UNDEFINED = ("zero", "drop")
+OPENED = ("continue", "message")
+BACKENDS = ("mp", "ray")
+
+Range = tuple[Callable[[float], bool], str]
+AT_LEAST_ONE: Range = (lambda value: value >= 1, "must be at least 1")
+ABOVE_ZERO: Range = (lambda value: value > 0, "must be above 0")
+NOT_BELOW_ZERO: Range = (lambda value: value >= 0, "must be 0 or more")
+ENGINE_RANGES: Mapping[str, Range] = {
+    "batch_size": AT_LEAST_ONE,
+    "cache_gib": (lambda value: value > 0, "must be above 0, or null for what is free"),
+    "concurrency": AT_LEAST_ONE,
+    "timeout": ABOVE_ZERO,
+    "tries": AT_LEAST_ONE,
+    "longest_wait": NOT_BELOW_ZERO,
+    "top_logprobs": NOT_BELOW_ZERO,
+    "usd_per_million_read": NOT_BELOW_ZERO,
+    "usd_per_million_written": NOT_BELOW_ZERO,
+    "tensor_parallel": AT_LEAST_ONE,
+    "pipeline_parallel": AT_LEAST_ONE,
+    "data_parallel": AT_LEAST_ONE,
+    "memory": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
+    "max_length": AT_LEAST_ONE,
+    "block_size": AT_LEAST_ONE,
+}
+SAMPLING_RANGES: Mapping[str, Range] = {
+    "temperature": ABOVE_ZERO,
+    "top_p": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
+    "top_k": (lambda value: value >= 0, "must be at least 1, or 0 for the whole vocabulary"),
+    "repetition_penalty": ABOVE_ZERO,
+}
 
 
 class UserError(Exception):
@@ -62,9 +93,17 @@ class Model:
     path: str | None = None
     """A hub id, a folder, a GGUF file, or `package:NAME/FILE` for a GGUF file inside an installed package."""
     format: str = "chat"
-    """`chat` for a tuned model (its own chat template), `base` for a base model (one line a message)."""
-    system_prompt: bool = True
-    """Whether a chat model's instruction goes in its system slot, or else in a user message (paper B.2)."""
+    """`chat` for a tuned model (its own chat template), `base` for a base model (one line a message).
+
+    `auto` is `chat` where the tokenizer has a chat template, else `base`.
+    """
+    system_prompt: bool | None = True
+    """Whether a chat model's instruction goes in its system slot, or else in a user message (paper B.2).
+
+    null is true where the chat template has such a slot.
+    """
+    template: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the chat template, such as `enable_thinking: false`."""
     dtype: str = "auto"
     """`auto` is bfloat16 where the hardware computes it natively, else float32 (CPU) or float16 (GPU)."""
     quantization: str = "none"
@@ -91,6 +130,57 @@ class TransformersEngine(Engine):
     """The memory that key-value caches may take, in GiB; by default a part of what is free."""
     compiled: bool = False
     """Whether norms and activations are compiled, on a CPU with a C++ compiler."""
+
+
+@dataclass
+class OpenaiEngine(Engine):
+    """Options of the engine that asks an OpenAI-compatible server."""
+
+    url: str = "https://api.openai.com/v1"
+    """Where the server's API is; `model.path` is what the server calls the model."""
+    key_variable: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key, if the server wants one."""
+    concurrency: int = 16
+    """The most requests at a time."""
+    timeout: float = 120
+    """Seconds without an answer after which a request is tried again."""
+    tries: int = 8
+    """How often a request is tried before the run ends; started again, it goes on from there."""
+    longest_wait: float = 60
+    """The most seconds between two tries, but where the server says Retry-After."""
+    opened: str = "continue"
+    """How the model's turn is opened with `Answer: (`.
+
+    `continue` asks the server to go on with the last message (vLLM), `message` sends it and leaves that to the server.
+    """
+    top_logprobs: int = 20
+    """For how many tokens the server is asked for probabilities; 0 reads answers off sampled text only."""
+    usd_per_million_read: float | None = None
+    usd_per_million_written: float | None = None
+
+
+@dataclass
+class VllmEngine(Engine):
+    """Options of the engine that runs a model with vLLM in this process."""
+
+    tensor_parallel: int = 1
+    """GPUs that share each layer."""
+    pipeline_parallel: int = 1
+    """Groups of GPUs, or nodes, that each have some of the layers."""
+    data_parallel: int = 1
+    """Copies of the model."""
+    backend: str | None = None
+    """`mp` for one node, `ray` for several; null leaves the choice to vLLM."""
+    memory: float = 0.9
+    """The part of each GPU's memory that vLLM takes."""
+    max_length: int | None = None
+    """The longest prompt with its answer, in tokens; the model's own limit if null."""
+    block_size: int | None = None
+    """Tokens of a block of the cache; 32 on the CPU, and vLLM's own choice on GPUs."""
+    eager: bool = False
+    """Whether to start sooner, without compilation and CUDA graphs."""
+    more: dict[str, Any] = field(default_factory=dict)
+    """Any other arguments of `vllm.LLM`."""
 
 
 @dataclass
@@ -196,6 +286,8 @@ def register() -> None:
     store.store(name="run_schema", node=Config)
     store.store(name="rescore_schema", node=RescoreConfig)
     store.store(group="engine/schema", name="transformers", node=TransformersEngine)
+    store.store(group="engine/schema", name="openai", node=OpenaiEngine)
+    store.store(group="engine/schema", name="vllm", node=VllmEngine)
     store.store(group="engine/schema", name="random", node=Engine)
 
 
@@ -248,22 +340,30 @@ def check(config: Config) -> None:
         raise ConfigError("seeds", config.seeds, "needs at least one seed, for instance seeds=[0,1,2,3,4]")
     if len(set(config.seeds)) < len(config.seeds):
         raise ConfigError("seeds", config.seeds, "each seed may stand only once")
-    if isinstance(config.engine, TransformersEngine):
-        if config.engine.batch_size < 1:
-            raise ConfigError("engine.batch_size", config.engine.batch_size, "must be at least 1")
-        if config.engine.cache_gib is not None and config.engine.cache_gib <= 0:
-            raise ConfigError("engine.cache_gib", config.engine.cache_gib, "must be above 0, or null for what is free")
-    _check_sampling(config.model.sampling)
+    _check_ranges("engine", config.engine, ENGINE_RANGES)
+    _check_ranges("model.sampling", config.model.sampling, SAMPLING_RANGES)
+    if isinstance(config.engine, OpenaiEngine):
+        _check_server(config.engine, config.quantization)
+    if isinstance(config.engine, VllmEngine) and config.engine.backend is not None:
+        require("engine.backend", config.engine.backend, BACKENDS)
 
 
-def _check_sampling(sampling: Sampling) -> None:
-    ranges: dict[str, tuple[Callable[[float], bool], str]] = {
-        "temperature": (lambda value: value > 0, "must be above 0"),
-        "top_p": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
-        "top_k": (lambda value: value >= 0, "must be at least 1, or 0 for the whole vocabulary"),
-        "repetition_penalty": (lambda value: value > 0, "must be above 0"),
-    }
+def _check_ranges(prefix: str, settings: Any, ranges: Mapping[str, Range]) -> None:
     for name, (fits, rule) in ranges.items():
-        value = getattr(sampling, name)
+        value = getattr(settings, name, None)
         if value is not None and not fits(value):
-            raise ConfigError(f"model.sampling.{name}", value, rule)
+            raise ConfigError(f"{prefix}.{name}", value, rule)
+
+
+def _check_server(engine: OpenaiEngine, quantization: str) -> None:
+    require("engine.opened", engine.opened, OPENED)
+    address = urlsplit(engine.url)
+    if address.scheme not in {"http", "https"} or not address.hostname:
+        raise ConfigError("engine.url", engine.url, "must be an address such as http://localhost:8000/v1")
+    if address.username or address.password or address.query:
+        # The address would be logged.
+        raise ConfigError(
+            "engine.url", "...", "may hold no name, password or query; engine.key_variable is for the key"
+        )
+    if quantization != "none":
+        raise ConfigError("quantization", quantization, "is up to the server with engine=openai; allowed: none")

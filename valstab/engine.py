@@ -62,6 +62,13 @@ class Choice:
     seed: int
 
 
+class Prices(NamedTuple):
+    """What a million tokens cost, in US dollars."""
+
+    read: float
+    written: float
+
+
 @dataclass
 class Usage:
     """What an engine has computed."""
@@ -71,6 +78,17 @@ class Usage:
     generated_tokens: int = 0
     steps: int = 0
     """Forward passes that each gave a batch of dialogues one more token."""
+    prices: Prices | None = None
+
+    @property
+    def usd(self) -> float | None:
+        """What that costs, if anything."""
+        return self.prices and usd(self.prices, self.encoded_tokens, self.generated_tokens)
+
+
+def usd(prices: Prices, read: float, written: float) -> float:
+    """Give the price of tokens."""
+    return (read * prices.read + written * prices.written) / 1e6
 
 
 class Cache(NamedTuple):
@@ -107,5 +125,8 @@ class Engine(Protocol):
         The choices after one dialogue share a long beginning, so they are asked for together. The
         probabilities are of the model's raw distribution over its whole vocabulary; where several tokens
         decode to exactly an option's letter, they are added up. Shape: (choices, options).
+
+        An engine that does not see the whole distribution gives NaN for what it does not know. Where it could only
+        read an answer off sampled text, that option has infinity, and where it could read none, all have NaN.
         """
         ...

@@ -11,7 +11,7 @@ import numpy as np
 from valstab.ask import answers_key, choices_after, option_orders
 from valstab.converse import HELD_TOGETHER, Conversation, opened, recall, reply_request
 from valstab.cost import Dialogue, Floats, Talking, attended, fit, peak_bytes, predict, talking
-from valstab.engine import Engine, Usage
+from valstab.engine import Engine, Usage, usd
 from valstab.plan import Encounter, Plan
 from valstab.store import Shelf
 
@@ -52,6 +52,8 @@ class Estimate:
     """Of the process, at its highest."""
     disk_bytes: float = 0
     """Of the store, the run's files and their copies in MLflow."""
+    usd: float | None = None
+    """What the tokens cost, if they have a price."""
 
     def __str__(self) -> str:
         """Say it in a few lines."""
@@ -64,6 +66,7 @@ class Estimate:
                 f"time           about {_duration(seconds)}, of which asking {_duration(self.asking_seconds)}",
                 f"memory         about {self.memory_bytes / GIB:.1f} GiB",
                 f"disk           about {self.disk_bytes / 1e6:,.0f} MB",
+                *([] if self.usd is None else [f"price          about {self.usd:,.2f} US dollars"]),
             ]
         )
 
@@ -89,6 +92,7 @@ class _Asked(NamedTuple):
 
     seconds: float
     encoded_tokens: int
+    generated_tokens: int
     stored_bytes: int
 
 
@@ -124,16 +128,19 @@ def estimate(plan: Plan, engine: Engine, said: Shelf, answered: Shelf) -> Estima
         return min(most, rows * (prompt + plan.max_new_tokens)) + min(most, 2 * rows * prompt)
 
     more = cached(max(groups, default=0), plan.n_messages) - cached(len(sample), min(MEASURED, plan.n_messages))
+    encoded = sum(each.encoded for each in work) + unasked * asked.encoded_tokens
+    generated = sum(each.generated for each in work) + unasked * asked.generated_tokens
     return Estimate(
         *size,
-        encoded_tokens=sum(each.encoded for each in work) + unasked * asked.encoded_tokens,
-        generated_tokens=sum(each.generated for each in work),
+        encoded_tokens=encoded,
+        generated_tokens=generated,
         conversing_seconds=predict(work, talked.costs),
         asking_seconds=unasked * asked.seconds,
         memory_bytes=peak_bytes() + max(0.0, more) * engine.cache.token_bytes,
         disk_bytes=len(unsaid) * COPIES * float(said_bytes)
         + unasked * (asked.stored_bytes + 2 * items * ANSWER_BYTES)
         + PICTURES_BYTES,
+        usd=engine.usage.prices and usd(engine.usage.prices, encoded, generated),
     )
 
 
@@ -199,16 +206,20 @@ def _ask(plan: Plan, engine: Engine, conversations: Sequence[Conversation]) -> _
     timed, answers = _timed(engine, lambda: [logprobs for _, logprobs in engine.choose(dialogues)])
     number = len(dialogues)
     stored = len(json.dumps(answers[0].tolist())) + LINE_BYTES
-    return _Asked(timed.seconds / number, timed.usage.encoded_tokens // number, stored)
+    usage = timed.usage
+    return _Asked(timed.seconds / number, usage.encoded_tokens // number, usage.generated_tokens // number, stored)
 
 
 def _timed(engine: Engine, compute: Callable[[], Result]) -> tuple[_Call, Result]:
     before, start = replace(engine.usage), time.perf_counter()
     result = compute()
-    seconds = time.perf_counter() - start
-    return _Call(
-        seconds, Usage(**{name: value - getattr(before, name) for name, value in vars(engine.usage).items()})
-    ), result
+    seconds, after = time.perf_counter() - start, engine.usage
+    counted = Usage(
+        after.encoded_tokens - before.encoded_tokens,
+        after.generated_tokens - before.generated_tokens,
+        after.steps - before.steps,
+    )
+    return _Call(seconds, counted), result
 
 
 def _evenly(all_of_them: Sequence[Result], most: int) -> list[Result]:

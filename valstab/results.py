@@ -29,6 +29,8 @@ class Work:
     generated_tokens: int
     reused_conversations: int
     reused_answers: int
+    usd: float | None = None
+    """What the tokens cost, if they have a price."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Results:
     @property
     def answer_mass(self) -> float | None:
         """The mean probability on the offered letters, if the answers tell."""
-        return float(self.answers["answer_mass"].mean()) if "answer_mass" in self.answers else None
+        return _number(self.answers["answer_mass"].mean()) if "answer_mass" in self.answers else None
 
     def headline(self) -> dict[str, float | None]:
         """Give the headline numbers by name; None is what has no meaning or can't be computed."""
@@ -60,6 +62,7 @@ class Results:
         return {
             **numbers,
             "undefined_fraction": _undefined_fraction(self.stabilities.values()),
+            "unparsed_fraction": float(self.answers["score"].isna().mean()),
             "answer_mass": self.answer_mass,
             "queries": len(self.answers),
         }

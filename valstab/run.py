@@ -65,6 +65,7 @@ def run(config: Config, plan: Plan, folder: Path) -> Results:
             generated_tokens=engine.usage.generated_tokens,
             reused_conversations=sum(conversation.reused for conversation in conversations),
             reused_answers=reused,
+            usd=engine.usage.usd,
         )
         answers.to_parquet(folder / "answers.parquet", index=False)
         results = measure(answers, plan.task, config.undefined, permutations=plan.permutations)

@@ -15,6 +15,8 @@ DIMENSIONS = ("seed", "context", "persona", "key")
 def score(answers: pd.DataFrame, task: Task) -> xr.DataArray:
     """Average the answers over each key's items, centred on the person's mean over all items if the task says so.
 
+    Answers without a score (NaN) are left out of the means; a key without any answer has no score (NaN).
+
     Args:
         answers: one row a question, with at least `seed`, `context`, `persona`, `item` and `score`.
         task: which item belongs to which key.
@@ -30,9 +32,11 @@ def score(answers: pd.DataFrame, task: Task) -> xr.DataArray:
     _check(answers, task, numbers)
     names = [*DIMENSIONS[:-1], "item"]
     levels: list[list[Any]] = [*coordinates, numbers]
-    values = answers.set_index(names)["score"].reindex(pd.MultiIndex.from_product(levels, names=names))
-    if values.isna().any():
-        seed, context, persona, item = values.index[int(np.argmax(values.isna().to_numpy()))]
+    given = answers.set_index(names)["score"]
+    every = pd.MultiIndex.from_product(levels, names=names)
+    values = given.reindex(every)
+    if len(given) < len(every):
+        seed, context, persona, item = every[int(np.argmin(every.isin(given.index)))]
         raise ConfigError(
             "answers",
             f"(seed {seed}, {context}, {persona}, item {item})",

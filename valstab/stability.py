@@ -2,7 +2,8 @@
 
 `scores` always has the dimensions seed, context, persona, key, as `valstab.scores.score` gives them. A
 correlation is Spearman's rho with average ranks for ties, of scores rounded to 9 decimals: centring
-in floating point would break exact ties at random. It is undefined (NaN) where a side is constant.
+in floating point would break exact ties at random. It is undefined (NaN) where a side is constant. Scores that are
+missing (NaN) are left out of the correlations that they would be part of.
 """
 
 from dataclasses import dataclass
@@ -135,8 +136,13 @@ def _standard_error(samples: xr.DataArray, dim: str | None = None) -> xr.DataArr
 def _rho(one: xr.DataArray, other: xr.DataArray, over: str) -> xr.DataArray:
     """Spearman's rho along `over`; the other dimensions are matched by name."""
     one, other = xr.align(one, other, join="exact")
+    if one.isnull().any() or other.isnull().any():
+        # Each pair of sides is ranked by itself, over what both have.
+        one, other = xr.broadcast(one, other)
+        both = one.notnull() & other.notnull()
+        one, other = one.where(both), other.where(both)
     a, b = _ranks(one, over), _ranks(other, over)
-    a, b = a - a.mean(over), b - b.mean(over)
+    a, b = (a - a.mean(over)).fillna(0), (b - b.mean(over)).fillna(0)
     spread = ((a**2).sum(over) * (b**2).sum(over)) ** 0.5
     # Ranks are multiples of one half: the sums are exact, and equal orders give exactly 1.
     covariance: xr.DataArray = xr.dot(a, b, dim=over)
@@ -145,6 +151,10 @@ def _rho(one: xr.DataArray, other: xr.DataArray, over: str) -> xr.DataArray:
 
 def _ranks(scores: xr.DataArray, over: str) -> xr.DataArray:
     ranks: xr.DataArray = xr.apply_ufunc(
-        rankdata, scores.round(DECIMALS), input_core_dims=[[over]], output_core_dims=[[over]], kwargs={"axis": -1}
+        rankdata,
+        scores.round(DECIMALS),
+        input_core_dims=[[over]],
+        output_core_dims=[[over]],
+        kwargs={"axis": -1, "nan_policy": "omit"},
     )
     return ranks

@@ -37,10 +37,12 @@ def warnings(results: Results) -> list[str]:
     undefined = results.headline()["undefined_fraction"]
     if undefined:
         notes.append(f"{undefined:.1%} of the correlations are undefined, since a side is constant")
+    if unparsed := results.headline()["unparsed_fraction"]:
+        notes.append(f"no answer could be read for {unparsed:.1%} of the questions; they are left out")
     if results.answer_mass is not None and results.answer_mass < LOW_MASS:
         notes.append("the answer mass is low: the model was mostly not answering with a letter")
     shares = results.answers["letter"].value_counts(normalize=True)
-    if shares.iloc[0] > LETTER_SHARE:
+    if len(shares) and shares.iloc[0] > LETTER_SHARE:
         notes.append(
             f"the model chose ({shares.index[0]}) for {shares.iloc[0]:.0%} of the questions, whatever was offered "
             "there: its answers follow the position more than the content"
@@ -53,8 +55,9 @@ def _size(results: Results, work: Work) -> str:
     factors = [f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts]
     size = f"{' x '.join([*factors, f'{len(results.task.items)} items'])} = {len(results.answers):,} questions"
     speed = f"{work.queries_per_second:.1f} a second" if work.queries_per_second else ""
+    price = f"{work.usd:.2f} US dollars" if work.usd is not None else ""
     reused = f"{work.reused_answers:,} reused from the store" if work.reused_answers else ""
-    return f"{size} ({', '.join(filter(None, (reused, speed)))})"
+    return f"{size} ({', '.join(filter(None, (reused, speed, price)))})"
 
 
 def _number(headline: dict[str, float | None], name: str) -> str:

@@ -109,6 +109,7 @@ def _parameters(config: Config, plain: Mapping[str, Any]) -> dict[str, str]:
         "task": config.task.name,
     }
     flat = {key: str(value) for key, value in _flatten(plain)} | names
+    del flat["model.quantization"]  # what counts is `quantization`, which begins as this
     return {key: value if len(value) <= SHORT else value[: SHORT - 1] + "…" for key, value in flat.items()}
 
 

@@ -111,6 +111,8 @@ class Generation:
                 cache.batch_select_indices(torch.tensor(staying, device=self._causal.device))
                 rows = [rows[position] for position in staying]
 
+    # Calling what is compiled costs more than it gains in as short a forward pass as one token's.
+    @torch.compiler.set_stance("force_eager")  # type: ignore[untyped-decorator]
     def _encode(self, tokens: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
         """Encode new tokens of all rows, some columns at a time, and give the last one's logits: (rows, vocabulary)."""
         rows, new = tokens.shape

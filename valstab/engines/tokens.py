@@ -1,28 +1,78 @@
 """Prompts as tokens, by a tokenizer of transformers: its chat template, and the tokens that are an option's letter."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from valstab.engine import EngineError, Prompt
+from jinja2.exceptions import TemplateError
+
+from valstab.engine import EngineError, Message, Prompt
 
 OPENED = "("
 """What stands before an answer's letter."""
+PROBE = (Message("user", ""), Message("assistant", "Hello."), Message("user", "Who are you?"))
+"""A dialogue as the interlocutor sees it."""
 
 
 class Tokens:
-    """Encodes prompts for one model, and decodes what it says."""
+    """Encodes prompts for one model, and decodes what it says.
 
-    def __init__(self, tokenizer: Any) -> None:
+    Args:
+        tokenizer: of transformers.
+        arguments: of its chat template.
+    """
+
+    def __init__(self, tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> None:
         self.tokenizer = tokenizer
+        self._arguments = dict(arguments or {})
         self._letters: dict[str, list[int]] = {}
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """Give the tokens of a prompt: the chat template's own special tokens, or a base model's usual ones."""
+        """Give the tokens of a prompt: the chat template's own special tokens, or a base model's usual ones.
+
+        Raises:
+            EngineError: if the chat template refuses the dialogue, or leaves its system message out.
+        """
         if not prompt.messages:
             return list(self.tokenizer(prompt.text).input_ids)
-        messages = [{"role": message.role, "content": message.text} for message in prompt.messages]
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return list(self.tokenizer(text + prompt.text, add_special_tokens=False).input_ids)
+        return list(self.tokenizer(self._render(prompt.messages) + prompt.text, add_special_tokens=False).input_ids)
+
+    def has_template(self) -> bool:
+        """Say whether there is a chat template; a base model has none."""
+        return self.tokenizer.chat_template is not None
+
+    def has_system_slot(self) -> bool:
+        """Say whether the chat template takes a system message before a dialogue that the user opens."""
+        try:
+            self._render((Message("system", "You are Gandalf."), *PROBE))
+        except EngineError:
+            return False
+        return True
+
+    def template_digest(self) -> str:
+        """Tell what a model is shown of messages: a hash of the template and what it makes of a dialogue.
+
+        Some templates write today's date.
+        """
+        if not self.has_template():
+            return "none"
+        content = [str(self.tokenizer.chat_template), self._arguments, self._render(PROBE)]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _render(self, messages: Sequence[Message]) -> str:
+        plain = [{"role": message.role, "content": message.text} for message in messages]
+        if not self.has_template():
+            raise EngineError("the tokenizer has no chat template: model.format must be base, for a base model")
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                plain, tokenize=False, add_generation_prompt=True, **self._arguments
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            raise EngineError(f"the model's chat template refuses a dialogue ({error}){_advice(messages)}") from error
+        if messages[0].role == "system" and messages[0].text.strip() not in text:
+            raise EngineError(f"the model's chat template leaves the system message out{_advice(messages)}")
+        return text
 
     def of_letter(self, letter: str) -> list[int]:
         """Give every token that is exactly this letter where it follows a bracket.
@@ -45,3 +95,7 @@ class Tokens:
     def decode(self, tokens: Sequence[int]) -> str:
         """Give the text of what was generated."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+
+
+def _advice(messages: Sequence[Message]) -> str:
+    return "; it may have no system slot: try model.system_prompt=false" if messages[0].role == "system" else ""

@@ -62,7 +62,7 @@ class TransformersEngine:
             fused.fuse(loaded)
         sampling = resolved_sampling(model.sampling, loaded.generation_config)
         self.usage = Usage()
-        self.tokens = Tokens(tokenizer)
+        self.tokens = Tokens(tokenizer, model.template)
         self.causal = causal = Causal(loaded)
         with torch.inference_mode():
             cache_bytes = SHARE[self._device[:4]] * free_bytes(self._device) if cache_gib is None else cache_gib * GIB
@@ -84,6 +84,7 @@ class TransformersEngine:
             "dtype": str(dtype).removeprefix("torch."),
             "quantization": quantization,
             "sampling": str(asdict(sampling)),
+            "template": self.tokens.template_digest(),
             "compiled": str(compiled).lower(),
         }
         self.properties: Mapping[str, str] = {
@@ -106,4 +107,6 @@ class TransformersEngine:
             for row, distribution in self._scoring.run([self.tokens.encode(choice.prompt) for choice in choices]):
                 letters = [distribution[self.tokens.of_letter(letter)] for letter in choices[row].options]
                 logprobs[row] = torch.stack([torch.logsumexp(letter, 0) for letter in letters]).cpu().numpy()
+            if np.isnan(logprobs).any():
+                raise EngineError("the model's probabilities are not numbers (NaN); try model.dtype=float32")
             yield index, logprobs

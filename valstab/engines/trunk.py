@@ -1,8 +1,10 @@
 """Attention of many short continuations to the one beginning that they share: the trunk of a tree.
 
 The beginning's keys and values are read where they are, once for all continuations, instead of being copied for
-each. Two flash attentions, to the trunk and to the continuation's own tokens, are merged by their log-sum-exp
-(the split of FlashDecoding; exact but for rounding). For models whose attention is transformers' "sdpa", on the CPU.
+each. On a CPU with matrix tiles (AMX) two flash attentions, to the trunk and to the continuation's own tokens, are
+merged by their log-sum-exp (the split of FlashDecoding; exact but for rounding); on others, where torch's flash
+attention is slower than products of matrices, one softmax spans both. For models whose attention is transformers'
+"sdpa", on the CPU.
 """
 
 from typing import Any
@@ -14,6 +16,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "valstab_trunk"
+SCORES = 1 << 21
+"""Attention scores that are computed at a time: they stay in the processor's cache."""
 UNSUPPORTED = ("softcap", "s_aux", "position_bias")
 """Arguments of attention functions that change the scores in ways that are not handled here."""
 
@@ -74,22 +78,56 @@ def _attend(
         return plain
     if any(options.get(name) is not None for name in UNSUPPORTED):
         raise NotImplementedError(f"{type(module).__name__} has scores of its own kind")
+    trunk.visited.add(module.layer_idx)
+    trunk_key, trunk_value = trunk.layers[module.layer_idx]
+    scale = options.get("scaling")
+    if not torch.cpu._is_amx_tile_supported():  # noqa: SLF001  (no public one)
+        return joint(query, (key, value), (trunk_key[0], trunk_value[0]), scale), None
     rows, heads, tokens, size = query.shape
     groups = key.shape[1]
     each = heads // groups
-    scale = options.get("scaling")
     own, own_lse = _flash(
         query, key.repeat_interleave(each, 1), value.repeat_interleave(each, 1), is_causal=True, scale=scale
     )
     # All rows and all heads that share a key are queries of one attention.
-    trunk.visited.add(module.layer_idx)
-    trunk_key, trunk_value = trunk.layers[module.layer_idx]
     queries = query.view(rows, groups, each, tokens, size).transpose(0, 1).reshape(groups, 1, -1, size)
     far, far_lse = _flash(queries, trunk_key.transpose(0, 1), trunk_value.transpose(0, 1), is_causal=False, scale=scale)
     split = (rows, heads, tokens)
     far = far.view(groups, rows, each, tokens, size).transpose(0, 1).reshape(*split, size)
     far_lse = far_lse.reshape(groups, rows, each, tokens).transpose(0, 1).reshape(split)
     return merge(own, own_lse, far, far_lse), None
+
+
+def joint(query: Tensor, own: tuple[Tensor, Tensor], trunk: tuple[Tensor, Tensor], scale: float | None) -> Tensor:
+    """Attend by products of matrices and one softmax; heads come after tokens in what it gives.
+
+    Args:
+        query: (rows, heads, tokens, size).
+        own: keys and values of the same tokens, (rows, groups, tokens, size).
+        trunk: keys and values of the trunk, (groups, trunk tokens, size).
+        scale: of the scores; one over the root of `size` if None.
+    """
+    rows, heads, tokens, size = query.shape
+    (key, value), (trunk_key, trunk_value) = own, trunk
+    groups, shared = trunk_key.shape[:2]
+    each, scale = heads // groups, size**-0.5 if scale is None else scale
+    later = query.new_full((tokens, tokens), float("-inf")).triu(1).repeat(each, 1)
+    queries, key, trunk_key = query.reshape(rows, groups, each * tokens, size), key * scale, trunk_key * scale
+    output = query.new_empty(rows, tokens, groups, each, value.shape[-1])
+    together = max(1, SCORES // (each * tokens * (shared + tokens)))
+    room = query.new_empty(min(rows, together), each * tokens, shared + tokens)
+    for group in range(groups):
+        for start in range(0, rows, together):
+            some = slice(start, start + together)
+            asking = queries[some, group]
+            scores = room[: len(asking)]
+            scores[..., :shared] = (asking.reshape(-1, size) @ trunk_key[group].T).view(*asking.shape[:2], shared)
+            scores[..., shared:] = torch.baddbmm(later, asking, key[some, group].transpose(1, 2))
+            weights = scores.softmax(-1)
+            far = weights[..., :shared].reshape(-1, shared) @ trunk_value[group]
+            found = torch.baddbmm(far.view(*asking.shape[:2], -1), weights[..., shared:], value[some, group])
+            output[some, :, group] = found.view(-1, each, tokens, value.shape[-1]).transpose(1, 2)
+    return output.view(rows, tokens, heads, -1)
 
 
 def merge(own: Tensor, own_lse: Tensor, far: Tensor, far_lse: Tensor) -> Tensor:

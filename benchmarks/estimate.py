@@ -1,0 +1,85 @@
+"""Set what `dry_run=true` foretells beside what the runs then took: tokens, time, memory, disk.
+
+    uv run python benchmarks/estimate.py
+
+Each estimate and each run is a process of its own, in an empty folder.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import mlflow
+from hydra import compose, initialize_config_dir
+
+from valstab.cli import CONF
+from valstab.config import Config, register, typed
+from valstab.estimate import estimate
+from valstab.plan import make_plan
+from valstab.run import load_engine
+from valstab.store import Shelf
+
+TOPICS = "topics.names=[joke,history,chess]"
+RUNS = {
+    "quickstart": ["+experiment=quickstart"],
+    "9 messages, religion": ["task=religion", "n_messages=9", "population.limit=24", "seeds=[0]", TOPICS],
+    "1 message, donation": ["task=donation", "n_messages=1", "population.limit=8", "seeds=[0]", TOPICS],
+}
+FORETOLD = "--foretold"
+GIB = 1 << 30
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(FORETOLD, nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    foretold = parser.parse_args().foretold
+    if foretold:
+        print(json.dumps(foretell(foretold)))
+        return
+    print("| run | | tokens encoded | generated | seconds conversing | asking | GiB of memory | MB of disk |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    for name, overrides in RUNS.items():
+        said = subprocess.run(
+            [sys.executable, __file__, FORETOLD, *overrides], capture_output=True, text=True, check=True
+        )
+        expected = json.loads(said.stdout.splitlines()[-1])
+        real = happened(overrides)
+        ratios = [one / other if other else 1.0 for one, other in zip(expected, real, strict=True)]
+        for label, row, form in (("estimated", expected, ",.0f"), ("real", real, ",.0f"), ("ratio", ratios, ".2f")):
+            cells = [format(x, form if label == "ratio" or x >= 10 else ".1f") for x in row]  # noqa: PLR2004
+            print(f"| {name if label == 'estimated' else ''} | {label} | {' | '.join(cells)} |", flush=True)
+
+
+def foretell(overrides: list[str]) -> list[float]:
+    """Estimate a run."""
+    register()
+    with initialize_config_dir(CONF, version_base="1.3"):
+        config = typed(compose("config", overrides), Config)
+    found = asdict(estimate(make_plan(config), load_engine(config), Shelf(None), Shelf(None)))
+    names = ("encoded_tokens", "generated_tokens", "conversing_seconds", "asking_seconds")
+    return [*(found[name] for name in names), found["memory_bytes"] / GIB, found["disk_bytes"] / 1e6]
+
+
+def happened(overrides: list[str]) -> list[float]:
+    """Make the run, and give what it took."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        command = [sys.executable, "-m", "valstab", *overrides]
+        subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
+        client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+        experiment = client.get_experiment_by_name("valstab")
+        metrics = client.search_runs([experiment.experiment_id])[0].data.metrics
+        files = [path for path in Path(folder).rglob("*") if path.is_file() and path.name != "mlflow.db"]
+        size = sum(path.stat().st_size for path in files)
+    names = ("encoded_tokens", "generated_tokens", "conversing_seconds", "asking_seconds", "peak_memory_gib")
+    return [*(metrics[name] for name in names), size / 1e6]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Ask after the same conversations in several precisions: how many letters differ, and what becomes of stability.
+
+    uv run python benchmarks/precision.py
+    uv run python benchmarks/precision.py float32 bfloat16 8bit 4bit --settings population.limit=6
+
+The conversations are held once, in bfloat16.
+"""
+
+import argparse
+import time
+
+from hydra import compose, initialize_config_dir
+
+from valstab.ask import ask
+from valstab.cli import CONF
+from valstab.config import QUANTIZATIONS, Config, register, typed
+from valstab.converse import converse
+from valstab.engine import Engine
+from valstab.plan import make_plan
+from valstab.results import measure
+from valstab.run import load_engine
+from valstab.store import Shelf
+
+
+def main() -> None:
+    """Print the table; the first precision is what the others are compared with."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("precisions", nargs="*", default=["float32", "bfloat16"])
+    parser.add_argument("--settings", nargs="+", default=[], metavar="KEY=VALUE")
+    arguments = parser.parse_args()
+    config = compose_config(["+experiment=quickstart", *arguments.settings])
+    plan = make_plan(config)
+    conversations = converse(plan, engine_in("bfloat16", config), Shelf(None), lambda _: None)
+    print("| precision | questions a second | other letters | answer mass | rank-order stability | ipsative |")
+    print("|---|---|---|---|---|---|", flush=True)
+    expected = None
+    for name in arguments.precisions:
+        engine = engine_in(name, config)
+        start = time.perf_counter()
+        answers = ask(plan, conversations, engine, Shelf(None), lambda _: None).answers
+        rate = len(answers) / (time.perf_counter() - start)
+        expected = answers["letter"] if expected is None else expected
+        numbers = measure(answers, plan.task, config.undefined, permutations=plan.permutations).headline()
+        stabilities = [f"{numbers[m] or 0:.3f} ± {numbers[f'{m}_se'] or 0:.3f}" for m in ("rank_order", "ipsative")]
+        cells = [name, f"{rate:.1f}", f"{(answers['letter'] != expected).mean():.1%}", f"{numbers['answer_mass']:.3f}"]
+        print(f"| {' | '.join([*cells, *stabilities])} |", flush=True)
+
+
+def compose_config(overrides: list[str]) -> Config:
+    """Compose a configuration."""
+    register()
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return typed(compose("config", overrides), Config)
+
+
+def engine_in(precision: str, config: Config) -> Engine:
+    """Load the model in a precision: a dtype, or a quantisation."""
+    config.quantization, config.model.dtype = (precision, "auto") if precision in QUANTIZATIONS else ("none", precision)
+    return load_engine(config)
+
+
+if __name__ == "__main__":
+    main()
