@@ -26,9 +26,9 @@ from valstab.store import Shelf
 
 TOPICS = "topics.names=[joke,history,chess]"
 RUNS = {
-    "quickstart": ["+experiment=quickstart"],
+    "quickstart, 6 personas": ["+experiment=quickstart", "population.limit=6"],
     "9 messages, religion": ["task=religion", "n_messages=9", "population.limit=24", "seeds=[0]", TOPICS],
-    "1 message, donation": ["task=donation", "n_messages=1", "population.limit=8", "seeds=[0]", TOPICS],
+    "1 message, donation": ["task=donation", "n_messages=1", "population.limit=4", "seeds=[0]", TOPICS],
 }
 FORETOLD = "--foretold"
 GIB = 1 << 30

@@ -44,14 +44,14 @@ def test_the_work_of_a_message():
     # The tested model's second prompt: its first, both replies, and a frame around each.
     assert dialogue.prompt(2) == 50 + 10 + 20 + 2 * 5
     assert talking(dialogue, 0, rows=4, steps=15, cache_tokens=1000)[:3] == (15, 40, 200)
-    # Kept: its first prompt and reply are not encoded again.
-    assert talking(dialogue, 2, rows=4, steps=15, cache_tokens=1000).encoded == 4 * (90 - 60)
+    # Kept: of each row as much is encoded as the longest of the other's messages, of 25 tokens, makes new.
+    assert talking(dialogue, 2, rows=4, steps=25, cache_tokens=1000).encoded == 4 * (25 + 2 * 5)
     assert talking(dialogue, 2, rows=4, steps=15, cache_tokens=0).encoded == 4 * 90
     # Both speakers' prompts of 50 and 60 tokens fill the cache: half of them are kept.
-    half = talking(dialogue, 2, rows=4, steps=15, cache_tokens=220)
-    assert half.encoded == 4 * (90 - 60 / 2)
+    half = talking(dialogue, 2, rows=4, steps=25, cache_tokens=220)
+    assert half.encoded == 4 * (35 + 90) / 2
     # 4 prompts and replies, of 100 tokens each, go in two batches.
-    assert half.steps == 2 * 15
+    assert half.steps == 2 * 25
 
 
 class ClockedEngine:

@@ -79,7 +79,8 @@ def talking(dialogue: Dialogue, number: int, *, rows: int, steps: float, cache_t
         # Until a speaker's next message the other's prompt stays encoded as well.
         held = rows * (dialogue.prompt(number - 1) + dialogue.prompt(number - 2))
         share = min(1.0, cache_tokens / held) if held else 1.0
-        encoded -= share * (dialogue.prompt(number - 2) + generated)
+        # Of what is kept as much is encoded in every row as the other's longest message makes new.
+        encoded = share * min(prompt, steps + 2 * dialogue.frame) + (1 - share) * prompt
     batches = max(1, math.ceil(rows * (prompt + generated) / cache_tokens)) if cache_tokens else 1
     return Talking(steps * batches, rows * generated, rows * encoded, rows * attended(prompt, generated, encoded))
 

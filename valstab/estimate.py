@@ -196,8 +196,8 @@ def _lengths(counted: Sequence[Usage], rows: int) -> Dialogue:
         return Dialogue((encoded[0], encoded[0]), (replies[0], replies[0]))
     # All of the second prompt is encoded, or what is new since the first.
     is_kept = encoded[2] < encoded[0] + replies[0]
-    new = encoded[2] - (0 if is_kept else encoded[0] + replies[0])
-    return Dialogue((encoded[0], encoded[1]), (replies[0], replies[1]), max(0.0, (new - replies[1]) / 2))
+    frames = encoded[2] - (counted[1].steps if is_kept else encoded[0] + replies[0] + replies[1])
+    return Dialogue((encoded[0], encoded[1]), (replies[0], replies[1]), max(0.0, frames / 2))
 
 
 def _ask(plan: Plan, engine: Engine, conversations: Sequence[Conversation]) -> _Asked:
