@@ -24,6 +24,7 @@ class Server:
 
     def __init__(self, *script):
         self.script = list(script)
+        self.models = []
         self.bodies, self.headers, self.paths, self.times = [], [], [], []
         self.busy = self.most_busy = 0
         self.lock = threading.Lock()
@@ -47,6 +48,9 @@ class Server:
                 finally:
                     with outer.lock:
                         outer.busy -= 1
+
+            def do_GET(self):
+                self.answer(*((200, {"data": [{"id": name} for name in outer.models]}) if outer.models else (404, {})))
 
             def answer(self, status, content, headers=(), cut=0):
                 data = content if isinstance(content, bytes) else json.dumps(content).encode()
@@ -314,6 +318,20 @@ def test_an_error_ends_what_is_still_waiting_for_its_next_try(serve):
             thread.join(timeout=5)
             assert not thread.is_alive()
     assert time.monotonic() - start < 10
+
+
+def test_the_only_model_of_a_server_is_taken_and_of_several_the_one_that_is_named(serve, caplog):
+    server = serve(GOOD)
+    server.models = ["only"]
+    engine = engine_on(server)
+    ask_one(engine)
+    assert (server.bodies[0]["model"], engine.identity["weights"]) == ("only", "only")
+    assert "has one model, only, which is taken for model.path=served" in caplog.text
+    server.models = ["other", "served"]
+    assert engine_on(server).identity["weights"] == "served"
+    server.models = ["other", "serve"]
+    with pytest.raises(EngineError, match=r"model\.path=served: .* does not have it; did you mean serve\?"):
+        engine_on(server)
 
 
 def test_openai_itself_needs_a_key(monkeypatch):

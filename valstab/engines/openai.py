@@ -5,6 +5,7 @@ has a lower probability than all that are, so one letter on the list settles the
 gives no list, the answer is read off sampled text by `parsed`, and where that finds none it is missing.
 """
 
+import logging
 import math
 import os
 import re
@@ -21,8 +22,10 @@ import requests
 import tenacity
 from numpy.typing import NDArray
 
-from valstab.config import Model
+from valstab.config import Model, allowed
 from valstab.engine import Cache, Choice, Continuation, EngineError, Prices, Prompt, Usage
+
+log = logging.getLogger(__name__)
 
 ANSWER_TOKENS = 16
 """Of a sampled answer that a letter is read from."""
@@ -61,7 +64,7 @@ class OpenaiEngine:
     """A model behind an OpenAI-compatible server: chat completions, or completions for a base model.
 
     Args:
-        model: `path` is what the server calls it; `template` goes to servers that pass it on to the chat template.
+        model: `path` is what the server calls it, unless it has only one; `template` goes to the server's template.
         quantization: `none`, since it is the server's.
         url: where the API is.
         key_variable: the environment variable with the key.
@@ -75,7 +78,7 @@ class OpenaiEngine:
         usd_per_million_written: the price of generated tokens.
 
     Raises:
-        EngineError: if the configuration lacks the model's name, or the environment the key that OpenAI wants.
+        EngineError: if the server has several models but not this one, or the environment lacks the key for OpenAI.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class OpenaiEngine:
         self._key = os.environ.get(key_variable, "")
         if not self._key and "api.openai.com" in url:
             raise EngineError(f"engine.key_variable={key_variable}: the environment does not have it; it holds the key")
+        self._headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._model, self._url, self._key_variable = model, url.rstrip("/"), key_variable
         self._timeout, self._concurrency, self._opened = timeout, concurrency, opened
         self._top_logprobs = top_logprobs
@@ -113,6 +117,7 @@ class OpenaiEngine:
             reraise=True,
         )
         self._gives_logprobs = top_logprobs > 0
+        self._name = self._served(model.path)
         prices = (usd_per_million_read, usd_per_million_written)
         self.usage = Usage(prices=Prices(*(price or 0.0 for price in prices)) if any(prices) else None)
         self.cache = Cache()
@@ -121,7 +126,7 @@ class OpenaiEngine:
         self.identity: Mapping[str, str] = {
             "engine": "openai",
             "url": self._url,
-            "weights": model.path,
+            "weights": self._name,
             "quantization": quantization,
             "sampling": str(sampling),
             "template": str(dict(model.template)),
@@ -158,6 +163,20 @@ class OpenaiEngine:
             missing[number] -= 1
             if not missing[number]:
                 yield number, waiting.pop(number)
+
+    def _served(self, name: str) -> str:
+        """Give the server's name of the model: this one, or that of its only model."""
+        try:
+            response = requests.get(f"{self._url}/models", headers=self._headers, timeout=min(10, self._timeout))
+            names = [each["id"] for each in response.json()["data"]] if response.ok else []
+        except (requests.RequestException, ValueError, KeyError, TypeError):
+            return name  # The first request tells what is wrong, if anything is.
+        if name in names or not names:
+            return name
+        if len(names) > 1:
+            raise EngineError(f"model.path={name}: {self._url} does not have it; {allowed(name, names)}")
+        log.warning("%s has one model, %s, which is taken for model.path=%s", self._url, names[0], name)
+        return str(names[0])
 
     def _together(self, call: Callable[[Work], Done], work: Iterable[Work]) -> Iterator[tuple[int, Done]]:
         """Yield each piece of work's index and result as it is done, a limited number at a time."""
@@ -201,7 +220,7 @@ class OpenaiEngine:
 
     def _complete(self, prompt: Prompt, body: Mapping[str, Any]) -> Completion:
         """Send a request, again where that may help."""
-        whole = {"model": self._model.path, **body}
+        whole = {"model": self._name, **body}
         if not prompt.messages:
             path = "completions"
             whole["prompt"] = prompt.text
@@ -230,10 +249,9 @@ class OpenaiEngine:
     def _send(self, path: str, body: Mapping[str, Any]) -> Completion:
         if not hasattr(self._sessions, "session"):
             self._sessions.session = requests.Session()
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         try:
             response = self._sessions.session.post(
-                f"{self._url}/{path}", json=body, headers=headers, timeout=self._timeout
+                f"{self._url}/{path}", json=body, headers=self._headers, timeout=self._timeout
             )
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             raise _NotNowError(f"{type(error).__name__}: {error}") from None
