@@ -40,6 +40,8 @@ SAMPLING = Sampling(temperature=0.2, top_p=0.9, top_k=50)
 PARTS = ("scoring", "generation", "growth")
 PLAIN_QUERIES = 8
 PADDED_TOKENS = 8192
+TOGETHER = (1, 8, 32, 64, 128)
+COMPARED = 64
 GENERATED = 100
 """The most tokens of a message."""
 REPLY = "I think that one should be true to oneself and help others whenever one can, even if it takes a lot of time. "
@@ -141,25 +143,25 @@ def agreement(
 
 
 def generation(engine: TransformersEngine, plan: Plan, vllm_python: str | None) -> None:
-    """Print how many tokens a second are generated of 64 first messages, and of one alone."""
-    prompts = [reply_prompt(plan.form, e.persona, [e.context.opening]) for e in plan.encounters[:64]]
+    """Print how many tokens a second are generated of the first messages of more and more personas at once."""
+    prompts = [reply_prompt(plan.form, e.persona, [e.context.opening]) for e in plan.encounters[: max(TOGETHER)]]
 
     def talk(prompts: Sequence[Prompt]) -> float:
+        list(engine.choose([]))  # forgets what was encoded before
         before, start = engine.usage.generated_tokens, time.perf_counter()
         list(engine.continue_dialogues([Continuation(p, i, GENERATED) for i, p in enumerate(prompts)]))
         return (engine.usage.generated_tokens - before) / (time.perf_counter() - start)
 
-    talk(prompts)
-    rounds = [(talk(prompts[:1]), talk(prompts)) for _ in range(ROUNDS)]
-    alone, together = (statistics.median(rates) for rates in zip(*rounds, strict=True))
-    rates = {"one at a time": alone, "64 at once": together}
+    talk(prompts[:1])
+    rounds = [[talk(prompts[:number]) for number in TOGETHER] for _ in range(ROUNDS)]
+    medians = [statistics.median(rates) for rates in zip(*rounds, strict=True)]
+    rates = {f"{number} at once": rate for number, rate in zip(TOGETHER, medians, strict=True)}
     if vllm_python:
-        rates["vLLM, 64 at once"] = vllm(vllm_python, [], [engine.tokens.encode(p) for p in prompts])[
-            "tokens_per_second"
-        ]
+        tokens = [engine.tokens.encode(prompt) for prompt in prompts[:COMPARED]]
+        rates[f"vLLM, {COMPARED} at once"] = vllm(vllm_python, [], tokens)["tokens_per_second"]
     print("| generation | tokens a second | x one at a time |\n|---|---|---|")
     for name, rate in rates.items():
-        print(f"| {name} | {rate:.0f} | {rate / rates['one at a time']:.1f} |")
+        print(f"| {name} | {rate:.0f} | {rate / medians[0]:.1f} |")
     print(flush=True)
 
 

