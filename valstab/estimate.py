@@ -29,6 +29,8 @@ ANSWER_BYTES = 45
 """Of one question in `answers.parquet`, compressed."""
 PICTURES_BYTES = 700_000
 """A run's pictures and tables, and their copies in MLflow."""
+HOLES = 1.3
+"""Memory over what caches hold: they grow by being copied, and leave holes where they were (measured)."""
 COPIES = 3
 """A conversation is in the store, in the run's files and in MLflow."""
 GIB = 1 << 30
@@ -136,7 +138,7 @@ def estimate(plan: Plan, engine: Engine, said: Shelf, answered: Shelf) -> Estima
         generated_tokens=generated,
         conversing_seconds=predict(work, talked.costs),
         asking_seconds=unasked * asked.seconds,
-        memory_bytes=peak_bytes() + max(0.0, more) * engine.cache.token_bytes,
+        memory_bytes=peak_bytes() + HOLES * max(0.0, more) * engine.cache.token_bytes,
         disk_bytes=len(unsaid) * COPIES * float(said_bytes)
         + unasked * (asked.stored_bytes + 2 * items * ANSWER_BYTES)
         + PICTURES_BYTES,
