@@ -8,8 +8,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from valstab.cli import CONF, job, start
-from valstab.config import Config, Model, TransformersEngine, VllmEngine, check, typed
+from valstab.config import Config, ConfigError, Model, TransformersEngine, VllmEngine, check, typed
 from valstab.plan import make_plan
+
+AUTO = "auto"
+"""The option for any model that has none of its own."""
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
@@ -35,8 +38,18 @@ def app(composed: DictConfig) -> float | None:
 
 
 def settled(config: Config) -> Model:
-    """Give the model with its format: where that is left open, its chat template tells, and a server's is not seen."""
+    """Give the model with its name and format: where that is left open, its chat template tells.
+
+    A server's template is not seen: it is taken to have a system slot.
+
+    Raises:
+        ConfigError: if `model=auto` has no path.
+    """
     model = config.model
+    if model.name == AUTO:
+        if not model.path:
+            raise ConfigError("model.path", "null", "model=auto needs one: a hub id, a folder or a GGUF file")
+        model = replace(model, name=Path(model.path).name)
     if model.format != "auto" and model.system_prompt is not None:
         return model
     if isinstance(config.engine, TransformersEngine | VllmEngine):

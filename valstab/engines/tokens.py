@@ -57,7 +57,11 @@ class Tokens:
         """
         if not self.has_template():
             return "none"
-        content = [str(self.tokenizer.chat_template), self._arguments, self._render(PROBE)]
+        try:
+            shown = self._render(PROBE)
+        except EngineError as error:
+            shown = str(error)
+        content = [str(self.tokenizer.chat_template), self._arguments, shown]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def _render(self, messages: Sequence[Message]) -> str:
