@@ -3,10 +3,12 @@
 vLLM has an environment of its own (docs/engines.md): it needs its own versions of torch and transformers.
 """
 
+import atexit
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -103,6 +105,8 @@ class VllmEngine:
         except (OSError, ValueError, RuntimeError, ImportError, TypeError) as error:
             reason = " ".join(str(error).split())[:300]
             raise EngineError(f"model={model.name}: vLLM can't load {model.path}: {reason}") from error
+        # Else Python waits at its end for vLLM's processes, which wait for it.
+        atexit.register(_shut_down, weakref.ref(self._llm))
         self._params = SamplingParams
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=model.trust_remote_code)
         self.tokens = Tokens(tokenizer, model.template)
@@ -165,6 +169,12 @@ class VllmEngine:
             self.usage.encoded_tokens += len(prompt) - (output.num_cached_tokens or 0)
             self.usage.generated_tokens += len(completion.token_ids)
             yield completion
+
+
+def _shut_down(reference: Callable[[], Any]) -> None:
+    llm = reference()
+    if llm is not None:
+        llm.llm_engine.engine_core.shutdown()
 
 
 def _cores() -> str:
