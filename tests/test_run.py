@@ -56,7 +56,7 @@ def test_answers_by_the_persona_alone_are_perfectly_stable(finished):
 def test_metrics_and_parameters(finished):
     _, _, logged, _, history = finished
     assert logged.info.status == "FINISHED"
-    assert logged.info.run_name == "scripted · fictional_characters · pvq · n=3"
+    assert logged.info.run_name == "scripted random · fictional_characters · pvq · n=3"
     metrics, params = logged.data.metrics, logged.data.params
     expected = {
         "rank_order": 1,

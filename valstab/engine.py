@@ -4,6 +4,7 @@ An engine is any class that is called with ``model`` (a `valstab.config.Model`),
 `valstab.config.QUANTIZATIONS`) and the options of its YAML file, and has the members of `Engine`.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -48,6 +49,11 @@ class Continuation:
     seed: int
     max_new_tokens: int
     stop: str | None = None
+
+    def cut(self, text: str) -> str:
+        """Give what stands before the first place where `stop` matches, or all."""
+        found = None if self.stop is None else re.search(self.stop, text, re.IGNORECASE)
+        return text if found is None else text[: found.start()]
 
 
 @dataclass(frozen=True)

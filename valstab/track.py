@@ -79,7 +79,9 @@ def tracked_run(config: Config, plain: Mapping[str, Any], plan: Plan) -> Iterato
 def run_name(config: Config) -> str:
     """Name a run so that a person can tell it from others."""
     precision = "" if config.quantization == config.model.quantization else f" {config.quantization}"
-    return f"{config.model.name}{precision} · {config.population.name} · {config.task.name} · n={config.n_messages}"
+    engine = "" if config.engine.name in {"transformers", config.model.name} else f" {config.engine.name}"
+    model = f"{config.model.name}{precision}{engine}"
+    return f"{model} · {config.population.name} · {config.task.name} · n={config.n_messages}"
 
 
 def log_results(results: Results, work: Work, summary: str, engine: Mapping[str, str], folder: Path) -> None:

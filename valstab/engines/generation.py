@@ -1,6 +1,5 @@
 """Sample messages for many dialogues at once, each from a random stream of its own."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -151,10 +150,8 @@ class Generation:
         if not ended and request.stop is None:
             return None
         text = self._decode(generated)
-        stop = re.search(request.stop, text, re.IGNORECASE) if request.stop is not None else None
-        if stop is not None:
-            return text[: stop.start()]
-        return text if ended else None
+        cut = request.cut(text)
+        return cut if ended or cut != text else None
 
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:

@@ -138,10 +138,7 @@ class OpenaiEngine:
     def continue_dialogues(self, requests: Sequence[Continuation]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text as it comes."""
         for index, completion in self._together(self._message, requests):
-            text = completion.text
-            stop = requests[index].stop
-            found = re.search(stop, text, re.IGNORECASE) if stop is not None else None
-            yield index, text if found is None else text[: found.start()]
+            yield index, requests[index].cut(completion.text)
 
     def choose(self, dialogues: Iterable[Sequence[Choice]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield each dialogue's log-probabilities as they are complete; see `valstab.engine.Engine.choose`."""

@@ -6,7 +6,6 @@ vLLM has an environment of its own (docs/engines.md): it needs its own versions 
 import atexit
 import itertools
 import os
-import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -138,10 +137,7 @@ class VllmEngine:
             for request in requests
         ]
         for index, output in enumerate(self._generate(prompts, params)):
-            text = self.tokens.decode(output.token_ids)
-            stop = requests[index].stop
-            found = re.search(stop, text, re.IGNORECASE) if stop is not None else None
-            yield index, text if found is None else text[: found.start()]
+            yield index, requests[index].cut(self.tokens.decode(output.token_ids))
 
     def choose(self, dialogues: Iterable[Sequence[Choice]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield the log-probabilities of one dialogue's choices after the other."""
