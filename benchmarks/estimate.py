@@ -15,10 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import mlflow
-from hydra import compose, initialize_config_dir
 
-from valstab.cli import CONF
-from valstab.config import Config, register, typed
+from valstab.cli import composed
 from valstab.estimate import estimate
 from valstab.plan import make_plan
 from valstab.run import load_engine
@@ -58,9 +56,7 @@ def main() -> None:
 
 def foretell(overrides: list[str]) -> list[float]:
     """Estimate a run."""
-    register()
-    with initialize_config_dir(CONF, version_base="1.3"):
-        config = typed(compose("config", overrides), Config)
+    config = composed(*overrides)
     found = asdict(estimate(make_plan(config), load_engine(config), Shelf(None), Shelf(None)))
     names = ("encoded_tokens", "generated_tokens", "conversing_seconds", "asking_seconds")
     return [*(found[name] for name in names), found["memory_bytes"] / GIB, found["disk_bytes"] / 1e6]

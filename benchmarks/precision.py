@@ -9,11 +9,9 @@ The conversations are held once, in bfloat16.
 import argparse
 import time
 
-from hydra import compose, initialize_config_dir
-
 from valstab.ask import ask
-from valstab.cli import CONF
-from valstab.config import QUANTIZATIONS, Config, register, typed
+from valstab.cli import composed
+from valstab.config import QUANTIZATIONS, Config
 from valstab.converse import converse
 from valstab.engine import Engine
 from valstab.plan import make_plan
@@ -28,7 +26,7 @@ def main() -> None:
     parser.add_argument("precisions", nargs="*", default=["float32", "bfloat16"])
     parser.add_argument("--settings", nargs="+", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
-    config = compose_config(["+experiment=quickstart", *arguments.settings])
+    config = composed("+experiment=quickstart", *arguments.settings)
     plan = make_plan(config)
     conversations = converse(plan, engine_in("bfloat16", config), Shelf(None), lambda _: None)
     print("| precision | questions a second | other letters | answer mass | rank-order stability | ipsative |")
@@ -44,13 +42,6 @@ def main() -> None:
         stabilities = [f"{numbers[m] or 0:.3f} ± {numbers[f'{m}_se'] or 0:.3f}" for m in ("rank_order", "ipsative")]
         cells = [name, f"{rate:.1f}", f"{(answers['letter'] != expected).mean():.1%}", f"{numbers['answer_mass']:.3f}"]
         print(f"| {' | '.join([*cells, *stabilities])} |", flush=True)
-
-
-def compose_config(overrides: list[str]) -> Config:
-    """Compose a configuration."""
-    register()
-    with initialize_config_dir(CONF, version_base="1.3"):
-        return typed(compose("config", overrides), Config)
 
 
 def engine_in(precision: str, config: Config) -> Engine:

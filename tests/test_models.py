@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import composed
-from valstab.cli import CONF
+from valstab.cli import CONF, composed
 from valstab.config import check
 from valstab.plan import make_plan
 from valstab.prompts import Format

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from tests.conftest import composed
+from valstab.cli import composed
 from valstab.plan import make_plan
 from valstab.run import run
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.conftest import composed
+from valstab.cli import composed
 from valstab.config import ConfigError
 from valstab.data import HERE
 from valstab.engine import EngineError

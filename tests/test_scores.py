@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.conftest import composed
+from valstab.cli import composed
 from valstab.config import ConfigError
 from valstab.scores import score
 from valstab.task import load_task

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import composed
+from valstab.cli import composed
 from valstab.plan import make_plan
 from valstab.run import run
 from valstab.store import Shelf, Store, record_key

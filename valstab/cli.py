@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from valstab.config import UserError, allowed, register
+from valstab.config import Config, UserError, allowed, register, typed
 
 PACKAGE = Path(__file__).parent
 CONF = str(next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir()))
@@ -21,6 +22,17 @@ CONF = str(next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf")
 
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+
+
+def composed(*overrides: str) -> Config:
+    """Compose a run's configuration as the command does.
+
+    Raises:
+        ConfigError: if a key was added that does not exist.
+    """
+    register()
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return typed(compose("config", list(overrides)), Config)
 
 
 def start(app: Callable[[], object]) -> None:
