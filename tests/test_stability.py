@@ -228,7 +228,7 @@ def test_similarity_to_the_neutral_profile():
     profile = xr.DataArray([1.0, 2.0, 3.0], dims="key", coords={"key": ["key0", "key1", "key2"]})
     # Orders 123 (rho 1) and 132 (rho 0.5).
     scores = labelled([[[[1, 2, 3], [1, 3, 2]]]])
-    assert neutral_similarity(scores, profile) == pytest.approx(0.75)
+    assert neutral_similarity(scores, profile).values == pytest.approx([0.75])
 
 
 def test_neutral_order_compares_each_context_with_the_one_without_conversation():
@@ -241,7 +241,7 @@ def test_value_and_behaviour_on_the_same_topic_and_seed():
     values = labelled([[[[1], [2], [3]], [[1], [2], [3]]]])
     coins = labelled([[[[1, 3], [2, 2], [3, 1]], [[1, 1], [3, 2], [2, 3]]]])
     # Context 0: 1 and -1; context 1: 0.5 and 1.
-    assert value_behaviour(values, coins).values == pytest.approx([1.5 / 4])
+    assert value_behaviour(values, coins).values == pytest.approx(np.array([[1.5 / 4]]))
 
 
 def test_other_people_are_refused():

@@ -24,24 +24,30 @@ class Asked(NamedTuple):
 
 
 def ask(
-    plan: Plan, conversations: Sequence[Conversation], engine: Engine, shelf: Shelf, advance: Callable[[int], None]
+    plan: Plan,
+    conversations: Sequence[Conversation],
+    engine: Engine,
+    shelf: Shelf,
+    advance: Callable[[int], None],
+    *,
+    retest: int = 0,
 ) -> Asked:
     """Ask all of the task's items after each conversation, each as if it were the only one.
 
-    What the shelf has is not asked again.
+    What the shelf has is not asked again. A `retest` (1, 2, ...) asks the same with other option orders.
 
     The answers are in the plan's order, with the columns seed, context, persona, item, letter, score, answer_mass,
     letters (the letter under which each option was offered) and logprob_1, logprob_2, ..., both in the order of the
     scale. Where an answer was read off sampled text its probabilities are unknown (NaN); where none could be read,
     the letter and the score are missing as well. `advance` is called with numbers of questions.
     """
-    orders = [option_orders(plan.task, conversation.encounter) for conversation in conversations]
-    keys = [answers_key(plan, conversation) for conversation in conversations]
+    orders = [option_orders(plan.task, conversation.encounter, retest) for conversation in conversations]
+    keys = [answers_key(plan, conversation, retest) for conversation in conversations]
     missing = [index for index, key in enumerate(keys) if shelf.get(key) is None]
     number = len(plan.task.items)
     reused = number * (len(conversations) - len(missing))
     advance(reused)
-    questions = (choices_after(plan, conversations[index], orders[index]) for index in missing)
+    questions = (choices_after(plan, conversations[index], orders[index], retest) for index in missing)
     for place, logprobs in engine.choose(questions):
         index = missing[place]
         shelf.put({keys[index]: logprobs.tolist()})
@@ -54,7 +60,7 @@ def ask(
     return Asked(pd.DataFrame(rows), reused)
 
 
-def answers_key(plan: Plan, conversation: Conversation) -> str:
+def answers_key(plan: Plan, conversation: Conversation, retest: int = 0) -> str:
     """Give the key of the answers after a conversation: all that determines them, but for the engine."""
     encounter = conversation.encounter
     return record_key(
@@ -67,21 +73,29 @@ def answers_key(plan: Plan, conversation: Conversation) -> str:
             plan.task.name,
             plan.task.digest,
             conversation.texts,
+            *_again(retest),
         ]
     )
 
 
-def option_orders(task: Task, encounter: Encounter) -> list[NDArray[np.intp]]:
+def option_orders(task: Task, encounter: Encounter, retest: int = 0) -> list[NDArray[np.intp]]:
     """Draw for each item, independently, which option is offered under the first letter, the second, ..."""
     return [
-        np.random.default_rng(stream_seed("options", task.name, *encounter.labels, item.number)).permutation(
-            len(task.scores)
-        )
+        np.random.default_rng(
+            stream_seed("options", task.name, *encounter.labels, item.number, *_again(retest))
+        ).permutation(len(task.scores))
         for item in task.items
     ]
 
 
-def choices_after(plan: Plan, conversation: Conversation, orders: Sequence[NDArray[np.intp]]) -> list[Choice]:
+def _again(retest: int) -> tuple[str, ...]:
+    """Tell a retest's streams and keys apart from the test's, which have no such label."""
+    return (f"retest {retest}",) if retest else ()
+
+
+def choices_after(
+    plan: Plan, conversation: Conversation, orders: Sequence[NDArray[np.intp]], retest: int = 0
+) -> list[Choice]:
     """Give the questions after a conversation, one an item, each with its order of the options."""
     encounter = conversation.encounter
     return [
@@ -90,7 +104,9 @@ def choices_after(plan: Plan, conversation: Conversation, orders: Sequence[NDArr
                 plan.form, encounter.persona, conversation.texts, _question(plan.task, item, encounter, order)
             ),
             options=letters(len(order)),
-            seed=stream_seed("answer", plan.task.name, plan.n_messages, *encounter.labels, item.number),
+            seed=stream_seed(
+                "answer", plan.task.name, plan.n_messages, *encounter.labels, item.number, *_again(retest)
+            ),
         )
         for item, order in zip(plan.task.items, orders, strict=True)
     ]

@@ -20,6 +20,11 @@ FORMATS = ("auto", "base", "chat")
 UNDEFINED = ("zero", "drop")
 OPENED = ("continue", "message")
 BACKENDS = ("mp", "ray")
+MEASURES = ("rank_order", "ipsative")
+KINDS = (
+    *("bars", "tests", "lines", "context_pairs", "values_and_behaviour", "components"),
+    *("neutral_profile", "neutral_order", "appraisal", "leaderboard"),
+)
 
 Range = tuple[Callable[[float], bool], str]
 AT_LEAST_ONE: Range = (lambda value: value >= 1, "must be at least 1")
@@ -229,7 +234,8 @@ class Task:
     """What each of the options counts."""
     key: str = MISSING
     """The CSV column that says which value, race or other key an item belongs to."""
-    keys: list[str] = MISSING
+    keys: list[str] | None = MISSING
+    """What the scores are of; null for what the column has, in order of appearance."""
     centred: bool = False
     """Whether a person's mean over all items in a context is subtracted (PVQ)."""
 
@@ -260,6 +266,8 @@ class Config:
     task: Task = MISSING
     n_messages: int = MISSING
     max_new_tokens: int = 100
+    retests: int = 0
+    """How often everything is asked again after the same conversations, with other option orders."""
     seeds: list[int] = MISSING
     quantization: str = MISSING
     undefined: str = "zero"
@@ -273,11 +281,52 @@ class RescoreConfig:
     """Saved answers to compute every stability from again."""
 
     answers: str = MISSING
-    """A Parquet file with at least the columns seed, context, persona, item and score."""
+    """A Parquet file with at least the columns seed, context, persona, item and score.
+
+    Or a folder with results of the paper's published code.
+    """
     task: Task = MISSING
     permutations: bool = False
     """Whether the answers are of `population=none`: repetitions instead of personas."""
     undefined: str = "zero"
+
+
+@dataclass
+class Figure:
+    """A comparison of finished runs: which runs, and how they are set side by side."""
+
+    name: str = MISSING
+    title: str = MISSING
+    kind: str = MISSING
+    """How: `bars`, `lines`, ... (see `valstab.compare.kinds`)."""
+    experiments: list[str] = field(default_factory=list)
+    """The MLflow experiments with its runs; every one if empty."""
+    measure: str = "rank_order"
+    reference: dict[str, float] = field(default_factory=dict)
+    """Heights of lines by their names: human stabilities."""
+    values: list[str] = field(default_factory=list)
+    """Which values to set beside a behaviour."""
+    labels: str | None = None
+    """A CSV file with name and label of personas, or a run of `task=character`."""
+
+
+@dataclass
+class CompareConfig:
+    """Which finished runs to compare, and how."""
+
+    figure: Figure = MISSING
+    experiments: list[str] | None = None
+    """Names of MLflow experiments; the figure's own if null."""
+    filter: str | None = None
+    """As MLflow's search takes it, for instance "params.quantization = 'none'"."""
+    runs: list[str] = field(default_factory=list)
+    """Ids of MLflow runs; that of a sweep stands for its jobs."""
+    folders: list[str] = field(default_factory=list)
+    """Results folders: of a run, of a sweep in `multirun/`, or of the paper's published code."""
+    undefined: str = "zero"
+    resamples: int = 1000
+    """How often intervals and chance levels are drawn."""
+    tracking: Tracking = field(default_factory=lambda: Tracking(experiment="comparisons"))
 
 
 def register() -> None:
@@ -285,13 +334,14 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="run_schema", node=Config)
     store.store(name="rescore_schema", node=RescoreConfig)
+    store.store(name="compare_schema", node=CompareConfig)
     store.store(group="engine/schema", name="transformers", node=TransformersEngine)
     store.store(group="engine/schema", name="openai", node=OpenaiEngine)
     store.store(group="engine/schema", name="vllm", node=VllmEngine)
     store.store(group="engine/schema", name="random", node=Engine)
 
 
-ConfigT = TypeVar("ConfigT", Config, RescoreConfig)
+ConfigT = TypeVar("ConfigT", Config, RescoreConfig, CompareConfig)
 
 
 def typed(composed: DictConfig, kind: type[ConfigT]) -> ConfigT:
@@ -336,6 +386,8 @@ def check(config: Config) -> None:
         )
     if config.max_new_tokens < 1:
         raise ConfigError("max_new_tokens", config.max_new_tokens, "must be at least 1")
+    if config.retests < 0:
+        raise ConfigError("retests", config.retests, "must be 0 or more")
     if not config.seeds:
         raise ConfigError("seeds", config.seeds, "needs at least one seed, for instance seeds=[0,1,2,3,4]")
     if len(set(config.seeds)) < len(config.seeds):

@@ -107,9 +107,12 @@ def estimate(plan: Plan, engine: Engine, said: Shelf, answered: Shelf) -> Estima
     known = [_recalled(plan, encounter, said) for encounter in plan.encounters]
     held = [conversation for conversation in known if len(conversation.texts) == plan.n_texts]
     unsaid = [conversation.encounter for conversation in known if len(conversation.texts) < plan.n_texts]
-    unasked = len(unsaid) + sum(answered.get(answers_key(plan, conversation)) is None for conversation in held)
+    rounds = range(1 + plan.retests)
+    unasked = len(unsaid) * len(rounds) + sum(
+        answered.get(answers_key(plan, conversation, retest)) is None for conversation in held for retest in rounds
+    )
     items = len(plan.task.items)
-    size = (len(unsaid), unasked * items, len(held), (len(known) - unasked) * items)
+    size = (len(unsaid), unasked * items, len(held), plan.questions - unasked * items)
     if not unasked:
         return Estimate(*size)
     sample = _evenly(unsaid or plan.encounters, SAMPLE)

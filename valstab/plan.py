@@ -35,6 +35,7 @@ class Plan:
     personas: tuple[Persona, ...]
     n_messages: int
     max_new_tokens: int
+    retests: int = 0
 
     @property
     def encounters(self) -> tuple[Encounter, ...]:
@@ -45,6 +46,11 @@ class Plan:
     def n_texts(self) -> int:
         """The texts of a whole conversation: the opening and the messages."""
         return self.n_messages + 1 if self.n_messages else 0
+
+    @property
+    def questions(self) -> int:
+        """How many questions are asked in all, retests included."""
+        return len(self.encounters) * len(self.task.items) * (1 + self.retests)
 
     @property
     def permutations(self) -> bool:
@@ -67,6 +73,7 @@ def make_plan(config: Config) -> Plan:
         personas=load_population(config.population),
         n_messages=config.n_messages,
         max_new_tokens=config.max_new_tokens,
+        retests=config.retests,
     )
 
 

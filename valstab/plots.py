@@ -39,7 +39,7 @@ def _context_pairs(results: Results, title: str) -> Figure:
     number = len(results.stabilities)
     figure, axes = plt.subplots(1, number, figsize=((size + 1) * number, size), layout="constrained", squeeze=False)
     for ax, (name, stability) in zip(axes[0], results.stabilities.items(), strict=True):
-        _heat_map(ax, stability.pairs.to_numpy(), contexts, contexts, limit=1.0, label="mean Spearman correlation")
+        heat_map(ax, stability.pairs.to_numpy(), contexts, contexts, limit=1.0, label="mean Spearman correlation")
         ax.set_title(f"{TITLES[name]} {stability.mean:.2f}")
     figure.suptitle(title)
     return figure
@@ -67,7 +67,7 @@ def _profiles(results: Results, title: str) -> Figure:
         label, limit = "centred score", float(np.abs(mean).max()) or 1.0
     else:
         label, limit = "score", None
-    _heat_map(ax, mean.to_numpy(), personas, keys, limit=limit, label=label, numbers=len(personas) <= MOST_NUMBERED)
+    heat_map(ax, mean.to_numpy(), personas, keys, limit=limit, label=label, numbers=len(personas) <= MOST_NUMBERED)
     ax.set_title(
         f"{title}\nmean over {results.scores.sizes['context']} contexts and {results.scores.sizes['seed']} seeds",
         fontsize="medium",
@@ -75,7 +75,7 @@ def _profiles(results: Results, title: str) -> Figure:
     return figure
 
 
-def _heat_map(
+def heat_map(
     ax: Axes,
     values: ArrayLike,
     rows: list[str],

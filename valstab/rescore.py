@@ -1,11 +1,14 @@
 """Compute every stability again from saved answers: `python -m valstab.rescore answers=FILE task=pvq`.
 
+`answers` may also be a folder with results of the paper's published code (`valstab.published`).
+
 Standard output is what `stability.json` holds, and nothing else.
 """
 
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig
@@ -13,6 +16,9 @@ from omegaconf import DictConfig
 from valstab.cli import CONF, job, start
 from valstab.config import UNDEFINED, ConfigError, RescoreConfig, require, typed
 from valstab.task import load_task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ("seed", "context", "persona", "item", "score")
 
@@ -32,12 +38,25 @@ def rescore(config: RescoreConfig) -> None:
     require("undefined", config.undefined, UNDEFINED)
     task = load_task(config.task)
     path = Path(config.answers).expanduser()
-    if not path.is_file():
+    if not path.exists():
         raise ConfigError("answers", path, "no such file; allowed: a Parquet file, such as a run's answers.parquet")
+    from valstab.results import measure
+
+    permutations = config.permutations
+    if path.is_dir():
+        from valstab.published import published_answers
+
+        answers, without_personas = published_answers(path, task)
+        permutations = permutations or without_personas
+    else:
+        answers = _read(path)
+    results = measure(answers, task, config.undefined, permutations=permutations)
+    sys.stdout.write(json.dumps(results.document(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _read(path: Path) -> "pd.DataFrame":
     import pandas as pd
     import pyarrow as pa
-
-    from valstab.results import measure
 
     try:
         answers = pd.read_parquet(path)
@@ -46,8 +65,7 @@ def rescore(config: RescoreConfig) -> None:
     missing = [name for name in COLUMNS if name not in answers]
     if missing:
         raise ConfigError("answers", path, f"lacks the column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
-    results = measure(answers, task, config.undefined, permutations=config.permutations)
-    sys.stdout.write(json.dumps(results.document(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return answers
 
 
 def main() -> None:

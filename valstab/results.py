@@ -78,6 +78,8 @@ class Results:
             "contexts": labels["context"],
             "personas": labels["persona"],
             "keys": labels["key"],
+            "centred": self.task.centred,
+            "key_of_item": {str(item.number): item.key for item in self.task.items},
             **self.headline(),
             "per_seed": {name: _by_label(one.per_seed) for name, one in self.stabilities.items()},
             "context_pairs": {

@@ -3,11 +3,12 @@
 import dataclasses
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from valstab.ask import ask
 from valstab.config import Config
-from valstab.converse import converse
+from valstab.converse import Conversation, converse
 from valstab.cost import peak_bytes
 from valstab.engine import Engine
 from valstab.estimate import GIB, estimate
@@ -50,14 +51,14 @@ def run(config: Config, plan: Plan, folder: Path) -> Results:
             start = time.perf_counter()
             conversations = converse(plan, engine, said, lambda number: progress.advance(talking, number))
             _write_lines(folder / "conversations.jsonl", (conversation.record() for conversation in conversations))
-            asking = progress.add_task("asking", total=len(conversations) * len(plan.task.items), unit="questions")
+            asking = progress.add_task("asking", total=plan.questions, unit="questions")
             talked = time.perf_counter()
-            answers, reused = ask(
+            answers, retests, reused = _ask_all(
                 plan, conversations, engine, answered, lambda number: progress.advance(asking, number)
             )
             asked = time.perf_counter()
         work = Work(
-            queries_per_second=(len(answers) - reused) / (asked - talked),
+            queries_per_second=(plan.questions - reused) / (asked - talked),
             conversing_seconds=talked - start,
             asking_seconds=asked - talked,
             peak_memory_gib=peak_bytes() / GIB,
@@ -68,6 +69,8 @@ def run(config: Config, plan: Plan, folder: Path) -> Results:
             usd=engine.usage.usd,
         )
         answers.to_parquet(folder / "answers.parquet", index=False)
+        if retests is not None:
+            retests.to_parquet(folder / "retests.parquet", index=False)
         results = measure(answers, plan.task, config.undefined, permutations=plan.permutations)
         write_results(results, folder, run_name(config))
         summary = summarise(results, run_name(config), work)
@@ -114,6 +117,19 @@ def load_engine(config: Config) -> Engine:
         **{name: value for name, value in options.items() if name != "name"},
     )
     return engine
+
+
+def _ask_all(
+    plan: Plan, conversations: Sequence[Conversation], engine: Engine, shelf: Shelf, advance: Callable[[int], None]
+) -> tuple[pd.DataFrame, pd.DataFrame | None, int]:
+    """Ask everything, then all retests; give the answers, those of the retests, and how many were on the shelf."""
+    answers, reused = ask(plan, conversations, engine, shelf, advance)
+    retests = []
+    for retest in range(1, plan.retests + 1):
+        again, known = ask(plan, conversations, engine, shelf, advance, retest=retest)
+        retests.append(again.assign(retest=retest))
+        reused += known
+    return answers, pd.concat(retests, ignore_index=True) if retests else None, reused
 
 
 def write_results(results: Results, folder: Path, title: str) -> None:

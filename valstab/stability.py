@@ -25,6 +25,8 @@ class Stability:
     mean: float
     se: float
     """Standard error: SD (ddof=1) over the samples, over the square root of their number."""
+    samples: xr.DataArray
+    """What `se` is over: a stability for each seed, or for each repetition. Dimensions: seed, or seed and persona."""
     per_seed: xr.DataArray
     """Dimension: seed."""
     pairs: xr.DataArray
@@ -66,9 +68,13 @@ def neutral_profile(scores: xr.DataArray) -> xr.DataArray:
     return _ranks(scores, "key").mean(["seed", "context", "persona"])
 
 
-def neutral_similarity(scores: xr.DataArray, profile: xr.DataArray, undefined: Undefined = "zero") -> float:
-    """Correlate each person's keys with the neutral `profile`; mean over personas, contexts and seeds (paper D.2)."""
-    return float(_settle(_rho(scores, profile, "key"), undefined).mean())
+def neutral_similarity(scores: xr.DataArray, profile: xr.DataArray, undefined: Undefined = "zero") -> xr.DataArray:
+    """Correlate each person's keys with the neutral `profile` (paper D.2).
+
+    Returns:
+        The mean over personas and contexts, with the dimension seed.
+    """
+    return _settle(_rho(scores, profile, "key"), undefined).mean(["persona", "context"])
 
 
 def neutral_order(scores: xr.DataArray, neutral: xr.DataArray, undefined: Undefined = "zero") -> xr.DataArray:
@@ -95,10 +101,10 @@ def value_behaviour(values: xr.DataArray, behaviour: xr.DataArray, undefined: Un
         undefined: what an undefined correlation counts as.
 
     Returns:
-        The mean over the task's keys, contexts and seeds, with the dimension key (of the questionnaire).
+        The mean over the task's keys and contexts, with the dimensions seed and key (of the questionnaire).
     """
     rho = _rho(values, behaviour.rename(key="behaviour"), "persona")
-    return _settle(rho, undefined).mean(["behaviour", "context", "seed"])
+    return _settle(rho, undefined).mean(["behaviour", "context"]).transpose("seed", "key")
 
 
 def _stability(
@@ -114,6 +120,7 @@ def _stability(
     return Stability(
         mean=float(per_sample.mean()),
         se=float(_standard_error(per_sample)),
+        samples=per_sample,
         per_seed=per_unit_seed.mean(unit),
         pairs=settled.where(upper | lower).mean(["seed", unit]),
         per_unit=per_unit_seed.mean("seed"),

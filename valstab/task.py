@@ -73,12 +73,14 @@ def load_task(config: conf.Task) -> Task:
     if not all(math.isfinite(number) for number in config.scores):
         raise ConfigError("task.scores", config.scores, "must be finite numbers")
     items = _read_published(path, config) if path.is_dir() else _read_items(path, config)
-    _check_items(path, items, config)
+    items.sort(key=lambda item: item.number)
+    keys = list(dict.fromkeys(item.key for item in items)) if config.keys is None else config.keys
+    _check_items(path, items, keys, config)
     return Task(
         name=config.name,
         description=config.description,
-        items=tuple(sorted(items, key=lambda item: item.number)),
-        keys=tuple(config.keys),
+        items=tuple(items),
+        keys=tuple(keys),
         scores=tuple(config.scores),
         centred=config.centred,
         wording=path.stem,
@@ -147,20 +149,20 @@ def _read_published(folder: Path, config: conf.Task) -> list[Item]:
     ]
 
 
-def _check_items(path: Path, items: Sequence[Item], config: conf.Task) -> None:
+def _check_items(path: Path, items: Sequence[Item], keys: Sequence[str], config: conf.Task) -> None:
     key = "task.items"
     _check_count(path, len(items), config)
     numbers = sorted(item.number for item in items)
     if numbers != list(range(1, len(items) + 1)):
         raise ConfigError(key, path, f"must number its items 1 to {len(items)}, each once")
     for item in items:
-        if item.key not in config.keys:
+        if item.key not in keys:
             raise ConfigError(
-                key, path, f"item {item.number} has unknown {config.key} {item.key}; {allowed(item.key, config.keys)}"
+                key, path, f"item {item.number} has unknown {config.key} {item.key}; {allowed(item.key, keys)}"
             )
         if any(not text for text in item.text.values()):
             raise ConfigError(key, path, f"item {item.number} has no text")
-    unused = [name for name in config.keys if name not in {item.key for item in items}]
+    unused = [name for name in keys if name not in {item.key for item in items}]
     if unused:
         raise ConfigError(key, path, f"has no item for the {config.key} {', '.join(unused)}")
 

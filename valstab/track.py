@@ -1,11 +1,12 @@
 """Log a run to MLflow. Where is MLflow's own setting (MLFLOW_TRACKING_URI), by default beside the launch directory."""
 
 import logging
+import math
 import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -53,20 +54,8 @@ def tracked_run(config: Config, plain: Mapping[str, Any], plan: Plan) -> Iterato
     Raises:
         TrackingError: if MLflow can't be reached or used.
     """
-    for name in ("alembic", "matplotlib", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    if urlparse(mlflow.get_tracking_uri()).scheme in {"", "file"}:
-        raise TrackingError(
-            "MLflow's file store can't hold the metric rank_order beside rank_order/KEY; let MLFLOW_TRACKING_URI name "
-            "a database or a server, such as sqlite:///mlflow.db, or `mlflow migrate-filestore` an old ./mlruns"
-        )
-    try:
-        with _creation_lock():
-            experiment = mlflow.set_experiment(config.tracking.experiment)
-    except MlflowException as error:
-        message = re.sub(r"//[^/@\s]+@", "//", " ".join(str(error).split()))  # a URL may hold a password
-        raise TrackingError(f"MLflow (MLFLOW_TRACKING_URI) can't be used: {message}") from error
-    with mlflow.start_run(experiment_id=experiment.experiment_id, run_name=run_name(config)) as run:
+    experiment_id = _experiment(config.tracking.experiment)
+    with mlflow.start_run(experiment_id=experiment_id, run_name=run_name(config)) as run:
         mlflow.log_params(_parameters(config, plain))
         mlflow.set_tags(_tags(plan))
         try:
@@ -74,6 +63,69 @@ def tracked_run(config: Config, plain: Mapping[str, Any], plan: Plan) -> Iterato
         except BaseException as error:
             mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:SHORT])
             raise
+
+
+@contextmanager
+def tracked_comparison(
+    experiment: str, name: str, parameters: Mapping[str, str], compared: Iterable[str]
+) -> Iterator[Callable[[Mapping[str, float], str, Path], None]]:
+    """Open an MLflow run for a comparison; what it yields logs numbers, a summary in Markdown and a folder's files.
+
+    Args:
+        experiment: the MLflow experiment.
+        name: of the run.
+        parameters: how the comparison was made.
+        compared: the ids of the runs that are compared.
+
+    Raises:
+        TrackingError: if MLflow can't be reached or used.
+    """
+    experiment_id = _experiment(experiment)
+    with mlflow.start_run(experiment_id=experiment_id, run_name=name):
+        mlflow.log_params({key: _short(value) for key, value in parameters.items()})
+        mlflow.log_dict({"compared": list(compared)}, "compared.json")
+
+        def log(numbers: Mapping[str, float], summary: str, folder: Path) -> None:
+            mlflow.log_metrics({metric_name(key): value for key, value in numbers.items() if math.isfinite(value)})
+            mlflow.set_tag(MLFLOW_RUN_NOTE, summary)
+            mlflow.log_artifacts(str(folder))
+
+        yield log
+
+
+def quiet() -> None:
+    """Let libraries that MLflow uses say what goes wrong only."""
+    for name in ("alembic", "matplotlib", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _experiment(name: str) -> str:
+    """Give the id of an experiment, made if it is not there.
+
+    Raises:
+        TrackingError: if MLflow can't be reached or used.
+    """
+    quiet()
+    if urlparse(mlflow.get_tracking_uri()).scheme in {"", "file"}:
+        raise TrackingError(
+            "MLflow's file store can't hold the metric rank_order beside rank_order/KEY; let MLFLOW_TRACKING_URI name "
+            "a database or a server, such as sqlite:///mlflow.db, or `mlflow migrate-filestore` an old ./mlruns"
+        )
+    try:
+        with _creation_lock():
+            return str(mlflow.set_experiment(name).experiment_id)
+    except MlflowException as error:
+        message = re.sub(r"//[^/@\s]+@", "//", " ".join(str(error).split()))  # a URL may hold a password
+        raise TrackingError(f"MLflow (MLFLOW_TRACKING_URI) can't be used: {message}") from error
+
+
+def metric_name(name: str) -> str:
+    """Replace the characters that MLflow does not allow in a metric's name; slashes make levels of it."""
+    return "/".join(REFUSED.sub("_", part) for part in name.split("/"))
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= SHORT else value[: SHORT - 1] + "…"
 
 
 def run_name(config: Config) -> str:
@@ -116,7 +168,7 @@ def _parameters(config: Config, plain: Mapping[str, Any]) -> dict[str, str]:
     }
     flat = {key: str(value) for key, value in _flatten(plain)} | names
     del flat["model.quantization"]  # what counts is `quantization`, which begins as this
-    return {key: value if len(value) <= SHORT else value[: SHORT - 1] + "…" for key, value in flat.items()}
+    return {key: _short(value) for key, value in flat.items()}
 
 
 def _flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

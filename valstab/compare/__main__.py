@@ -1,0 +1,122 @@
+"""The command: `python -m valstab.compare figure=fig4a [experiments=[NAME] filter="..." runs=[ID] folders=[PATH]]`.
+
+It picks finished runs, compares them, prints what it found, writes pictures (PNG, SVG) and tables (CSV, Markdown)
+to its folder under `outputs/`, and logs all of it as an MLflow run of its own.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from valstab.cli import CONF, job, start
+from valstab.config import KINDS, MEASURES, UNDEFINED, CompareConfig, ConfigError, require, typed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_ROWS = 40
+"""Rows of a table that are printed, and shown in Markdown."""
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="compare")
+def app(composed: DictConfig) -> None:
+    """Compare, print, write and log."""
+    job(lambda: compare_runs(typed(composed, CompareConfig), Path(HydraConfig.get().runtime.output_dir) / "results"))
+
+
+def compare_runs(config: CompareConfig, folder: Path) -> None:
+    """Do what the configuration asks for.
+
+    Raises:
+        ConfigError: if runs can't be found, or not be compared.
+    """
+    check(config)
+    # Only now, since these take seconds to import.
+    import pandas as pd
+    from matplotlib import pyplot as plt
+    from rich.console import Console
+
+    from valstab.compare.kinds import Request, compare
+    from valstab.runs import load_runs
+    from valstab.track import quiet, tracked_comparison
+
+    quiet()
+    named = config.experiments is not None or config.filter is not None
+    own = config.figure.experiments if named or not (config.runs or config.folders) else []
+    runs = load_runs(
+        own if config.experiments is None else config.experiments,
+        filter_string=config.filter,
+        runs=config.runs,
+        folders=config.folders,
+    )
+    found = compare(Request(config.figure, runs, config.undefined, config.resamples))  # type: ignore[arg-type]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in found.pictures.items():
+        for ending in ("png", "svg"):
+            picture.savefig(folder / f"{name}.{ending}", dpi=150)
+        plt.close(picture)
+    for name, table in {**found.tables, "runs": runs.table}.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+        (folder / f"{name}.md").write_text(_markdown(table), encoding="utf-8")
+    notes = [f"{len(runs.replaced)} older runs with the same configuration were left out"] if runs.replaced else []
+    summary = _summary(config.figure.title, found.sentences, next(iter(found.tables.values())), notes)
+    (folder / "findings.md").write_text(summary, encoding="utf-8")
+    output = Console(highlight=False, markup=False, soft_wrap=True)
+    with pd.option_context("display.width", 200, "display.max_columns", 20):
+        table = next(iter(found.tables.values()))
+        output.print(f"\n{config.figure.title} · {len(runs)} runs\n\n{table.head(MOST_ROWS).to_string(index=False)}\n")
+    for sentence in (*found.sentences, *(f"note: {note}" for note in notes)):
+        output.print(sentence)
+    with tracked_comparison(
+        config.tracking.experiment,
+        f"{config.figure.name} · {len(runs)} runs",
+        _parameters(config, len(runs)),
+        runs.table["run"],
+    ) as log:
+        log(found.numbers, summary, folder)
+    output.print(f"\nresults in {folder}, and in MLflow's experiment {config.tracking.experiment}")
+
+
+def check(config: CompareConfig) -> None:
+    """Test the values that need no run to be read.
+
+    Raises:
+        ConfigError: at the first that can't be used.
+    """
+    require("figure.kind", config.figure.kind, KINDS)
+    require("figure.measure", config.figure.measure, MEASURES)
+    require("undefined", config.undefined, UNDEFINED)
+    if config.resamples < 1:
+        raise ConfigError("resamples", config.resamples, "must be at least 1")
+
+
+def _summary(title: str, sentences: tuple[str, ...], table: "pd.DataFrame", notes: list[str]) -> str:
+    said = "\n".join(f"- {sentence}" for sentence in (*sentences, *notes))
+    return f"## {title}\n\n{said}\n\n{_markdown(table)}\n"
+
+
+def _markdown(table: "pd.DataFrame") -> str:
+    return f"{table.head(MOST_ROWS).to_markdown(index=False, tablefmt='github', floatfmt='.3f')}\n"
+
+
+def _parameters(config: CompareConfig, number: int) -> Mapping[str, str]:
+    chosen = {
+        name: str(value)
+        for name, value in dataclasses.asdict(config).items()
+        if name in {"experiments", "filter", "runs", "folders", "undefined", "resamples"}
+    }
+    return {"figure": config.figure.name, "compared_runs": str(number), **chosen}
+
+
+def main() -> None:
+    """Start the command."""
+    start(app)
+
+
+if __name__ == "__main__":
+    main()

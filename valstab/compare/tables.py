@@ -1,0 +1,188 @@
+"""From runs to the tables behind the paper's figures: each a tidy pandas table, drawn by `valstab.figures`."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from valstab.config import ConfigError
+from valstab.runs import Run, Runs
+from valstab.stability import (
+    Undefined,
+    neutral_order,
+    neutral_profile,
+    neutral_similarity,
+    value_behaviour,
+)
+
+BEHAVIOUR = "donation"
+QUESTIONNAIRE = "pvq"
+
+
+def means(samples: pd.DataFrame, by: Sequence[str], value: str = "stability") -> pd.DataFrame:
+    """Average samples.
+
+    Returns:
+        The columns `by`, then mean, se (SD with ddof=1 over the square root of the number; NaN for one sample) and
+        n; the groups in order of appearance.
+    """
+    groups = samples.groupby(list(by), sort=False, dropna=False)[value]
+    return groups.agg(mean="mean", se="sem", n="size").reset_index()
+
+
+def context_pairs(runs: Runs, measure: str, undefined: Undefined = "zero") -> pd.DataFrame:
+    """Stability between each two contexts (Fig. 10).
+
+    Returns:
+        The columns label, context, other, stability, and the lengths of their opening messages in characters
+        (`length`, `other_length`; 0 where unknown), ordered by them.
+    """
+    parts = []
+    for run in runs:
+        stability = run.stability(measure, undefined)
+        if stability is None:
+            continue
+        lengths = run.opening_lengths
+        part = stability.pairs.to_series().rename("stability").reset_index()
+        part.insert(0, "label", run.label)
+        part["length"] = part["context"].map(lambda name, known=lengths: known.get(name, 0))
+        part["other_length"] = part["other"].map(lambda name, known=lengths: known.get(name, 0))
+        parts.append(part.sort_values(["length", "other_length"], kind="stable"))
+    return pd.concat(parts, ignore_index=True)
+
+
+def values_and_behaviour(runs: Runs, values: Iterable[str], undefined: Undefined = "zero") -> pd.DataFrame:
+    """Correlate values with coins given after conversations on the same topics, with the same seeds (Fig. 9).
+
+    Each model needs a run of the questionnaire and one of the donation task, with the same personas.
+
+    Returns:
+        The columns label, value, seed, correlation: the mean over races and contexts.
+
+    Raises:
+        ConfigError: if no model has both, or a value is unknown.
+    """
+    by_task = {task: {run.label: run for run in runs if run.task.name == task} for task in (QUESTIONNAIRE, BEHAVIOUR)}
+    both = [label for label in by_task[QUESTIONNAIRE] if label in by_task[BEHAVIOUR]]
+    if not both:
+        raise ConfigError("runs", f"({len(runs)})", f"need one of {QUESTIONNAIRE} and one of {BEHAVIOUR} by one model")
+    parts = []
+    for label in both:
+        one, other = _common(by_task[QUESTIONNAIRE][label], by_task[BEHAVIOUR][label])
+        table = value_behaviour(one, other, undefined).to_series().rename("correlation").reset_index()
+        parts.append(table.rename(columns={"key": "value"}).assign(label=label))
+    table = pd.concat(parts, ignore_index=True)
+    unknown = sorted(set(values) - set(table["value"]))
+    if unknown:
+        raise ConfigError("figure.values", unknown[0], f"is no value of {QUESTIONNAIRE}")
+    return table[table["value"].isin(list(values))][["label", "value", "seed", "correlation"]].reset_index(drop=True)
+
+
+def components(run: Run, labels: Mapping[str, str], positive: str = "positive") -> pd.DataFrame:
+    """Two principal components of the personas' scores in all seeds and contexts (Fig. 12, paper D.1).
+
+    Columns are standardised with the population SD. The signs of components are arbitrary: the first is turned so
+    that `positive` personas stand on the left, the second so that the first persona is not below zero.
+
+    Returns:
+        The columns persona, first, second, label, and the shares of variance as `attrs["explained"]`.
+    """
+    matrix = run.scores.transpose("persona", "seed", "context", "key").to_numpy().reshape(len(run.personas), -1)
+    standard = StandardScaler().fit_transform(matrix)
+    pca = PCA(n_components=2, svd_solver="full")
+    places = pca.fit_transform(standard)
+    table = pd.DataFrame(places, columns=["first", "second"])
+    table.insert(0, "persona", run.personas)
+    table["label"] = [labels.get(name, "") for name in run.personas]
+    if table.loc[table["label"] == positive, "first"].mean() > 0:
+        table["first"] = -table["first"]
+    if table["second"].iloc[0] < 0:
+        table["second"] = -table["second"]
+    table.attrs["explained"] = pca.explained_variance_ratio_.tolist()
+    return table
+
+
+def beside_neutral_profile(runs: Runs, undefined: Undefined = "zero") -> pd.DataFrame:
+    """Similarity to the neutral profile beside rank-order stability, over length (Fig. 13, paper D.2).
+
+    The neutral profile is of the run without personas and without conversation.
+
+    Returns:
+        The columns label, n_messages, what (`similarity to the neutral profile` or `rank-order stability`), sample
+        and value.
+    """
+    neutral = _only(runs, lambda run: run.permutations and run.n_messages == 0, "population=none conversation=none")
+    profile = neutral_profile(neutral.scores)
+
+    def similarity(run: Run) -> xr.DataArray:
+        return neutral_similarity(run.scores, profile, undefined)
+
+    return _beside_stability(runs, "similarity to the neutral profile", similarity, undefined)
+
+
+def beside_neutral_order(runs: Runs, undefined: Undefined = "zero") -> pd.DataFrame:
+    """Stability between contexts beside that towards the order without conversation, over length (Fig. 14, D.3).
+
+    Returns:
+        The columns label, n_messages, what, sample and value.
+    """
+    neutral = _only(runs, lambda run: not run.permutations and run.n_messages == 0, "personas and conversation=none")
+
+    def towards(run: Run) -> xr.DataArray:
+        seeds = [seed for seed in run.scores["seed"].to_numpy() if seed in neutral.scores["seed"]]
+        if not seeds or not set(run.personas) <= set(neutral.personas):
+            raise ConfigError("runs", neutral.id, f"without conversation must have the seeds and personas of {run.id}")
+        return neutral_order(
+            run.scores.sel(seed=seeds), neutral.scores.sel(seed=seeds, persona=run.personas), undefined
+        )
+
+    return _beside_stability(runs, "towards the neutral order", towards, undefined)
+
+
+def _beside_stability(
+    runs: Runs, what: str, measure: Callable[[Run], xr.DataArray], undefined: Undefined
+) -> pd.DataFrame:
+    talked = [run for run in runs if run.n_messages and not run.permutations]
+    if not talked:
+        raise ConfigError("runs", f"({len(runs)})", "need some with personas and conversations")
+    rows: list[dict[str, Any]] = []
+    for run in talked:
+        stability = run.stability("rank_order", undefined)
+        for name, values in (
+            ("rank-order stability", None if stability is None else stability.samples),
+            (what, measure(run)),
+        ):
+            for sample, value in enumerate([] if values is None else values.to_numpy().ravel()):
+                rows.append(
+                    {"label": run.label, "n_messages": run.n_messages, "what": name, "sample": sample, "value": value}
+                )
+    return pd.DataFrame(rows)
+
+
+def _only(runs: Runs, fits: Callable[[Run], bool], which: str) -> Run:
+    found = [run for run in runs if fits(run)]
+    if len(found) != 1:
+        raise ConfigError("runs", f"({len(runs)})", f"need one with {which}, there are {len(found)}")
+    return found[0]
+
+
+def _common(one: Run, other: Run) -> tuple[xr.DataArray, xr.DataArray]:
+    """Give the scores of two runs for the seeds, contexts and personas that both have."""
+    names = ("seed", "context", "persona")
+    shared = {
+        name: [label for label in one.scores[name].to_numpy() if label in other.scores[name].to_numpy()]
+        for name in names
+    }
+    missing = [name for name, labels in shared.items() if not labels]
+    if missing or len(shared["persona"]) < 2:  # noqa: PLR2004
+        raise ConfigError("runs", f"{one.id} and {other.id}", f"have no {(missing or ['persona'])[0]} in common")
+    return one.scores.sel(shared), other.scores.sel(shared)
+
+
+def spread(samples: pd.DataFrame, value: str = "stability") -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """Give the samples of each label, for tests between models."""
+    return {str(label): part[value].to_numpy(float) for label, part in samples.groupby("label", sort=False)}
