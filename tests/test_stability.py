@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr
 
+from tests.score_arrays import BY_HAND, labelled, random_scores
 from valstab.stability import (
     ipsative,
     neutral_order,
@@ -19,35 +20,6 @@ from valstab.stability import (
     neutral_similarity,
     rank_order,
     value_behaviour,
-)
-
-
-def labelled(values) -> xr.DataArray:
-    """Label an array of the shape (seed, context, persona, key)."""
-    array = np.asarray(values, dtype=float)
-    names = ("seed", "context", "persona", "key")
-    return xr.DataArray(
-        array,
-        dims=names,
-        coords={name: [f"{name}{i}" for i in range(size)] for name, size in zip(names, array.shape, strict=True)},
-    )
-
-
-def random_scores(shape=(3, 4, 6, 5), *, seed=0) -> xr.DataArray:
-    # Few distinct scores, so that there are ties.
-    return labelled(np.random.default_rng(seed).integers(1, 5, size=shape))
-
-
-# One seed, three contexts, three people, two keys. Orders of people on key 0: 123, 132, 321;
-# on key 1: 123 in every context.
-BY_HAND = labelled(
-    [
-        [
-            [[1, 1], [2, 2], [3, 3]],
-            [[1, 1], [3, 2], [2, 3]],
-            [[3, 1], [2, 2], [1, 3]],
-        ]
-    ]
 )
 
 

@@ -9,10 +9,8 @@ import pandas as pd
 import xarray as xr
 
 from valstab.scores import DIMENSIONS, score
-from valstab.stability import Stability, Undefined, ipsative, rank_order
+from valstab.stability import AXES, Measure, Stability, Undefined, meaningful
 from valstab.task import Task
-
-MEASURES = ("rank_order", "ipsative")
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Results:
     task: Task
     answers: pd.DataFrame
     scores: xr.DataArray
-    stabilities: Mapping[str, Stability]
+    stabilities: Mapping[Measure, Stability]
 
     @property
     def answer_mass(self) -> float | None:
@@ -54,7 +52,7 @@ class Results:
     def headline(self) -> dict[str, float | None]:
         """Give the headline numbers by name; None is what has no meaning or can't be computed."""
         numbers: dict[str, float | None] = {}
-        for name in MEASURES:
+        for name in AXES:
             one = self.stabilities.get(name)
             numbers[name] = _number(one.mean) if one else None
             numbers[f"{name}_se"] = _number(one.se) if one else None
@@ -103,14 +101,8 @@ def measure(answers: pd.DataFrame, task: Task, undefined: str, *, permutations: 
     Raises:
         ConfigError: if the answers are not complete.
     """
-    how = cast("Undefined", undefined)
     scores = score(answers, task)
-    stabilities = {}
-    if scores.sizes["context"] > 1:
-        if scores.sizes["persona"] > 1 and not permutations:
-            stabilities["rank_order"] = rank_order(scores, how)
-        if scores.sizes["key"] > 1:
-            stabilities["ipsative"] = ipsative(scores, how, permutations=permutations)
+    stabilities = meaningful(scores, cast("Undefined", undefined), permutations=permutations)
     return Results(task, answers, scores, stabilities)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from omegaconf import OmegaConf
 
 from valstab.config import ConfigError
 from valstab.scores import DIMENSIONS, score
-from valstab.stability import Stability, Undefined, ipsative, rank_order
+from valstab.stability import Measure, Stability, Undefined, meaningful
 from valstab.task import Item, Task
 
 DOCUMENT = "stability.json"
@@ -94,16 +94,9 @@ class Run:
             raise ValueError(f"{self.id} has no retests")
         return score(self.retests[self.retests["retest"] == retest], self.task)
 
-    def stability(self, measure: str, undefined: Undefined = "zero") -> Stability | None:
-        """Give "rank_order" or "ipsative" stability; None where it has no meaning."""
-        if self.scores.sizes["context"] < 2:  # noqa: PLR2004
-            return None
-        if measure == "rank_order":
-            has_order = self.scores.sizes["persona"] > 1 and not self.permutations
-            return rank_order(self.scores, undefined) if has_order else None
-        if self.scores.sizes["key"] < 2:  # noqa: PLR2004
-            return None
-        return ipsative(self.scores, undefined, permutations=self.permutations)
+    def stability(self, measure: Measure, undefined: Undefined = "zero") -> Stability | None:
+        """Give a stability; None where it has no meaning: see `valstab.results.Results`."""
+        return meaningful(self.scores, undefined, permutations=self.permutations).get(measure)
 
 
 @dataclass(frozen=True)
@@ -139,7 +132,7 @@ class Runs:
             [_named(run.scores.to_series().rename("score").reset_index(), run) for run in self.runs], ignore_index=True
         )
 
-    def samples(self, measure: str = "rank_order", undefined: Undefined = "zero") -> pd.DataFrame:
+    def samples(self, measure: Measure = "rank_order", undefined: Undefined = "zero") -> pd.DataFrame:
         """Lay out the samples behind a stability: one row a seed, or a repetition without a persona.
 
         Returns:
@@ -389,7 +382,7 @@ def _row(run: Run) -> dict[str, Any]:
         **{f"{name}s": run.scores.sizes[name] for name in ("seed", "context", "persona")},
         "queries": len(run.answers),
     }
-    for measure in ("rank_order", "ipsative"):
+    for measure in get_args(Measure):
         stability = run.stability(measure)
         row[measure] = np.nan if stability is None else stability.mean
         row[f"{measure}_se"] = np.nan if stability is None else stability.se

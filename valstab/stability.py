@@ -6,16 +6,28 @@ in floating point would break exact ties at random. It is undefined (NaN) where 
 missing (NaN) are left out of the correlations that they would be part of.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 from scipy.stats import rankdata
 
 Undefined = Literal["zero", "drop"]
+Measure = Literal["rank_order", "ipsative"]
 
 DECIMALS = 9
+
+
+class Axes(NamedTuple):
+    """What a measure correlates over, and what it then has one correlation of for each two contexts."""
+
+    over: str
+    unit: str
+
+
+AXES: Mapping[Measure, Axes] = {"rank_order": Axes("persona", "key"), "ipsative": Axes("key", "persona")}
 
 
 @dataclass(frozen=True)
@@ -26,7 +38,7 @@ class Stability:
     se: float
     """Standard error: SD (ddof=1) over the samples, over the square root of their number."""
     samples: xr.DataArray
-    """What `se` is over: a stability for each seed, or for each repetition. Dimensions: seed, or seed and persona."""
+    """What the mean is of: one stability each. Dimension: seed, or seed and persona (without personas)."""
     per_seed: xr.DataArray
     """Dimension: seed."""
     pairs: xr.DataArray
@@ -47,7 +59,7 @@ def rank_order(scores: xr.DataArray, undefined: Undefined = "zero") -> Stability
     For each seed, the mean over keys of the mean over pairs of contexts of rho over personas. The samples are the
     seeds; the units are the keys.
     """
-    return _stability(scores, over="persona", unit="key", samples=("seed",), undefined=undefined)
+    return stability(scores, "rank_order", undefined)
 
 
 def ipsative(scores: xr.DataArray, undefined: Undefined = "zero", *, permutations: bool = False) -> Stability:
@@ -56,8 +68,7 @@ def ipsative(scores: xr.DataArray, undefined: Undefined = "zero", *, permutation
     For each persona, the mean over pairs of contexts of rho over keys; then the mean over personas. The
     samples are the seeds, or with `permutations` (no personas) the repetitions; the units are the personas.
     """
-    samples = ("seed", "persona") if permutations else ("seed",)
-    return _stability(scores, over="key", unit="persona", samples=samples, undefined=undefined)
+    return stability(scores, "ipsative", undefined, permutations=permutations)
 
 
 def neutral_profile(scores: xr.DataArray) -> xr.DataArray:
@@ -74,7 +85,7 @@ def neutral_similarity(scores: xr.DataArray, profile: xr.DataArray, undefined: U
     Returns:
         The mean over personas and contexts, with the dimension seed.
     """
-    return _settle(_rho(scores, profile, "key"), undefined).mean(["persona", "context"])
+    return settle(spearman(scores, profile, "key"), undefined).mean(["persona", "context"])
 
 
 def neutral_order(scores: xr.DataArray, neutral: xr.DataArray, undefined: Undefined = "zero") -> xr.DataArray:
@@ -88,8 +99,8 @@ def neutral_order(scores: xr.DataArray, neutral: xr.DataArray, undefined: Undefi
     Returns:
         The mean over keys and contexts, with the dimension seed.
     """
-    rho = _rho(scores, neutral.isel(context=0, drop=True), "persona")
-    return _settle(rho, undefined).mean(["key", "context"])
+    rho = spearman(scores, neutral.isel(context=0, drop=True), "persona")
+    return settle(rho, undefined).mean(["key", "context"])
 
 
 def value_behaviour(values: xr.DataArray, behaviour: xr.DataArray, undefined: Undefined = "zero") -> xr.DataArray:
@@ -103,35 +114,94 @@ def value_behaviour(values: xr.DataArray, behaviour: xr.DataArray, undefined: Un
     Returns:
         The mean over the task's keys and contexts, with the dimensions seed and key (of the questionnaire).
     """
-    rho = _rho(values, behaviour.rename(key="behaviour"), "persona")
-    return _settle(rho, undefined).mean(["behaviour", "context"]).transpose("seed", "key")
+    rho = spearman(values, behaviour.rename(key="behaviour"), "persona")
+    return settle(rho, undefined).mean(["behaviour", "context"]).transpose("seed", "key")
 
 
-def _stability(
-    scores: xr.DataArray, *, over: str, unit: str, samples: tuple[str, ...], undefined: Undefined
+def stability(
+    scores: xr.DataArray, measure: Measure, undefined: Undefined = "zero", *, permutations: bool = False
 ) -> Stability:
-    rho = _rho(scores, scores.rename(context="other"), over)
+    """Compute a stability by the name of its measure: see `rank_order` and `ipsative`."""
+    unit = AXES[measure].unit
+    rho = correlations(scores, measure)
+    per_unit_seed = mean_over_pairs(settle(rho, undefined))
+    per_sample = samples(per_unit_seed, measure, permutations=permutations)
     n = scores.sizes["context"]
-    upper = xr.DataArray(np.triu(np.ones((n, n), dtype=bool), k=1), dims=("context", "other"))
-    lower = xr.DataArray(np.tril(np.ones((n, n), dtype=bool), k=-1), dims=("context", "other"))
-    settled = _settle(rho, undefined)
-    per_unit_seed = settled.where(upper).mean(["context", "other"])
-    per_sample = per_unit_seed.mean([dim for dim in (unit, "seed") if dim not in samples])
     return Stability(
         mean=float(per_sample.mean()),
         se=float(_standard_error(per_sample)),
         samples=per_sample,
         per_seed=per_unit_seed.mean(unit),
-        pairs=settled.where(upper | lower).mean(["seed", unit]),
+        pairs=settle(rho, undefined).where(_differ(rho)).mean(["seed", unit]),
         per_unit=per_unit_seed.mean("seed"),
         per_unit_se=_standard_error(per_unit_seed, "seed"),
         correlations=rho.sizes["seed"] * rho.sizes[unit] * n * (n - 1) // 2,
-        undefined=int(rho.isnull().where(upper, False).sum()),
+        undefined=int(rho.isnull().where(_differ(rho), False).sum()) // 2,
     )
 
 
-def _settle(rho: xr.DataArray, undefined: Undefined) -> xr.DataArray:
+def meaningful(
+    scores: xr.DataArray, undefined: Undefined = "zero", *, permutations: bool = False
+) -> dict[Measure, Stability]:
+    """Compute those stabilities that have a meaning.
+
+    Rank-order needs several personas (not repetitions), ipsative several keys, and both a second context.
+    """
+    has_meaning = {
+        "rank_order": scores.sizes["persona"] > 1 and not permutations,
+        "ipsative": scores.sizes["key"] > 1,
+    }
+    if scores.sizes["context"] == 1:
+        return {}
+    return {
+        measure: stability(scores, measure, undefined, permutations=permutations)
+        for measure in AXES
+        if has_meaning[measure]
+    }
+
+
+def correlations(scores: xr.DataArray, measure: Measure, across: str = "context") -> xr.DataArray:
+    """Correlate each two contexts (or seeds: what `across` names) of every unit.
+
+    Returns:
+        rho, NaN where it is undefined, with the dimensions `across` and "other", and those of `scores` but for what
+        the measure correlates over; further dimensions of `scores` stay. The matrices are symmetric.
+    """
+    over = AXES[measure].over
+    if scores.isnull().any():
+        return spearman(scores, scores.rename({across: "other"}), over)
+    ranks = _ranks(scores, over)
+    return _correlate(ranks, ranks.rename({across: "other"}), over)
+
+
+def mean_over_pairs(rho: xr.DataArray, across: str = "context") -> xr.DataArray:
+    """Average the correlations over the pairs of different contexts (or seeds)."""
+    return rho.where(_differ(rho, across)).mean([across, "other"])
+
+
+def samples(per_unit: xr.DataArray, measure: Measure, *, permutations: bool = False) -> xr.DataArray:
+    """Average the stabilities of units into the samples of which a stability is the mean: seeds, or repetitions."""
+    return per_unit if permutations and measure == "ipsative" else per_unit.mean(AXES[measure].unit)
+
+
+def settle(rho: xr.DataArray, undefined: Undefined) -> xr.DataArray:
+    """Count an undefined correlation as 0, or leave it NaN, which means leave out."""
     return rho.fillna(0.0) if undefined == "zero" else rho
+
+
+def spearman(one: xr.DataArray, other: xr.DataArray, over: str) -> xr.DataArray:
+    """Compute Spearman's rho along `over`; the other dimensions are matched by name."""
+    one, other = xr.align(one, other, join="exact")
+    if one.isnull().any() or other.isnull().any():
+        # Each pair of sides is ranked by itself, over what both have.
+        one, other = xr.broadcast(one, other)
+        both = one.notnull() & other.notnull()
+        one, other = one.where(both), other.where(both)
+    return _correlate(_ranks(one, over), _ranks(other, over), over)
+
+
+def _differ(rho: xr.DataArray, across: str = "context") -> xr.DataArray:
+    return xr.DataArray(~np.eye(rho.sizes[across], dtype=bool), dims=(across, "other"))
 
 
 def _standard_error(samples: xr.DataArray, dim: str | None = None) -> xr.DataArray:
@@ -140,16 +210,8 @@ def _standard_error(samples: xr.DataArray, dim: str | None = None) -> xr.DataArr
     return samples.where(number > 1).std(dim, ddof=1) / number**0.5
 
 
-def _rho(one: xr.DataArray, other: xr.DataArray, over: str) -> xr.DataArray:
-    """Spearman's rho along `over`; the other dimensions are matched by name."""
-    one, other = xr.align(one, other, join="exact")
-    if one.isnull().any() or other.isnull().any():
-        # Each pair of sides is ranked by itself, over what both have.
-        one, other = xr.broadcast(one, other)
-        both = one.notnull() & other.notnull()
-        one, other = one.where(both), other.where(both)
-    a, b = _ranks(one, over), _ranks(other, over)
-    a, b = (a - a.mean(over)).fillna(0), (b - b.mean(over)).fillna(0)
+def _correlate(one: xr.DataArray, other: xr.DataArray, over: str) -> xr.DataArray:
+    a, b = (one - one.mean(over)).fillna(0), (other - other.mean(over)).fillna(0)
     spread = ((a**2).sum(over) * (b**2).sum(over)) ** 0.5
     # Ranks are multiples of one half: the sums are exact, and equal orders give exactly 1.
     covariance: xr.DataArray = xr.dot(a, b, dim=over)

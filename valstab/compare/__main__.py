@@ -7,7 +7,7 @@ to its folder under `outputs/`, and logs all of it as an MLflow run of its own.
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -18,6 +18,8 @@ from valstab.config import KINDS, MEASURES, UNDEFINED, CompareConfig, ConfigErro
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from valstab.stability import Measure, Undefined
 
 MOST_ROWS = 40
 """Rows of a table that are printed, and shown in Markdown."""
@@ -54,7 +56,8 @@ def compare_runs(config: CompareConfig, folder: Path) -> None:
         runs=config.runs,
         folders=config.folders,
     )
-    found = compare(Request(config.figure, runs, config.undefined, config.resamples))  # type: ignore[arg-type]
+    measure, undefined = cast("Measure", config.figure.measure), cast("Undefined", config.undefined)
+    found = compare(Request(config.figure, runs, measure, undefined, config.resamples))
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in found.pictures.items():
         for ending in ("png", "svg"):

@@ -1,6 +1,5 @@
 """What a stability can bear: its uncertainty, what chance and noise give, and what could have spoilt it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,7 +9,7 @@ import xarray as xr
 
 from valstab import quality
 from valstab.inference import bootstrap, permutation_null
-from valstab.psychometrics import SCHWARTZ_CIRCLE, answer_mass, circular_structure, cronbach_alpha, position_bias
+from valstab.psychometrics import answer_mass, circular_structure, cronbach_alpha, position_bias
 from valstab.reliability import corrected, generalisability, variance_components
 from valstab.runs import Run, Runs
 from valstab.stability import Measure, Undefined
@@ -99,8 +98,8 @@ def _structure(run: Run) -> dict[str, float]:
     if not run.permutations and run.scores.sizes["persona"] > 1:
         sizes = {"context": run.scores.sizes["context"], "seed": run.scores.sizes["seed"]}
         row["generalisability"] = generalisability(variance_components(run.scores), sizes)
-        if set(run.task.keys) == set(SCHWARTZ_CIRCLE):
-            circle = circular_structure(run.scores)
+        circle = circular_structure(run.scores)
+        if circle is not None:
             row |= {"circle_fit": circle.fit, "circle_p": circle.p}
     return row
 
@@ -113,7 +112,7 @@ def _sensitivity(run: Run, measure: Measure, undefined: Undefined) -> dict[str, 
     left: xr.DataArray = quality.without_affected(run.scores, flags)
     found = Run(**{**vars(run), "scores": left}).stability(measure, undefined)
     return {
-        "affected_conversations": float(quality.affected(flags).mean()),
+        "affected_conversations": float((flags[list(quality.SERIOUS)] > 0).any(axis=1).mean()),
         "without_affected": np.nan if found is None else found.mean,
     }
 
@@ -133,8 +132,10 @@ def _alpha(run: Run) -> pd.DataFrame:
     return cronbach_alpha(run.answers, run.task).rename("alpha").rename_axis("key").reset_index()
 
 
-def _mass(run: Run) -> Mapping[str, float]:
-    return answer_mass(run.answers).to_dict() if "answer_mass" in run.answers else {}
+def _mass(run: Run) -> dict[str, float]:
+    if "answer_mass" not in run.answers:
+        return {}
+    return {str(name): float(value) for name, value in answer_mass(run.answers).items()}
 
 
 def _conversations(run: Run) -> pd.DataFrame:

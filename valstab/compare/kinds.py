@@ -1,7 +1,8 @@
 """What each kind of comparison is made of: the runs it takes, its tables, its pictures and its findings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import cast
 
 import pandas as pd
@@ -10,11 +11,11 @@ from matplotlib.figure import Figure as Picture
 from valstab.compare import appraisal, figures, findings, leaderboard, tables
 from valstab.compare.labels import read_labels
 from valstab.config import ConfigError, Figure
-from valstab.inference import pairwise_tests, significance_groups
+from valstab.inference import needed, pairwise_tests, significance_groups
 from valstab.runs import Runs, comparable
-from valstab.stability import Undefined
+from valstab.stability import Measure, Undefined
 
-TITLES = {"rank_order": "rank-order stability", "ipsative": "ipsative stability"}
+TITLES: Mapping[Measure, str] = {"rank_order": "rank-order stability", "ipsative": "ipsative stability"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Request:
 
     figure: Figure
     runs: Runs
+    measure: Measure
     undefined: Undefined
     resamples: int
 
@@ -50,7 +52,7 @@ def compare(request: Request) -> Comparison:
 def _samples(request: Request, axes: tuple[str, ...] = ()) -> pd.DataFrame:
     """Give the samples of the figure's measure, of runs that may be compared."""
     comparable(request.runs, axes)
-    measure = request.figure.measure
+    measure = request.measure
     samples = request.runs.samples(measure, request.undefined)
     if samples.empty:
         raise ConfigError("runs", f"({len(request.runs)})", f"have no {TITLES[measure]}: {findings.WHY_NONE[measure]}")
@@ -63,16 +65,22 @@ def _bars(request: Request) -> Comparison:
     table = _with_groups(samples, tests)
     pictures = {
         figure.name: figures.bars(
-            samples, title=figure.title, label=TITLES[figure.measure], reference=dict(figure.reference)
+            samples, title=figure.title, label=TITLES[request.measure], reference=dict(figure.reference)
         )
     }
     if len(table) > 1:
         pictures[f"{figure.name}_tests"] = _tested(table, tests, figure)
     return Comparison(
-        tables={figure.name: table, "tests": tests, "paired_tests": _paired(samples), "samples": samples},
+        tables={
+            figure.name: table,
+            "tests": tests,
+            "paired_tests": _paired(samples),
+            "needed": _needed(request, table["label"].tolist()),
+            "samples": samples,
+        },
         pictures=pictures,
-        sentences=findings.of_models(table, tests, figure.measure, dict(figure.reference)),
-        numbers=_numbers(table, figure.measure),
+        sentences=findings.of_models(table, tests, request.measure, dict(figure.reference)),
+        numbers=_numbers(table, request.measure),
     )
 
 
@@ -85,7 +93,7 @@ def _tests(request: Request) -> Comparison:
     return Comparison(
         tables={figure.name: tests, "means": table, "paired_tests": _paired(samples)},
         pictures={figure.name: _tested(table, tests, figure)},
-        sentences=findings.of_models(table, tests, figure.measure, {}),
+        sentences=findings.of_models(table, tests, request.measure, {}),
         numbers={"pairs": len(tests), "significant_pairs": int(tests["significant"].sum())},
     )
 
@@ -97,10 +105,10 @@ def _lines(request: Request) -> Comparison:
         tables={figure.name: table, "samples": samples},
         pictures={
             figure.name: figures.lines(
-                samples, title=figure.title, label=TITLES[figure.measure], reference=dict(figure.reference)
+                samples, title=figure.title, label=TITLES[request.measure], reference=dict(figure.reference)
             )
         },
-        sentences=findings.over_length(samples, TITLES[figure.measure]),
+        sentences=findings.over_length(samples, TITLES[request.measure]),
         numbers={
             f"{label}/n{n}": mean for label, n, mean in table[["label", "n_messages", "mean"]].itertuples(index=False)
         },
@@ -110,13 +118,13 @@ def _lines(request: Request) -> Comparison:
 def _context_pairs(request: Request) -> Comparison:
     comparable(request.runs)
     figure = request.figure
-    pairs = tables.context_pairs(request.runs, figure.measure, request.undefined)
+    pairs = tables.context_pairs(request.runs, request.measure, request.undefined)
     means = tables.means(pairs[pairs["context"] != pairs["other"]], ["label"])
     return Comparison(
         tables={figure.name: pairs, "means": means},
-        pictures={figure.name: figures.heat_maps(pairs, title=figure.title, label=TITLES[figure.measure])},
+        pictures={figure.name: figures.heat_maps(pairs, title=figure.title, label=TITLES[request.measure])},
         sentences=findings.of_context_pairs(pairs),
-        numbers=_numbers(means, figure.measure),
+        numbers=_numbers(means, request.measure),
     )
 
 
@@ -187,10 +195,10 @@ def _beside(request: Request, samples: pd.DataFrame) -> Comparison:
 
 def _appraisal(request: Request) -> Comparison:
     figure = request.figure
-    found = appraisal.appraise(request.runs, figure.measure, request.undefined, request.resamples)
+    found = appraisal.appraise(request.runs, request.measure, request.undefined, request.resamples)
     pictures = {}
     if not found.stability.empty:
-        pictures[figure.name] = figures.intervals(found.stability, title=figure.title, label=TITLES[figure.measure])
+        pictures[figure.name] = figures.intervals(found.stability, title=figure.title, label=TITLES[request.measure])
     if not found.variance.empty:
         pictures["variance"] = figures.shares(
             found.variance,
@@ -209,7 +217,7 @@ def _appraisal(request: Request) -> Comparison:
     return Comparison(
         tables={figure.name: found.stability, **found.details()},
         pictures=pictures,
-        sentences=findings.of_appraisal(found, TITLES[figure.measure]),
+        sentences=findings.of_appraisal(found, TITLES[request.measure]),
     )
 
 
@@ -254,11 +262,29 @@ def _paired(samples: pd.DataFrame) -> pd.DataFrame:
     return pairwise_tests(spread, paired=True) if same else pd.DataFrame()
 
 
+def _needed(request: Request, ranked: Sequence[str]) -> pd.DataFrame:
+    """Say how many personas, contexts or seeds would tell each model from the next with a power of 80%."""
+    runs = {run.label: run for run in request.runs}
+    rows = []
+    for label, after in pairwise(ranked):
+        one, other = runs[label], runs[after]
+        found = needed(
+            one.scores,
+            other.scores,
+            request.measure,
+            undefined=request.undefined,
+            permutations=one.permutations,
+            resamples=request.resamples,
+        )
+        rows.append({"one": label, "other": after, **found._asdict()})
+    return pd.DataFrame(rows)
+
+
 def _tested(table: pd.DataFrame, tests: pd.DataFrame, figure: Figure) -> Picture:
     return figures.significance(tests, table["label"].tolist(), title=f"{figure.title}\nsignificant pairs (FDR 0.05)")
 
 
-def _numbers(table: pd.DataFrame, measure: str) -> dict[str, float]:
+def _numbers(table: pd.DataFrame, measure: Measure) -> dict[str, float]:
     return {
         f"{measure}/{label}": cast("float", mean) for label, mean in table[["label", "mean"]].itertuples(index=False)
     }

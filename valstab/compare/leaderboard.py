@@ -1,5 +1,6 @@
 """Runs in order of their stability, with intervals and groups that do not differ significantly."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -7,9 +8,9 @@ import pandas as pd
 from valstab.compare.tables import means, spread
 from valstab.inference import bootstrap, pairwise_tests, significance_groups
 from valstab.runs import ASPECTS, Run, Runs
-from valstab.stability import Undefined
+from valstab.stability import Measure, Undefined
 
-MEASURES = {"rank_order": "Rank-order", "ipsative": "Ipsative"}
+MEASURES: Mapping[Measure, str] = {"rank_order": "Rank-order", "ipsative": "Ipsative"}
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Board:
     """
 
     setting: str
-    measure: str
+    measure: Measure
     table: pd.DataFrame
 
 
@@ -39,7 +40,7 @@ def boards(runs: Runs, undefined: Undefined = "zero", resamples: int = 1000) -> 
     return found
 
 
-def _board(runs: list[Run], measure: str, undefined: Undefined, resamples: int) -> Board | None:
+def _board(runs: list[Run], measure: Measure, undefined: Undefined, resamples: int) -> Board | None:
     samples = Runs(tuple(runs)).samples(measure, undefined)
     if samples.empty:
         return None

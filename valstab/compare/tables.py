@@ -1,6 +1,6 @@
 """From runs to the tables behind the paper's figures: each a tidy pandas table, drawn by `valstab.figures`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from valstab.config import ConfigError
 from valstab.runs import Run, Runs
 from valstab.stability import (
+    Measure,
     Undefined,
     neutral_order,
     neutral_profile,
@@ -34,7 +35,7 @@ def means(samples: pd.DataFrame, by: Sequence[str], value: str = "stability") ->
     return groups.agg(mean="mean", se="sem", n="size").reset_index()
 
 
-def context_pairs(runs: Runs, measure: str, undefined: Undefined = "zero") -> pd.DataFrame:
+def context_pairs(runs: Runs, measure: Measure, undefined: Undefined = "zero") -> pd.DataFrame:
     """Stability between each two contexts (Fig. 10).
 
     Returns:
@@ -55,7 +56,7 @@ def context_pairs(runs: Runs, measure: str, undefined: Undefined = "zero") -> pd
     return pd.concat(parts, ignore_index=True)
 
 
-def values_and_behaviour(runs: Runs, values: Iterable[str], undefined: Undefined = "zero") -> pd.DataFrame:
+def values_and_behaviour(runs: Runs, values: Sequence[str], undefined: Undefined = "zero") -> pd.DataFrame:
     """Correlate values with coins given after conversations on the same topics, with the same seeds (Fig. 9).
 
     Each model needs a run of the questionnaire and one of the donation task, with the same personas.
@@ -79,7 +80,8 @@ def values_and_behaviour(runs: Runs, values: Iterable[str], undefined: Undefined
     unknown = sorted(set(values) - set(table["value"]))
     if unknown:
         raise ConfigError("figure.values", unknown[0], f"is no value of {QUESTIONNAIRE}")
-    return table[table["value"].isin(list(values))][["label", "value", "seed", "correlation"]].reset_index(drop=True)
+    ordered = pd.concat([table[table["value"] == value] for value in values], ignore_index=True)
+    return ordered[["label", "value", "seed", "correlation"]]
 
 
 def components(run: Run, labels: Mapping[str, str], positive: str = "positive") -> pd.DataFrame:
