@@ -85,6 +85,7 @@ def test_correction_needs_ceilings_above_zero():
     found = corrected(scores, "rank_order", resamples=20)["seed"]
     assert found.per_context.values == pytest.approx([-1, 1])
     assert math.isnan(found.corrected)
+    assert math.isnan(found.corrected_se)
     assert found.stability == 0
 
 

@@ -52,7 +52,7 @@ class Ceiling:
     ceiling: float
     ceiling_se: float
     corrected: float
-    """Mean over pairs of contexts of the stability corrected for attenuation; above 1 by chance, or by dropped rho."""
+    """Mean over pairs of contexts of the stability corrected for attenuation; chance can take it above 1."""
     corrected_se: float
     pairs: xr.DataArray
     """Corrected stability of each two contexts, NaN where a ceiling is not above 0. Dimensions: context, other."""
@@ -235,7 +235,7 @@ def _ceiling(
         ceiling=means[1],
         ceiling_se=errors[1],
         corrected=means[2],
-        corrected_se=errors[2],
+        corrected_se=math.nan if math.isnan(means[2]) else errors[2],
         pairs=pairs,
         per_context=r11,
     )
