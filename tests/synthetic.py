@@ -99,7 +99,10 @@ def write_results(folder: Path, *overrides: str, persona: float = 1.0, noise: fl
         names=["seed", "context", "persona", "item"],
     )
     answers = index.to_frame(index=False)
-    answers["letter"] = np.array(list("ABCDEF"))[rng.integers(0, len(task.scores), len(answers))]
+    offered = np.array([rng.permutation(len(task.scores)) for _ in range(len(answers))])
+    of_option = np.array(list("ABCDEF"))[offered]
+    answers["letter"] = of_option[np.arange(len(answers)), option.ravel()]
+    answers["letters"] = ["".join(row) for row in of_option]
     answers["score"] = np.array(task.scores, dtype=float)[option.ravel()]
     answers["answer_mass"] = 0.9
     folder.mkdir(parents=True)

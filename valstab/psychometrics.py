@@ -156,6 +156,8 @@ def _letter_probabilities(answers: pd.DataFrame, alphabet: list[str]) -> dict[st
     )
     probabilities = np.exp(answers[columns].to_numpy(dtype=float))
     widest = len(columns)
+    if not widest:
+        return dict.fromkeys(alphabet, math.nan)
     under = np.array([list(str(letters).ljust(widest)[:widest]) for letters in answers["letters"]]).reshape(-1, widest)
     found = {letter: probabilities[(under == letter) & ~np.isnan(probabilities)] for letter in alphabet}
     return {letter: float(values.mean()) if len(values) else math.nan for letter, values in found.items()}

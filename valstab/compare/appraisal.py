@@ -23,6 +23,8 @@ class Appraisal:
     95th percentile of what shuffling gives) and p, the noise ceilings (ceiling: same topic, other seed;
     order_ceiling: same conversation, other option orders), the stability corrected for each, the generalisability
     coefficient, the circle's fit, and the stability without conversations that went wrong.
+
+    Published results tell no letters of options, answer mass or conversations: they have no rows in those tables.
     """
 
     stability: pd.DataFrame
@@ -43,8 +45,8 @@ def appraise(runs: Runs, measure: Measure, undefined: Undefined = "zero", resamp
     return Appraisal(
         stability=pd.DataFrame([_stability(run, measure, undefined, resamples) for run in runs]),
         variance=_of_all(runs, _variance),
-        positions=_of_all(runs, lambda run: position_bias(run.answers)),
-        mass=pd.DataFrame([{"label": run.label, "n_messages": run.n_messages, **_mass(run)} for run in runs]),
+        positions=_of_all(runs, _positions),
+        mass=_of_all(runs, _mass),
         alpha=_of_all(runs, _alpha),
         conversations=_of_all(runs, _conversations),
     )
@@ -117,6 +119,10 @@ def _sensitivity(run: Run, measure: Measure, undefined: Undefined) -> dict[str, 
     }
 
 
+def _positions(run: Run) -> pd.DataFrame:
+    return position_bias(run.answers) if "letters" in run.answers else pd.DataFrame()
+
+
 def _variance(run: Run) -> pd.DataFrame:
     if run.permutations or min(run.scores.sizes[name] for name in ("persona", "context")) < 2:  # noqa: PLR2004
         return pd.DataFrame()
@@ -132,10 +138,8 @@ def _alpha(run: Run) -> pd.DataFrame:
     return cronbach_alpha(run.answers, run.task).rename("alpha").rename_axis("key").reset_index()
 
 
-def _mass(run: Run) -> dict[str, float]:
-    if "answer_mass" not in run.answers:
-        return {}
-    return {str(name): float(value) for name, value in answer_mass(run.answers).items()}
+def _mass(run: Run) -> pd.DataFrame:
+    return answer_mass(run.answers).to_frame().T if "answer_mass" in run.answers else pd.DataFrame()
 
 
 def _conversations(run: Run) -> pd.DataFrame:

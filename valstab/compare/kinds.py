@@ -206,14 +206,14 @@ def _appraisal(request: Request) -> Comparison:
             title="Where differences between scores come from",
             label="share of the variance of a value's scores",
         )
-    pictures["positions"] = figures.shares(
-        found.positions, column="letter", title="Answers by the letter's position", label="share of the answers"
-    )
-    pictures["answer_mass"] = figures.distributions(
-        request.runs.answers.assign(answer_mass=request.runs.answers.get("answer_mass")),
-        title="Answer mass",
-        label="probability on the offered letters",
-    )
+    if not found.positions.empty:
+        pictures["positions"] = figures.shares(
+            found.positions, column="letter", title="Answers by the letter's position", label="share of the answers"
+        )
+    if not found.mass.empty:
+        pictures["answer_mass"] = figures.distributions(
+            request.runs.answers, title="Answer mass", label="probability on the offered letters"
+        )
     return Comparison(
         tables={figure.name: found.stability, **found.details()},
         pictures=pictures,
