@@ -143,11 +143,9 @@ def _mass(run: Run) -> pd.DataFrame:
 
 
 def _conversations(run: Run) -> pd.DataFrame:
-    return (
-        quality.by_context(quality.inspect(run.conversations))
-        if run.conversations and run.n_messages
-        else pd.DataFrame()
-    )
+    if not run.conversations or not run.n_messages:
+        return pd.DataFrame()
+    return quality.by_context(quality.inspect(run.conversations)).rename_axis("context").reset_index()
 
 
 def _of_all(runs: Runs, of_run: Any) -> pd.DataFrame:

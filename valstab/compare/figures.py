@@ -218,7 +218,7 @@ def intervals(table: pd.DataFrame, *, title: str = "", label: str = "rank-order 
         ax.plot(table["ceiling"], places, "D", color="tab:green", label="noise ceiling (same topic, other seed)")
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(places, table["label"])
-    ax.invert_yaxis()
+    ax.set_ylim(len(table) - 0.5, -0.5)
     ax.set_xlabel(label)
     ax.set_title(title, fontsize="medium")
     ax.legend(frameon=False, fontsize="small")

@@ -181,10 +181,15 @@ def _appraised(row: pd.Series) -> list[str]:
                 "any order there may be, so nothing can be said of the topics."
             )
         else:
-            lost = row["mean"] / ceiling
+            kept = row["mean"] / ceiling
+            topic = (
+                f"a change of topic keeps {kept:.0%} of it"
+                if kept < 1
+                else "a change of topic costs no more than noise"
+            )
             said.append(
-                f"after the same topic with another seed it is {ceiling:.3f}: a change of topic keeps {lost:.0%} of "
-                f"what noise leaves (corrected for noise {row['corrected']:.2f})."
+                f"after the same topic with another seed it is {ceiling:.3f}; {topic} (corrected for noise "
+                f"{row['corrected']:.2f})."
             )
     if np.isfinite(row.get("order_ceiling", np.nan)):
         said.append(f"asked again after the same conversations with other option orders: {row['order_ceiling']:.3f}.")
