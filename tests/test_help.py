@@ -79,7 +79,7 @@ def test_bash_completes_at_the_tab_key(typed, shown, tmp_path):
     if process == 0:
         os.chdir(tmp_path)
         os.environ.update(PATH=f"{commands}:{os.environ['PATH']}", TERM="dumb", PS1="> ", COLUMNS="200")
-        os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+        os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])  # noqa: S606
     try:
         os.write(terminal, b'bind "set enable-bracketed-paste off"; eval "$(valstab -sc install=bash)"; echo rea""dy\n')
         seen(terminal, "ready\r\n")

@@ -13,16 +13,18 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from valstab.config import Config, UserError, allowed, register, typed
+from valstab.config import Config, ConfigT, UserError, allowed, register, typed
 from valstab.options import described, listing
 
 PACKAGE = Path(__file__).parent
 CONF = str(next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir()))
 """The configuration files: inside an installed package, beside it in a checkout."""
 
+FILES = (("task", "items"), ("population", "personas"), ("topics", "openings"))
+"""The settings that name a file of data."""
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 NO_NAME = "Config group override must be a string"
 """How the bare ValueError begins that Hydra raises where a group's option is null or a number."""
@@ -38,6 +40,23 @@ def composed(*overrides: str) -> Config:
     register()
     with initialize_config_dir(CONF, version_base="1.3"):
         return typed(compose("config", list(overrides)), Config)
+
+
+def job_config(composed: DictConfig, kind: type[ConfigT]) -> ConfigT:
+    """Turn what Hydra composed for a job into its dataclass; options of `--config-dir` may name files beside them.
+
+    Raises:
+        ConfigError: if a key was added that does not exist.
+    """
+    config = typed(composed, kind)
+    own = [folder for folder in _folders(HydraConfig.get().runtime.config_sources) if folder != Path(CONF)]
+    for group, name in FILES:
+        section = getattr(config, group, None)
+        value = getattr(section, name, None)
+        if value is not None and not Path(value).expanduser().exists():
+            found = next((folder / value for folder in own if (folder / value).exists()), value)
+            setattr(section, name, str(found))
+    return config
 
 
 def start(app: Callable[[], object]) -> None:
@@ -121,8 +140,11 @@ def _nameless(arguments: list[str]) -> str:
 
 def _options(sources: Iterable[Mapping[str, str]]) -> str:
     """List what can be chosen in the configuration folders among Hydra's `sources`."""
-    folders = [Path(source["path"]) for source in sources if source["schema"] == "file"]
-    return listing(described(folders)).replace("$", "$$")  # what Hydra's template takes for a dollar sign
+    return listing(described(_folders(sources))).replace("$", "$$")  # what Hydra's template takes for a dollar sign
+
+
+def _folders(sources: Iterable[Mapping[str, str]]) -> list[Path]:
+    return [Path(source["path"]) for source in sources if source["schema"] == "file"]
 
 
 def _describe(kind: Any) -> str:

@@ -217,7 +217,11 @@ class Task:
 
     name: str = MISSING
     items: str = MISSING
-    """A CSV file of items, or for PVQ a folder with the published wording."""
+    """A CSV file with the columns item (1, 2, ...), `key` and those of `text`, or a folder with the published PVQ.
+
+    Optional columns: gender (F or M, of whom the item is about) and reversed (true for items that count the other way
+    round).
+    """
     n_items: int = MISSING
     text: str = MISSING
     """An item's text: a template over the CSV's columns and the pronouns {he} {He} {him} {his} {himself}."""
@@ -226,7 +230,7 @@ class Task:
     options: list[str] = MISSING
     """The suggested answers in the order of the scale: templates like `text`."""
     scores: list[float] = MISSING
-    """What each of the options counts."""
+    """What each of the options counts; the other way round for items whose column `reversed` is true."""
     key: str = MISSING
     """The CSV column that says which value, race or other key an item belongs to."""
     keys: list[str] = MISSING
