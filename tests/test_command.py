@@ -56,6 +56,13 @@ def run_light(*arguments, folder):
         ("task.items=nowhere", "task.items=nowhere: no such file"),
         ("task.scores=[1,2]", "needs one score for each of 6 options"),
         ("task.scores=[1,2,3,4,5,nan]", "must be finite numbers"),
+        ("model=null", "model=null: must be the name of an option; allowed: auto, gemma3_12b_it"),
+        ("population=3", "population=3: must be the name of an option; allowed: fictional_characters, none"),
+        ("conversation=true", "conversation=true: must be the name of an option; allowed: long, none, short"),
+        ("=3", "=3: has no key; allowed: KEY=VALUE"),
+        ("model.template=3", "allowed: a mapping such as {a: 1}"),
+        ("topics.openings=opening.yaml", "no such file; did you mean openings.yaml? - allowed: a path, "),
+        ("population.introduction='{nam}.'", "{nam} is unknown; did you mean name? - allowed: name, gender"),
         ("+experiment=quickstar", "experiment=quickstar: no such option; did you mean quickstart?"),
     ],
 )
@@ -70,6 +77,24 @@ def test_a_mistake_ends_in_one_line_that_names_key_value_and_what_is_allowed(ove
     assert not (tmp_path / "mlflow.db").exists()
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model=random,mixtral_4bits", "model=mixtral_4bits: no such option; did you mean mixtral_4bit?"),
+        ("model=random,null", "model=random,null: must be the name of an option; allowed: auto"),
+        ("modl=random,auto", "modl=random,auto: unknown key; did you mean model?"),
+        ("n_messages=1,two", "n_messages=1,two: Value 'two' of type 'str' could not be converted"),
+    ],
+)
+def test_a_mistake_in_a_sweep_ends_it_before_its_first_job(override, message, tmp_path):
+    result = run_light("-m", override, folder=tmp_path)
+    assert result.returncode != 0
+    line, imported = result.stderr.splitlines()
+    assert line.startswith(f"valstab: {message}")
+    assert imported == "imported: []"
+    assert not list(tmp_path.glob("multirun/*/*/0"))
+
+
 def portraits(change):
     return "".join(change((HERE / "portraits.csv").read_text(encoding="utf-8").splitlines(keepends=True)))
 
@@ -79,7 +104,7 @@ def portraits(change):
     [
         ("population.personas", "name,gender\nAda,F\nBob,M\nAda,F\n", "has Ada twice"),
         ("population.personas", "name,gender\nAda,X\n", "Ada has gender 'X'; allowed: F, M"),
-        ("population.personas", "name\nAda\n", "lacks the column gender"),
+        ("population.personas", "name\nAda\n", "lacks the column gender; it has name"),
         ("population.personas", "name,gender\nAda\n", "line 2 must have 2 cells"),
         ("population.personas", "name,gender\n", "has no rows"),
         ("task.items", portraits(lambda lines: lines[:-1]), "has 39 items; allowed: 40"),

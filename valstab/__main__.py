@@ -7,8 +7,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from valstab.cli import CONF, job, start
-from valstab.config import Config, ConfigError, Model, TransformersEngine, VllmEngine, check, typed
+from valstab.cli import CONF, job, job_config, start
+from valstab.config import Config, ConfigError, Model, TransformersEngine, VllmEngine, check
 from valstab.plan import make_plan
 
 AUTO = "auto"
@@ -20,7 +20,7 @@ def app(composed: DictConfig) -> float | None:
     """Make one run; give Hydra's sweepers its rank-order stability."""
 
     def work() -> float | None:
-        config = typed(composed, Config)
+        config = job_config(composed, Config)
         check(config)
         config.model = settled(config)
         plan = make_plan(config)

@@ -136,7 +136,7 @@ def _answers(
                 "persona": persona,
                 "item": item.number,
                 "letter": None if best is None else offered[best],
-                "score": np.nan if best is None else float(task.scores[order[best]]),
+                "score": np.nan if best is None else float(task.scores_of(item)[order[best]]),
                 "answer_mass": np.nan if best is None or is_sampled else float(np.nansum(np.exp(known))),
                 "letters": "".join(offered[i] for i in position),
                 **{f"logprob_{scale}": float(known[i]) for scale, i in enumerate(position, 1)},

@@ -4,23 +4,30 @@ import dataclasses
 import os
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from valstab.config import Config, UserError, allowed, register, typed
+from valstab.config import Config, ConfigT, UserError, allowed, register, typed
+from valstab.options import described, listing
 
 PACKAGE = Path(__file__).parent
 CONF = str(next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir()))
 """The configuration files: inside an installed package, beside it in a checkout."""
 
+FILES = (("task", "items"), ("population", "personas"), ("topics", "openings"))
+"""The settings that name a file of data."""
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
+NO_NAME = "Config group override must be a string"
+"""How the bare ValueError begins that Hydra raises where a group's option is null or a number."""
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
 
 
@@ -35,6 +42,23 @@ def composed(*overrides: str) -> Config:
         return typed(compose("config", list(overrides)), Config)
 
 
+def job_config(composed: DictConfig, kind: type[ConfigT]) -> ConfigT:
+    """Turn what Hydra composed for a job into its dataclass; options of `--config-dir` may name files beside them.
+
+    Raises:
+        ConfigError: if a key was added that does not exist.
+    """
+    config = typed(composed, kind)
+    own = [folder for folder in _folders(HydraConfig.get().runtime.config_sources) if folder != Path(CONF)]
+    for group, name in FILES:
+        section = getattr(config, group, None)
+        value = getattr(section, name, None)
+        if value is not None and not Path(value).expanduser().exists():
+            found = next((folder / value for folder in own if (folder / value).exists()), value)
+            setattr(section, name, str(found))
+    return config
+
+
 def start(app: Callable[[], object]) -> None:
     """Run a Hydra app. HYDRA_FULL_ERROR=1 in the environment shows tracebacks.
 
@@ -42,6 +66,8 @@ def start(app: Callable[[], object]) -> None:
         SystemExit: with one line, at a user's mistake.
     """
     register()
+    # For the help: Hydra's own list of groups has no descriptions.
+    OmegaConf.register_new_resolver("options", _options, replace=True)
     if os.environ.get("HYDRA_FULL_ERROR"):
         app()
         return
@@ -49,6 +75,10 @@ def start(app: Callable[[], object]) -> None:
     try:
         app()
     except MISTAKES as error:
+        fail(error)
+    except ValueError as error:
+        if not str(error).startswith(NO_NAME):
+            raise
         fail(error)
 
 
@@ -74,6 +104,8 @@ def explain(error: Exception, arguments: list[str]) -> str:
         return f"{group}={option}: no such option; {allowed(option, error.options)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: can't be read as KEY=VALUE; the list `key=[a,b]` and quotes must be closed"
+    if str(error).startswith(NO_NAME):
+        return _nameless(arguments)
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if not isinstance(cause, OmegaConfBaseException) or not cause.full_key:
         return str(error)
@@ -94,8 +126,31 @@ def _setting(key: str, arguments: list[str]) -> str:
     return matching[-1].lstrip("+~") if matching else key
 
 
+def _nameless(arguments: list[str]) -> str:
+    """Name the first argument that chooses an option by what is no name: null, a number, or without a group."""
+    groups = described([Path(CONF)])
+    for argument in arguments:
+        key, equals, value = argument.lstrip("+").partition("=")
+        if equals and not key:
+            return f"{argument}: has no key; allowed: KEY=VALUE"
+        if key in groups and not all(isinstance(yaml.safe_load(name), str) for name in value.split(",")):
+            return f"{key}={value}: must be the name of an option; allowed: {', '.join(groups[key])}"
+    return "a group's option must be a name; allowed: GROUP=OPTION"
+
+
+def _options(sources: Iterable[Mapping[str, str]]) -> str:
+    """List what can be chosen in the configuration folders among Hydra's `sources`."""
+    return listing(described(_folders(sources))).replace("$", "$$")  # what Hydra's template takes for a dollar sign
+
+
+def _folders(sources: Iterable[Mapping[str, str]]) -> list[Path]:
+    return [Path(source["path"]) for source in sources if source["schema"] == "file"]
+
+
 def _describe(kind: Any) -> str:
     parts = typing.get_args(kind)
     if typing.get_origin(kind) is list:
         return f"a list such as [{'0,1' if parts[0] is int else 'a,b'}]"
+    if typing.get_origin(kind) is dict:
+        return "a mapping such as {a: 1}"
     return " or ".join(_describe(part) for part in parts) if parts else KINDS.get(kind, getattr(kind, "__name__", ""))

@@ -85,9 +85,13 @@ class Sampling:
     """How messages are sampled; what is null comes from the checkpoint's own generation config."""
 
     temperature: float | None = None
+    """Above 0: messages are always sampled."""
     top_p: float | None = None
+    """Sample from the most probable tokens that together have this probability."""
     top_k: int | None = None
+    """Sample from so many of the most probable tokens; 0 is all."""
     repetition_penalty: float | None = None
+    """What the scores of tokens that are already there are divided by; 1 changes nothing."""
 
 
 @dataclass
@@ -95,6 +99,7 @@ class Model:
     """A language model: where its weights are and how to talk to it."""
 
     name: str = MISSING
+    """What it is called in results."""
     path: str | None = None
     """A hub id, a folder, a GGUF file, or `package:NAME/FILE` for a GGUF file inside an installed package."""
     format: str = "chat"
@@ -112,7 +117,9 @@ class Model:
     dtype: str = "auto"
     """`auto` is bfloat16 where the hardware computes it natively, else float32 (CPU) or float16 (GPU)."""
     quantization: str = "none"
+    """What the setting `quantization` begins as."""
     trust_remote_code: bool = False
+    """Whether the model's own Python code may run."""
     sampling: Sampling = field(default_factory=Sampling)
 
 
@@ -121,7 +128,9 @@ class Engine:
     """What runs the model; each engine adds its own options."""
 
     _target_: str = MISSING
+    """The engine's class."""
     name: str = MISSING
+    """What it is called in results."""
 
 
 @dataclass
@@ -129,6 +138,7 @@ class TransformersEngine(Engine):
     """Options of the engine that runs a model with Hugging Face transformers."""
 
     device: str = "auto"
+    """`cpu` or `cuda`; `auto` is `cuda` where there is one."""
     batch_size: int = 128
     """The most conversations that are continued, or questions that are asked, in one forward pass."""
     cache_gib: float | None = None
@@ -161,7 +171,9 @@ class OpenaiEngine(Engine):
     top_logprobs: int = 20
     """For how many tokens the server is asked for probabilities; 0 reads answers off sampled text only."""
     usd_per_million_read: float | None = None
+    """The price of a million tokens that the server reads, to be told what a run costs."""
     usd_per_million_written: float | None = None
+    """The price of a million tokens that it writes."""
 
 
 @dataclass
@@ -193,6 +205,7 @@ class Population:
     """Whom the model is told to be."""
 
     name: str = MISSING
+    """What it is called in results."""
     personas: str | None = None
     """A CSV file with the columns name, gender (F or M) and any others that `introduction` uses."""
     introduction: str | None = None
@@ -210,6 +223,7 @@ class Topics:
     """What the conversations are about: the contexts that stability is measured across."""
 
     name: str = MISSING
+    """What they are called in results."""
     openings: str | None = None
     """A YAML file that maps each topic's name to the interlocutor's first message."""
     names: list[str] | None = None
@@ -221,9 +235,15 @@ class Task:
     """What is asked after each conversation, and how answers become scores."""
 
     name: str = MISSING
+    """What it is called in results; also part of what the order of options is drawn from."""
     items: str = MISSING
-    """A CSV file of items, or for PVQ a folder with the published wording."""
+    """A CSV file with the columns item (1, 2, ...), `key` and those of `text`, or a folder with the published PVQ.
+
+    Optional columns: gender (F or M, of whom the item is about) and reversed (true for items that count the other way
+    round).
+    """
     n_items: int = MISSING
+    """How many items the file must have, so that a truncated one is noticed."""
     text: str = MISSING
     """An item's text: a template over the CSV's columns and the pronouns {he} {He} {him} {his} {himself}."""
     description: str | None = None
@@ -231,11 +251,11 @@ class Task:
     options: list[str] = MISSING
     """The suggested answers in the order of the scale: templates like `text`."""
     scores: list[float] = MISSING
-    """What each of the options counts."""
+    """What each of the options counts; the other way round for items whose column `reversed` is true."""
     key: str = MISSING
     """The CSV column that says which value, race or other key an item belongs to."""
     keys: list[str] | None = MISSING
-    """What the scores are of; null for what the column has, in order of appearance."""
+    """All keys, in the order of results; null for what the column has, in order of appearance."""
     centred: bool = False
     """Whether a person's mean over all items in a context is subtracted (PVQ)."""
 
@@ -245,6 +265,7 @@ class Tracking:
     """Where results are logged. The server is MLflow's own setting: MLFLOW_TRACKING_URI."""
 
     experiment: str = "valstab"
+    """The MLflow experiment that the run belongs to."""
 
 
 @dataclass
@@ -265,13 +286,19 @@ class Config:
     topics: Topics = MISSING
     task: Task = MISSING
     n_messages: int = MISSING
+    """Messages that are generated for a conversation: odd, so that the tested model speaks last, or 0 for none."""
     max_new_tokens: int = 100
+    """The longest message, in tokens."""
     retests: int = 0
     """How often everything is asked again after the same conversations, with other option orders."""
     seeds: list[int] = MISSING
+    """Each seed is a whole repetition, with conversations and option orders of its own."""
     quantization: str = MISSING
+    """The weights' precision: `none`, `8bit` or `4bit`."""
     undefined: str = "zero"
+    """What a correlation with a constant counts as: `zero`, or `drop` leaves it out."""
     dry_run: bool = False
+    """Whether only to say what the run would take."""
     store: Store = field(default_factory=Store)
     tracking: Tracking = field(default_factory=Tracking)
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import hydra
 from omegaconf import DictConfig
 
-from valstab.cli import CONF, job, start
-from valstab.config import UNDEFINED, ConfigError, RescoreConfig, require, typed
+from valstab.cli import CONF, job, job_config, start
+from valstab.config import UNDEFINED, ConfigError, RescoreConfig, require
 from valstab.task import load_task
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ COLUMNS = ("seed", "context", "persona", "item", "score")
 @hydra.main(version_base="1.3", config_path=CONF, config_name="rescore")
 def app(composed: DictConfig) -> None:
     """Read the answers, measure, and print."""
-    job(lambda: rescore(typed(composed, RescoreConfig)))
+    job(lambda: rescore(job_config(composed, RescoreConfig)))
 
 
 def rescore(config: RescoreConfig) -> None:

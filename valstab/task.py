@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
+from typing import Any
 
 from valstab import config as conf
 from valstab.config import ConfigError, allowed
@@ -17,6 +18,9 @@ from valstab.population import Gender
 from valstab.wording import PRONOUNS, fill
 
 GENDERS: tuple[Gender, ...] = ("F", "M")
+REVERSED = "reversed"
+"""The column of a CSV file that says which items are put the other way round."""
+TRUTH: Mapping[str, bool] = {"true": True, "false": False, "": False}
 PUBLISHED: Mapping[Gender, str] = {"F": "pvq_female_test.csv", "M": "pvq_male_test.csv"}
 
 
@@ -31,6 +35,8 @@ class Item:
     key: str
     text: Mapping[Gender, str]
     options: Mapping[Gender, tuple[str, ...]]
+    reversed: bool = False
+    """Whether it says the opposite of what its key measures, so that its options count the other way round."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +48,14 @@ class Task:
     items: tuple[Item, ...]
     keys: tuple[str, ...]
     scores: tuple[float, ...]
-    """What each option counts, in the order of the scale."""
+    """What each option counts, in the order of the scale, unless the item is reversed."""
     centred: bool
     wording: str
     """The name of the items' source."""
+
+    def scores_of(self, item: Item) -> tuple[float, ...]:
+        """Give what each option of an item counts, in the order of the scale: the last first if it is reversed."""
+        return self.scores[::-1] if item.reversed else self.scores
 
     @property
     def digest(self) -> str:
@@ -54,9 +64,14 @@ class Task:
             self.description,
             self.scores,
             self.centred,
-            [[item.number, item.key, dict(item.text), dict(item.options)] for item in self.items],
+            [_content(item) for item in self.items],
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _content(item: Item) -> list[Any]:
+    """Give all that an item says; the last only where it is so, since answers are stored under older digests."""
+    return [item.number, item.key, dict(item.text), dict(item.options), *([REVERSED] if item.reversed else [])]
 
 
 def load_task(config: conf.Task) -> Task:
@@ -97,6 +112,9 @@ def _read_items(path: Path, config: conf.Task) -> list[Item]:
         own = row.get("gender")
         if own is not None and own not in PRONOUNS:
             raise ConfigError(key, path, f"item {row['item']} has gender {own!r}; allowed: F, M")
+        turned = row.get(REVERSED, "").lower()
+        if turned not in TRUTH:
+            raise ConfigError(key, path, f"item {row['item']} has {REVERSED} {turned!r}; allowed: true, false")
         fields = {}
         for gender in GENDERS:
             pronouns = PRONOUNS[own or gender]
@@ -110,6 +128,7 @@ def _read_items(path: Path, config: conf.Task) -> list[Item]:
                     gender: tuple(fill("task.options", option, fields[gender]) for option in config.options)
                     for gender in GENDERS
                 },
+                reversed=TRUTH[turned],
             )
         )
     return items

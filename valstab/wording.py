@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from valstab.config import ConfigError
+from valstab.config import ConfigError, allowed
 
 PRONOUNS = {
     "M": {"he": "he", "He": "He", "him": "him", "his": "his", "himself": "himself"},
@@ -21,7 +21,7 @@ def fill(key: str, template: str, fields: Mapping[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         field = match.group(1)
         if field not in fields:
-            raise ConfigError(key, template, f"{{{field}}} is unknown; allowed: {', '.join(fields)}")
+            raise ConfigError(key, template, f"{{{field}}} is unknown; {allowed(field, fields)}")
         return fields[field]
 
     return re.sub(r"\{([^{}]*)\}", value, template)

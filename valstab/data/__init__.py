@@ -4,7 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from valstab.config import ConfigError
+from valstab.config import ConfigError, allowed
 
 HERE = Path(__file__).parent
 
@@ -18,8 +18,8 @@ def locate(key: str, name: str) -> Path:
     for path in (Path(name).expanduser(), HERE / name):
         if path.exists():
             return path
-    shipped = ", ".join(sorted(path.name for path in HERE.iterdir() if path.suffix in {".csv", ".yaml"}))
-    raise ConfigError(key, name, f"no such file; give a path, or one that comes with valstab: {shipped}")
+    shipped = sorted(path.name for path in HERE.iterdir() if path.suffix in {".csv", ".yaml"})
+    raise ConfigError(key, name, f"no such file; {allowed(name, ['a path', *shipped])}")
 
 
 def read_text(key: str, path: Path) -> str:
@@ -44,7 +44,7 @@ def read_table(key: str, path: Path, columns: tuple[str, ...]) -> list[dict[str,
     header = reader.fieldnames or ()
     missing = [column for column in columns if column not in header]
     if missing:
-        raise ConfigError(key, path, f"lacks the column {', '.join(missing)}; it needs {', '.join(columns)}")
+        raise ConfigError(key, path, f"lacks the column {missing[0]}; it has {', '.join(header) or 'none'}")
     rows = []
     try:
         for row in reader:

@@ -1,0 +1,88 @@
+"""The tables of the reference, made from the code when MkDocs builds the pages, so that they can't go stale.
+
+A page has `<!-- settings -->` or `<!-- options -->` where a table goes.
+"""
+
+import ast
+import dataclasses
+import inspect
+import json
+import typing
+from pathlib import Path
+from typing import Any
+
+from valstab import config
+from valstab.cli import CONF, composed
+from valstab.options import described
+
+LONGEST = 60
+"""Characters of a default that are shown."""
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Fill in a page's tables (MkDocs calls this)."""
+    for name, table in (("settings", settings), ("options", options)):
+        if (place := f"<!-- {name} -->") in markdown:
+            markdown = markdown.replace(place, table())
+    return markdown
+
+
+def settings() -> str:
+    """Give a table for each part of the configuration: key, type, default and meaning."""
+    default = composed()
+    sections = [_section("A run", "", default)]
+    for name, kind in typing.get_type_hints(config.Config).items():
+        if name != "engine" and dataclasses.is_dataclass(kind):
+            sections.append(_section(f"`{name}`", f"{name}.", getattr(default, name)))
+    sampling = default.model.sampling
+    sections.append(_section("`model.sampling`", "model.sampling.", sampling))
+    sections += [
+        _section(f"`engine` = `{name}`", "engine.", composed(f"engine={name}").engine)
+        for name in described([Path(CONF)])["engine"]
+    ]
+    return "\n\n".join(sections)
+
+
+def options() -> str:
+    """Give a table for each group: option and description."""
+    return "\n\n".join(
+        _table(f"`{group}`", ("option", "what"), [(f"`{name}`", text) for name, text in chosen.items()])
+        for group, chosen in described([Path(CONF)]).items()
+    )
+
+
+def meanings(kind: type) -> dict[str, tuple[str, str]]:
+    """Give each field of a dataclass, its bases' first, with its type as written and the docstring after it.
+
+    A field without a docstring has an empty one.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for base in reversed(kind.__mro__[:-1]):
+        (definition,) = ast.parse(inspect.getsource(base)).body
+        body = typing.cast("ast.ClassDef", definition).body
+        for statement, after in zip(body, [*body[1:], None], strict=True):
+            if isinstance(statement, ast.AnnAssign):
+                text = (
+                    after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
+                )
+                found[ast.unparse(statement.target)] = (ast.unparse(statement.annotation), " ".join(str(text).split()))
+    return found
+
+
+def _section(title: str, prefix: str, default: Any) -> str:
+    rows = [
+        (f"`{prefix}{name}`", f"`{kind.replace('None', 'null')}`", _shown(getattr(default, name)), meaning)
+        for name, (kind, meaning) in meanings(type(default)).items()
+        if not dataclasses.is_dataclass(getattr(default, name))
+    ]
+    return _table(title, ("key", "type", "default", "meaning"), rows)
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"`{text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}`"
+
+
+def _table(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [header, ("---",) * len(header), *(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)]
+    return "\n".join([f"### {title}", "", *(f"| {' | '.join(line)} |" for line in lines)])

@@ -1,0 +1,133 @@
+"""The documentation says what is there, and what its pages show is what comes out."""
+
+import dataclasses
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from doctest import ELLIPSIS, NORMALIZE_WHITESPACE, OutputChecker
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from sybil import Document, Region
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
+
+from valstab import config
+from valstab.cli import CONF, composed
+from valstab.options import described
+from valstab.plan import make_plan
+from valstab.run import run
+
+CHECKOUT = Path(__file__).parents[1]
+DOCS = CHECKOUT / "docs"
+RUN = ("tutorial.md", "own-model.md", "own-questionnaire.md", "own-population.md")
+PARTS = {"model", "engine", "population", "topics", "task", "sampling", "store", "tracking"}
+"""Fields that have fields of their own."""
+LENIENT = ELLIPSIS | NORMALIZE_WHITESPACE
+
+
+@pytest.fixture(scope="module")
+def generated():
+    """What MkDocs is to call."""
+    spec = importlib.util.spec_from_file_location("generated", DOCS / "generated.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_setting_has_its_type_default_and_meaning(generated):
+    text = generated.settings()
+    for row in (
+        "| `n_messages` | `int` | `3` | Messages that are generated for a conversation: odd, so that the tested model "
+        "speaks last, or 0 for none. |",
+        "| `population.limit` | `int \\| null` | `null` | Take only the first so many. |",
+        "| `model.sampling.top_k` | `int \\| null` | `50` | Sample from so many of the most probable tokens; 0 is all. |",
+        "| `engine.eager` | `bool` | `false` | Whether to start sooner, without compilation and CUDA graphs. |",
+        "| `seeds` | `list[int]` | `[0, 1, 2, 3, 4]` | Each seed is a whole repetition, with conversations and option "
+        "orders of its own. |",
+    ):
+        assert row in text.splitlines()
+    for kind in vars(config).values():
+        if dataclasses.is_dataclass(kind) and kind is not config.RescoreConfig:
+            for name, (_, meaning) in generated.meanings(kind).items():
+                assert meaning or name in PARTS, f"{kind.__name__}.{name} has no docstring in valstab/config.py"
+
+
+def test_every_option_is_in_the_reference(generated):
+    text = generated.on_page_markdown("before\n\n<!-- options -->\n\nafter", page=None)
+    assert text.startswith("before\n\n### `conversation`\n")
+    assert text.endswith("\n\nafter")
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", text, re.MULTILINE)
+    options = [item for group in described([Path(CONF)]).values() for item in group.items()]
+    assert [name for name, _ in rows] == [name for name, _ in options]
+
+
+def test_every_file_column_and_metric_is_in_the_reference(launch_folder):
+    reference = (DOCS / "reference.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"`([^`]+)`", reference))
+    settings = composed("model=random", "population.limit=3", "topics.names=[joke,chess]", "seeds=[0,1]")
+    results = run(settings, make_plan(settings), launch_folder / "results")
+    made = {path.name + "/" * path.is_dir() for path in (launch_folder / "results").iterdir()}
+    assert made <= names
+    columns = set(pd.read_parquet(launch_folder / "results" / "answers.parquet"))
+    assert {name for name in columns if not name.startswith("logprob_")} <= names
+    (logged,) = mlflow.MlflowClient().search_runs([mlflow.get_experiment_by_name("valstab").experiment_id])
+    assert {name for name in logged.data.metrics if "/" not in name} <= names
+    assert set(results.document()) <= names
+
+
+def test_links_lead_somewhere():
+    for page in DOCS.glob("*.md"):
+        for target in re.findall(r"\]\(([\w.-]+\.(?:md|txt))(?:#[\w-]*)?\)", page.read_text(encoding="utf-8")):
+            assert (DOCS / target).is_file(), f"{page.name} links to {target}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUN)
+def test_a_page_runs_and_shows_what_comes_out(page, launch_folder, monkeypatch):
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{launch_folder}/mlflow.db")
+    examples = list(parsed(DOCS / page))
+    assert len(examples) > 3
+    for example in examples:
+        example.evaluate()
+
+
+def parsed(page):
+    """Find a page's commands, Python and files."""
+    parsers = (SkipParser(), CodeBlockParser("console", console), PythonCodeBlockParser((), LENIENT), files)
+    return Document.parse(str(page), *parsers)
+
+
+def console(example):
+    """Run the commands of a block (`$ ...`) and compare what each prints with the lines after it."""
+    for block in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
+        command, _, expected = block.partition("\n")
+        result = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command.strip()], capture_output=True, text=True, check=False
+        )
+        # `head` ends some commands early.
+        if result.returncode not in {0, 141}:
+            return f"{command}\n{result.stdout}{result.stderr}"
+        if not OutputChecker().check_output(expected.strip(), result.stdout.strip(), LENIENT):
+            return f"{command}\nexpected:\n{expected}\ngot:\n{result.stdout}\n{result.stderr}"
+    return None
+
+
+def files(document):
+    """Find the blocks that are a file's content."""
+    lexer = FencedCodeBlockLexer(r'\w+ title="[^"\n]+"', mapping={"language": "title", "source": "source"})
+    for region in lexer(document):
+        path = re.search(r'"(.+)"', region.lexemes["title"]).group(1)
+        yield Region(region.start, region.end, parsed=(Path(path), region.lexemes["source"]), evaluator=write)
+
+
+def write(example):
+    """Write a block's content to the file that its title names."""
+    path, content = example.parsed
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")

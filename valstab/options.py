@@ -1,0 +1,49 @@
+"""The options of each group, and what each is: the first comment line of its YAML file, for people to choose by."""
+
+import textwrap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+WIDTH = 120
+"""Columns of the help."""
+INDENT = 29
+"""Columns before a description."""
+NOT_OURS = "hydra"
+"""The folder of options for Hydra itself."""
+
+
+def described(folders: Iterable[Path]) -> dict[str, dict[str, str]]:
+    """Give the options of each group in configuration folders with their descriptions.
+
+    Where two folders have the same option, the first counts, as for Hydra.
+    """
+    groups: dict[str, dict[str, str]] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*/*.yaml")):
+            if path.parent.name != NOT_OURS:
+                groups.setdefault(path.parent.name, {}).setdefault(path.stem, description(path))
+    return {group: dict(sorted(options.items())) for group, options in sorted(groups.items())}
+
+
+def description(path: Path) -> str:
+    """Give the first comment line of a YAML file that is not one of Hydra's directives."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""  # what is wrong with it is said when it is chosen
+    comments = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+    return next((comment for comment in comments if comment and not comment.startswith("@")), "")
+
+
+def listing(groups: Mapping[str, Mapping[str, str]]) -> str:
+    """Lay groups out as text: an option a line, with its description."""
+    blocks = []
+    for group, options in groups.items():
+        lines = [
+            textwrap.fill(
+                f"{f'  {name}':{INDENT - 1}} {text}", WIDTH, subsequent_indent=" " * INDENT, break_on_hyphens=False
+            )
+            for name, text in options.items()
+        ]
+        blocks.append("\n".join([f"{group}=", *lines]))
+    return "\n\n".join(blocks)
