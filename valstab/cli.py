@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import sys
 import typing
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from valstab.config import Config, UserError, allowed, register, typed
 PACKAGE = Path(__file__).parent
 CONF = str(next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir()))
 """The configuration files: inside an installed package, beside it in a checkout."""
+
+INTERRUPTED = 128 + signal.SIGINT
+"""The exit code after Ctrl-C, as in a shell."""
 
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
@@ -39,17 +43,18 @@ def start(app: Callable[[], object]) -> None:
     """Run a Hydra app. HYDRA_FULL_ERROR=1 in the environment shows tracebacks.
 
     Raises:
-        SystemExit: with one line, at a user's mistake.
+        SystemExit: with one line, at a user's mistake or after Ctrl-C.
     """
     register()
-    if os.environ.get("HYDRA_FULL_ERROR"):
-        app()
-        return
+    shown = () if os.environ.get("HYDRA_FULL_ERROR") else MISTAKES
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print.
     try:
         app()
-    except MISTAKES as error:
+    except shown as error:
         fail(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nvalstab: interrupted; the same command goes on where it was, with what its store has\n")
+        sys.exit(INTERRUPTED)
 
 
 def job(work: Callable[[], Any]) -> Any:

