@@ -76,6 +76,8 @@ def explain(error: Exception, arguments: list[str]) -> str:
     """Say which key is wrong, its value, and what is allowed."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, option = error.missing_cfg_file.rpartition("/")
+        if option.startswith("submitit_"):
+            return f"{group}: needs submitit; pip install 'valstab[slurm]'"
         return f"{group}={option}: no such option; {allowed(option, error.options)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: can't be read as KEY=VALUE; the list `key=[a,b]` and quotes must be closed"
