@@ -30,6 +30,8 @@ JOB = "sweep.job"
 OVERRIDES = "overrides"
 """The tag with what was set on the command line, or by the sweep for this job."""
 
+ENDED_EARLY = "valstab: the sweep was ended before all of its jobs were done"
+
 OF_THE_SWEEP = ("hydra.mode=", "hydra.sweeper", "hydra.sweep.", "+hydra.job.env_set.")
 """Overrides that a job does not need when it runs again."""
 
@@ -73,7 +75,7 @@ class Sweep(Callback):
 
         Sweep.ongoing = None
         table = job_table(jobs_of(self.parent, end_running=not (interrupted and self.detached)))
-        failures = describe_failures(table, self.prefix)
+        failures = ENDED_EARLY if interrupted else describe_failures(table, self.prefix)
         status = "KILLED" if interrupted else "FAILED" if failures else "FINISHED"
         close_parent(self.parent, status, table, failures, self.folder)
         return failures

@@ -23,6 +23,13 @@ from valstab.results import Results, Work
 SHORT = 250
 """Longer parameter values are cut: the whole configuration is the artifact `config.yaml`."""
 
+UNCOMPARED = re.compile(
+    # `quantization` is what counts, and begins as the model's.
+    r"model\.quantization|.*\b_target_$|.*\.name$|(task|store|tracking|dry_run)\b"
+    r"|population\.(personas|introduction|seeds)|topics\.openings"
+)
+"""Settings that are no parameters."""
+
 REFUSED = re.compile(r"[^\w\-. ]")
 """Characters that MLflow does not allow in a metric's name, or that would make another level of it."""
 
@@ -96,8 +103,8 @@ def run_name(config: Config) -> str:
     return f"{model} · {config.population.name} · {config.task.name} · n={config.n_messages}"
 
 
-def log_results(results: Results, work: Work, summary: str, engine: Mapping[str, str], folder: Path) -> None:
-    """Log the metrics, the summary, what the engine really used (as tags), and every file in `folder`."""
+def log_results(results: Results, work: Work, description: str, engine: Mapping[str, str], folder: Path) -> None:
+    """Log the metrics, the description (in Markdown), what the engine really used (as tags), and all of `folder`."""
     document = results.document()
     per_key = {
         f"rank_order/{REFUSED.sub('_', key)}": stability["mean"] for key, stability in document["per_key"].items()
@@ -109,7 +116,7 @@ def log_results(results: Results, work: Work, summary: str, engine: Mapping[str,
             if value is not None:
                 mlflow.log_metric(f"seed/{name}", value, step=step)
     mlflow.set_tags({f"engine.{name}": value for name, value in engine.items()})
-    mlflow.set_tag(MLFLOW_RUN_NOTE, f"```text\n{summary}\n```")
+    mlflow.set_tag(MLFLOW_RUN_NOTE, description)
     mlflow.log_artifacts(str(folder))
 
 
@@ -119,6 +126,10 @@ def _creation_lock() -> FileLock:
 
 
 def _parameters(config: Config, plain: Mapping[str, Any]) -> dict[str, str]:
+    """Give the parameters that runs are compared by: names of options, and settings that are numbers or short words.
+
+    What an option's file says stands behind its name; all of it is in `config.yaml`.
+    """
     names = {
         "model": config.model.name,
         "engine": config.engine.name,
@@ -126,8 +137,7 @@ def _parameters(config: Config, plain: Mapping[str, Any]) -> dict[str, str]:
         "topics": config.topics.name,
         "task": config.task.name,
     }
-    flat = {key: str(value) for key, value in _flatten(plain)} | names
-    del flat["model.quantization"]  # what counts is `quantization`, which begins as this
+    flat = {key: str(value) for key, value in _flatten(plain) if not UNCOMPARED.match(key)} | names
     return {key: value if len(value) <= SHORT else value[: SHORT - 1] + "…" for key, value in flat.items()}
 
 
