@@ -15,6 +15,7 @@ from valstab.config import QUANTIZATIONS, Config
 from valstab.converse import converse
 from valstab.engine import Engine
 from valstab.plan import make_plan
+from valstab.progress import Stage
 from valstab.results import measure
 from valstab.run import load_engine
 from valstab.store import Shelf
@@ -28,14 +29,14 @@ def main() -> None:
     arguments = parser.parse_args()
     config = composed("+experiment=quickstart", *arguments.settings)
     plan = make_plan(config)
-    conversations = converse(plan, engine_in("bfloat16", config), Shelf(None), lambda _: None)
+    conversations = converse(plan, engine_in("bfloat16", config), Shelf(None), Stage("conversing", "messages", 0))
     print("| precision | questions a second | other letters | answer mass | rank-order stability | ipsative |")
     print("|---|---|---|---|---|---|", flush=True)
     expected = None
     for name in arguments.precisions:
         engine = engine_in(name, config)
         start = time.perf_counter()
-        answers = ask(plan, conversations, engine, Shelf(None), lambda _: None).answers
+        answers = ask(plan, conversations, engine, Shelf(None), Stage("asking", "questions", 0)).answers
         rate = len(answers) / (time.perf_counter() - start)
         expected = answers["letter"] if expected is None else expected
         numbers = measure(answers, plan.task, config.undefined, permutations=plan.permutations).headline()

@@ -86,6 +86,32 @@ def test_metrics_and_parameters(finished):
     }
     assert {name: params[name] for name in expected} == expected
     assert max(map(len, params.values())) <= 250
+    # Only what runs are compared by: no files, templates or wordings.
+    assert not [name for name in params if name.startswith(("task.", "store", "tracking"))]
+    assert len(params) < 30
+
+
+def test_inputs_are_datasets_with_digests(finished):
+    _, _, logged, *_ = finished
+    inputs = {tag.value: one.dataset for one in logged.inputs.dataset_inputs for tag in one.tags}
+    assert {context: dataset.name for context, dataset in inputs.items()} == {
+        "model": "scripted",
+        "population": "fictional_characters",
+        "topics": "paper",
+        "items": "pvq: portraits",
+    }
+    assert len({dataset.digest for dataset in inputs.values()}) == 4
+    assert "fictional_characters.csv" in inputs["population"].source
+
+
+def test_the_run_s_page_says_what_was_found_and_where_to_look(finished):
+    _, _, logged, *_ = finished
+    sentence, _, header, _, rank_order, *_ = logged.data.tags["mlflow.note.content"].splitlines()
+    start = "**Rank-order stability 1.000 ± 0.000, ipsative stability 1.000 ± 0.000**, from 2 seeds x 3 contexts x 5 "
+    assert sentence.startswith(start + "personas x 40 items = 1,200 questions")
+    assert header == "| | mean ± SE | undefined | |"
+    assert rank_order.startswith("| Rank-order stability | 1.000 ± 0.000 | 0.0% |")
+    assert "`answers.parquet`" in logged.data.tags["mlflow.note.content"]
 
 
 def test_tags(finished):

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from valstab.cli import CONF, job, job_config, start
 from valstab.config import Config, ConfigError, Model, TransformersEngine, VllmEngine, check
 from valstab.plan import make_plan
+from valstab.sweep import attempt, closed_sweep, job_tags
 
 AUTO = "auto"
 """The option for any model that has none of its own."""
@@ -31,9 +32,9 @@ def app(composed: DictConfig) -> float | None:
             dry_run(config, plan)
             return None
         folder = Path(HydraConfig.get().runtime.output_dir) / "results"
-        return run(config, plan, folder).headline()["rank_order"]
+        return run(config, plan, folder, job_tags()).headline()["rank_order"]
 
-    result: float | None = job(work)
+    result: float | None = job(lambda: attempt(work))
     return result
 
 
@@ -61,7 +62,12 @@ def settled(config: Config) -> Model:
 
 def main() -> None:
     """Start the command."""
-    start(app)
+
+    def closed_app() -> None:
+        with closed_sweep():
+            app()
+
+    start(closed_app)
 
 
 if __name__ == "__main__":

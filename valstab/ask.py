@@ -1,6 +1,6 @@
 """Ask every question after every conversation, and keep the answers (paper, sections 3.1 and B.4)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from valstab.converse import Conversation
 from valstab.engine import Choice, Engine
 from valstab.plan import Encounter, Plan
+from valstab.progress import Stage
 from valstab.prompts import PROTOCOL_VERSION, letters, question_prompt, question_text
+from valstab.running import RunningEstimate
 from valstab.store import Shelf, record_key
 from valstab.streams import stream_seed
 from valstab.task import Item, Task
@@ -28,7 +30,7 @@ def ask(
     conversations: Sequence[Conversation],
     engine: Engine,
     shelf: Shelf,
-    advance: Callable[[int], None],
+    stage: Stage,
     *,
     retest: int = 0,
 ) -> Asked:
@@ -39,25 +41,33 @@ def ask(
     The answers are in the plan's order, with the columns seed, context, persona, item, letter, score, answer_mass,
     letters (the letter under which each option was offered) and logprob_1, logprob_2, ..., both in the order of the
     scale. Where an answer was read off sampled text its probabilities are unknown (NaN); where none could be read,
-    the letter and the score are missing as well. `advance` is called with numbers of questions.
+    the letter and the score are missing as well. The stage counts questions, and says which
+    stability there is so far.
     """
     orders = [option_orders(plan.task, conversation.encounter, retest) for conversation in conversations]
     keys = [answers_key(plan, conversation, retest) for conversation in conversations]
     missing = [index for index, key in enumerate(keys) if shelf.get(key) is None]
     number = len(plan.task.items)
     reused = number * (len(conversations) - len(missing))
-    advance(reused)
+    running = RunningEstimate(plan.task, permutations=plan.permutations)
+    rows: dict[int, list[dict[str, Any]]] = {}
+
+    def read(index: int) -> None:
+        logprobs = np.array(shelf.get(keys[index]))
+        rows[index] = _answers(plan.task, conversations[index].encounter, orders[index], logprobs)
+        running.add(rows[index])
+        stage.note = running.text
+
+    for index in sorted(set(range(len(conversations))).difference(missing)):
+        read(index)
+    stage.skip(reused)
     questions = (choices_after(plan, conversations[index], orders[index], retest) for index in missing)
     for place, logprobs in engine.choose(questions):
         index = missing[place]
         shelf.put({keys[index]: logprobs.tolist()})
-        advance(number)
-    rows = [
-        row
-        for key, conversation, order in zip(keys, conversations, orders, strict=True)
-        for row in _answers(plan.task, conversation.encounter, order, np.array(shelf.get(key)))
-    ]
-    return Asked(pd.DataFrame(rows), reused)
+        read(index)
+        stage.advance(number)
+    return Asked(pd.DataFrame([row for index in sorted(rows) for row in rows[index]]), reused)
 
 
 def answers_key(plan: Plan, conversation: Conversation, retest: int = 0) -> str:

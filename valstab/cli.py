@@ -2,9 +2,10 @@
 
 import dataclasses
 import os
+import signal
 import sys
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +26,9 @@ CONF = str(next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf")
 
 FILES = (("task", "items"), ("population", "personas"), ("topics", "openings"))
 """The settings that name a file of data."""
+INTERRUPTED = 128 + signal.SIGINT
+"""The exit code after Ctrl-C, as in a shell."""
+
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 NO_NAME = "Config group override must be a string"
 """How the bare ValueError begins that Hydra raises where a group's option is null or a number."""
@@ -63,23 +67,24 @@ def start(app: Callable[[], object]) -> None:
     """Run a Hydra app. HYDRA_FULL_ERROR=1 in the environment shows tracebacks.
 
     Raises:
-        SystemExit: with one line, at a user's mistake.
+        SystemExit: with one line, at a user's mistake or after Ctrl-C.
     """
     register()
     # For the help: Hydra's own list of groups has no descriptions.
     OmegaConf.register_new_resolver("options", _options, replace=True)
-    if os.environ.get("HYDRA_FULL_ERROR"):
-        app()
-        return
+    shown = () if os.environ.get("HYDRA_FULL_ERROR") else MISTAKES
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print.
     try:
         app()
-    except MISTAKES as error:
+    except shown as error:
         fail(error)
     except ValueError as error:
-        if not str(error).startswith(NO_NAME):
+        if not shown or not str(error).startswith(NO_NAME):
             raise
         fail(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nvalstab: interrupted; the same command goes on where it was, with what its store has\n")
+        sys.exit(INTERRUPTED)
 
 
 def job(work: Callable[[], Any]) -> Any:
@@ -100,8 +105,7 @@ def fail(error: Exception) -> NoReturn:
 def explain(error: Exception, arguments: list[str]) -> str:
     """Say which key is wrong, its value, and what is allowed."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"{group}={option}: no such option; {allowed(option, error.options)}"
+        return _missing(error.missing_cfg_file, error.options)
     if isinstance(error, OverrideParseException):
         return f"{error.override}: can't be read as KEY=VALUE; the list `key=[a,b]` and quotes must be closed"
     if str(error).startswith(NO_NAME):
@@ -117,6 +121,13 @@ def explain(error: Exception, arguments: list[str]) -> str:
     problem = str(cause.msg).splitlines()[0]
     kind = fields.get(str(cause.key))
     return f"{setting}: {problem}" + (f"; allowed: {_describe(kind)}" if kind is not None else "")
+
+
+def _missing(file: str, options: Sequence[str]) -> str:
+    group, _, option = file.rpartition("/")
+    if option.startswith("submitit_"):
+        return f"{group}: needs submitit; pip install 'valstab[slurm]'"
+    return f"{group}={option}: no such option; {allowed(option, options)}"
 
 
 def _setting(key: str, arguments: list[str]) -> str:
@@ -138,12 +149,12 @@ def _nameless(arguments: list[str]) -> str:
     return "a group's option must be a name; allowed: GROUP=OPTION"
 
 
-def _options(sources: Iterable[Mapping[str, str]]) -> str:
+def _options(sources: Iterable[Any]) -> str:
     """List what can be chosen in the configuration folders among Hydra's `sources`."""
     return listing(described(_folders(sources))).replace("$", "$$")  # what Hydra's template takes for a dollar sign
 
 
-def _folders(sources: Iterable[Mapping[str, str]]) -> list[Path]:
+def _folders(sources: Iterable[Any]) -> list[Path]:
     return [Path(source["path"]) for source in sources if source["schema"] == "file"]
 
 

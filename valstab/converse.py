@@ -1,11 +1,12 @@
 """Hold the conversations of the tested model, as a persona, with a second instance of it, as a human (paper, 3.1)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from valstab.engine import Continuation, Engine
 from valstab.plan import Encounter, Plan
+from valstab.progress import Stage
 from valstab.prompts import PROTOCOL_VERSION, TESTED_ROLES, reply_prompt, stop_pattern
 from valstab.store import Shelf, record_key
 from valstab.streams import stream_seed
@@ -30,41 +31,42 @@ class Conversation:
         return {"seed": seed, "context": context, "persona": persona, "messages": messages}
 
 
-def converse(plan: Plan, engine: Engine, shelf: Shelf, advance: Callable[[int], None]) -> list[Conversation]:
+def converse(plan: Plan, engine: Engine, shelf: Shelf, stage: Stage) -> list[Conversation]:
     """Hold every conversation of the plan, as far as the shelf does not have it.
 
     A message depends on what was said before and on the random stream of its seed, context, persona and
-    number alone: not on the task, nor on how long the conversation becomes. `advance` is called with numbers
-    of messages.
+    number alone: not on the task, nor on how long the conversation becomes. The stage counts messages.
     """
     encounters = plan.encounters
     conversations: list[Conversation] = []
     for start in range(0, len(encounters), HELD_TOGETHER):
-        conversations += _hold(plan, engine, shelf, advance, encounters[start : start + HELD_TOGETHER])
+        conversations += _hold(plan, engine, shelf, stage, encounters[start : start + HELD_TOGETHER])
     return conversations
 
 
 def _hold(
-    plan: Plan, engine: Engine, shelf: Shelf, advance: Callable[[int], None], encounters: Sequence[Encounter]
+    plan: Plan, engine: Engine, shelf: Shelf, stage: Stage, encounters: Sequence[Encounter]
 ) -> list[Conversation]:
-    """Hold some conversations, all of them one message further at a time, and store them when they are complete."""
+    """Hold some conversations, all of them one message further at a time, and store them at the end."""
     said = [opened(encounter) for encounter in encounters]
     new: dict[str, str] = {}
     incomplete: set[int] = set()
-    for number in range(plan.n_messages):
-        reached = [index for index, texts in enumerate(said) if len(texts) == number + 1]
-        for index in reached:
-            advance(recall(plan, encounters[index], shelf, said[index]))
-        missing = [index for index in reached if len(said[index]) == number + 1]
-        incomplete.update(missing)
-        requests = [reply_request(plan, encounters[index], said[index]) for index in missing]
-        for place, text in engine.continue_dialogues(requests):
-            index = missing[place]
-            new[_message_key(plan, encounters[index], said[index])] = text
-            said[index].append(text)
-            advance(1)
-    if new:
-        shelf.put(new)
+    try:
+        for number in range(plan.n_messages):
+            reached = [index for index, texts in enumerate(said) if len(texts) == number + 1]
+            for index in reached:
+                stage.skip(recall(plan, encounters[index], shelf, said[index]))
+            missing = [index for index in reached if len(said[index]) == number + 1]
+            incomplete.update(missing)
+            requests = [reply_request(plan, encounters[index], said[index]) for index in missing]
+            for place, text in engine.continue_dialogues(requests):
+                index = missing[place]
+                new[_message_key(plan, encounters[index], said[index])] = text
+                said[index].append(text)
+                stage.advance(1)
+    finally:  # after Ctrl-C as well
+        if new:
+            shelf.put(new)
     return [
         Conversation(encounter, tuple(texts), reused=plan.n_messages > 0 and index not in incomplete)
         for index, (encounter, texts) in enumerate(zip(encounters, said, strict=True))

@@ -3,8 +3,9 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,7 +13,6 @@ import pandas as pd
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from valstab.ask import ask
 from valstab.config import Config
@@ -20,19 +20,20 @@ from valstab.converse import Conversation, converse
 from valstab.cost import peak_bytes
 from valstab.engine import Engine
 from valstab.estimate import GIB, estimate
+from valstab.inputs import log_inputs
 from valstab.plan import Plan
 from valstab.plots import figures
+from valstab.progress import Stage, display
 from valstab.results import Results, Work, measure, profiles
 from valstab.store import Shelf, Store
-from valstab.summary import summarise
+from valstab.summary import describe, summarise
 from valstab.track import log_results, run_name, tracked_run
 
-WHOLE_RUN = 86_400.0
-"""Seconds over which the rate behind the time left is averaged: more than a stage takes, so all of it."""
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
-def run(config: Config, plan: Plan, folder: Path) -> Results:
-    """Do what the plan says, print the summary, and log one MLflow run.
+def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_TAGS) -> Results:
+    """Do what the plan says, print the summary, and log one MLflow run with the given `tags` and its own.
 
     Every result is written to `folder` as soon as it is there, so that nothing computed is lost.
 
@@ -42,20 +43,18 @@ def run(config: Config, plan: Plan, folder: Path) -> Results:
     plain = dataclasses.asdict(config)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create(plain), folder / "config.yaml")
-    with tracked_run(config, plain, plan) as tracked:
+    with tracked_run(config, plain, plan, tags) as tracked:
         engine = load_engine(config)
+        log_inputs(config, plan, engine.identity)
         said, answered = shelves(config, plan, engine)
-        with _progress() as progress:
-            messages = len(plan.encounters) * plan.n_messages
-            talking = progress.add_task("conversing", total=messages, unit="messages", visible=messages > 0)
+        with display(run_name(config)) as begin:
             start = time.perf_counter()
-            conversations = converse(plan, engine, said, lambda number: progress.advance(talking, number))
+            talking = begin("conversing", "messages", len(plan.encounters) * plan.n_messages)
+            conversations = converse(plan, engine, said, talking)
             _write_lines(folder / "conversations.jsonl", (conversation.record() for conversation in conversations))
-            asking = progress.add_task("asking", total=plan.questions, unit="questions")
             talked = time.perf_counter()
-            answers, retests, reused = _ask_all(
-                plan, conversations, engine, answered, lambda number: progress.advance(asking, number)
-            )
+            asking = begin("asking", "questions", plan.questions)
+            answers, retests, reused = _ask_all(plan, conversations, engine, answered, asking)
             asked = time.perf_counter()
         work = Work(
             queries_per_second=(plan.questions - reused) / (asked - talked),
@@ -74,12 +73,13 @@ def run(config: Config, plan: Plan, folder: Path) -> Results:
         results = measure(answers, plan.task, config.undefined, permutations=plan.permutations)
         write_results(results, folder, run_name(config))
         summary = summarise(results, run_name(config), work)
+        description = describe(results, work)
         output = Console(highlight=False, markup=False, soft_wrap=True)
         output.print(f"\n{summary}\n")
         if damaged := said.damaged + answered.damaged:
             output.print(f"{damaged} damaged lines of the store were left out, and what was missing was made again")
         output.print(f"files and pictures  {folder}")
-        log_results(results, work, summary, {**engine.identity, **engine.properties}, folder)
+        log_results(results, work, description, {**engine.identity, **engine.properties}, folder)
         output.print(f"compare runs        mlflow ui  (this is run {tracked.info.run_id})")
     return results
 
@@ -120,13 +120,13 @@ def load_engine(config: Config) -> Engine:
 
 
 def _ask_all(
-    plan: Plan, conversations: Sequence[Conversation], engine: Engine, shelf: Shelf, advance: Callable[[int], None]
+    plan: Plan, conversations: Sequence[Conversation], engine: Engine, shelf: Shelf, stage: Stage
 ) -> tuple[pd.DataFrame, pd.DataFrame | None, int]:
     """Ask everything, then all retests; give the answers, those of the retests, and how many were on the shelf."""
-    answers, reused = ask(plan, conversations, engine, shelf, advance)
+    answers, reused = ask(plan, conversations, engine, shelf, stage)
     retests = []
     for retest in range(1, plan.retests + 1):
-        again, known = ask(plan, conversations, engine, shelf, advance, retest=retest)
+        again, known = ask(plan, conversations, engine, shelf, stage, retest=retest)
         retests.append(again.assign(retest=retest))
         reused += known
     return answers, pd.concat(retests, ignore_index=True) if retests else None, reused
@@ -148,17 +148,3 @@ def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for record in records:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]} ·"),
-        TimeElapsedColumn(),
-        TextColumn("· left in this stage"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        speed_estimate_period=WHOLE_RUN,
-    )

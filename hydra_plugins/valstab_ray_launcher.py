@@ -1,0 +1,80 @@
+"""Run the jobs of a sweep on Ray: `hydra/launcher=ray`.
+
+Hydra's own Ray launcher asks for a cloudpickle that is older than joblib and MLflow allow, and brings a client for
+one company's cloud. This one only hands the jobs over. It stands in `hydra_plugins`, since Hydra takes plugins from
+nowhere else, and imports Ray where it is used, since Hydra imports every plugin at each start.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, configure_log, filter_overrides, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from valstab.config import UserError
+
+log = logging.getLogger(__name__)
+
+
+class RayLauncher(Launcher):
+    """Hands each job to a Ray cluster as a task, and waits for all.
+
+    Args:
+        init: arguments of `ray.init`: `address` joins a cluster, `num_cpus` and `num_gpus` start one here.
+        remote: what each job takes, as arguments of `ray.remote`: `num_cpus`, `num_gpus`.
+    """
+
+    def __init__(self, init: DictConfig, remote: DictConfig) -> None:
+        self.init: Any = OmegaConf.to_container(init, resolve=True)
+        self.remote: Any = OmegaConf.to_container(remote, resolve=True)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what jobs are made of."""
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run one batch of jobs."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
+        try:
+            import ray
+        except ImportError:
+            raise UserError("hydra/launcher=ray: needs Ray; pip install 'valstab[ray]'") from None
+
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        if not ray.is_initialized():
+            ray.init(**self.init)
+        run = ray.remote(max_calls=1, max_retries=0, **self.remote)(_run)
+        jobs = []
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            log.info("\t#%s : %s", number, " ".join(filter_overrides(overrides)))
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+            with open_dict(config):
+                config.hydra.job.id = f"{config.hydra.job.name}_{number}"
+                config.hydra.job.num = number
+            jobs.append(run.remote(self.hydra_context, self.task_function, config, Singleton.get_state(), Path.cwd()))
+        return [ray.get(job) for job in jobs]
+
+
+def _run(
+    hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig, state: Any, folder: Path
+) -> JobReturn:
+    """Run one job, in a worker's process, in the folder that the sweep was started from."""
+    os.chdir(folder)
+    setup_globals()
+    Singleton.set_state(state)
+    return run_job(
+        hydra_context=hydra_context,
+        task_function=task_function,
+        config=config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )

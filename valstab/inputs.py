@@ -1,0 +1,41 @@
+"""What went into a run, as MLflow datasets: the model, the population, the topics and the items, each with a digest."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import mlflow
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+
+from valstab.config import Config
+from valstab.plan import Plan
+from valstab.store import record_key
+
+
+def log_inputs(config: Config, plan: Plan, identity: Mapping[str, str]) -> None:
+    """Log the inputs to the active run: equal digests, equal content.
+
+    Args:
+        config: names the inputs and their files.
+        plan: their content.
+        identity: what the engine says of the model and how it is run.
+    """
+    inputs: dict[str, tuple[str, str | None, Any]] = {
+        "model": (config.model.name, config.model.path, dict(identity)),
+        "population": (config.population.name, config.population.personas, _plain(plan.personas)),
+        "topics": (config.topics.name, config.topics.openings, _plain(plan.contexts)),
+        "items": (f"{plan.task.name}: {plan.task.wording}", config.task.items, plan.task.digest),
+    }
+    mlflow.log_inputs(
+        datasets=[
+            MetaDataset(CodeDatasetSource({"file": str(source)}), name=name, digest=record_key(content))
+            for name, source, content in inputs.values()
+        ],
+        contexts=list(inputs),
+        tags_list=[{} for _ in inputs],
+    )
+
+
+def _plain(parts: tuple[Any, ...]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(part) for part in parts]

@@ -1,0 +1,89 @@
+"""The MLflow run of a sweep, the parent of its jobs' runs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import mlflow
+import pandas as pd
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+from rich.console import Console
+
+from valstab.jobs import figure, markdown, plain
+from valstab.provenance import provenance
+from valstab.track import SHORT, described, open_experiment
+
+
+def open_parent(experiment: str, overrides: str) -> str:
+    """Make the run of a sweep, the parent of its jobs' runs, named by what it sets, and give its id.
+
+    Raises:
+        TrackingError: if MLflow can't be reached or used.
+    """
+    experiment_id = open_experiment(experiment)
+    name = f"sweep · {overrides}"[:SHORT]
+    run = mlflow.MlflowClient().create_run(experiment_id, run_name=name, tags={"overrides": overrides, **provenance()})
+    run_id: str = run.info.run_id
+    return run_id
+
+
+def jobs_of(parent: str, *, end_running: bool) -> list[mlflow.entities.Run]:
+    """Give the runs of a sweep's jobs; those that a kill left running are marked as killed if `end_running`."""
+    client = mlflow.MlflowClient()
+    found = _children(client, parent)
+    running = [run.info.run_id for run in found if run.info.status == "RUNNING"]
+    if not running or not end_running:
+        return found
+    for run_id in running:
+        client.set_terminated(run_id, "KILLED")
+    return _children(client, parent)
+
+
+def close_parent(parent: str, status: str, table: pd.DataFrame, failures: str, folder: Path) -> None:
+    """End a sweep's run with its summary, which is printed and written to `folder` as well.
+
+    A sweep of which no job began is removed.
+    """
+    client = mlflow.MlflowClient()
+    if table.empty:
+        client.delete_run(parent)
+        return
+    text = markdown(table, failures)
+    client.set_tag(parent, MLFLOW_RUN_NOTE, text)
+    if failures:
+        client.set_tag(parent, "error", failures.splitlines()[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / "sweep.csv", index=False)
+    client.log_artifact(parent, str(folder / "sweep.csv"))
+    if picture := figure(table, client.get_run(parent).info.run_name):
+        picture.savefig(folder / "sweep.png", dpi=150)
+        plt.close(picture)
+        client.log_artifact(parent, str(folder / "sweep.png"))
+    client.set_terminated(parent, status)
+    output = Console(highlight=False, markup=False, soft_wrap=True)
+    output.print(f"\n{plain(table)}\n\ntable and picture   {folder}")
+    output.print(f"compare runs        mlflow ui  (this is run {parent})")
+
+
+def record_failure(error: BaseException, tags: Mapping[str, str]) -> None:
+    """Make a failed run for a job of a sweep that failed before it had one."""
+    client = mlflow.MlflowClient()
+    parent = client.get_run(tags[MLFLOW_PARENT_RUN_ID])
+    if any(run.data.tags.get("sweep.job") == tags["sweep.job"] for run in _children(client, parent.info.run_id)):
+        return
+    run = client.create_run(
+        parent.info.experiment_id, run_name=tags["overrides"], tags={**tags, "error": described(error)}
+    )
+    client.set_terminated(run.info.run_id, "FAILED")
+
+
+def _children(client: mlflow.MlflowClient, parent: str) -> list[mlflow.entities.Run]:
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    found: list[mlflow.entities.Run] = []
+    token = None
+    while True:
+        page = client.search_runs(experiments, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'", page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found

@@ -1,0 +1,134 @@
+"""A sweep as one MLflow run, the parent of its jobs' runs, whatever launcher starts them and wherever they run.
+
+Hydra calls `Sweep` in the process that was started; `attempt` and `job_tags` are for the jobs. They know of each
+other through the environment variable `PARENT`, which Hydra sets for every job, and through MLflow alone.
+"""
+
+import logging
+import math
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from valstab.cli import MISTAKES, explain, fail
+from valstab.config import UserError
+
+PARENT = "VALSTAB_SWEEP"
+"""The id of the sweep's MLflow run, in the environment of its jobs."""
+
+JOB = "sweep.job"
+"""The tag with a job's number in its sweep."""
+
+OVERRIDES = "overrides"
+"""The tag with what was set on the command line, or by the sweep for this job."""
+
+ENDED_EARLY = "valstab: the sweep was ended before all of its jobs were done"
+
+OF_THE_SWEEP = ("hydra.mode=", "hydra.sweeper", "hydra.sweep.", "+hydra.job.env_set.")
+"""Overrides that a job does not need when it runs again."""
+
+
+class Sweep(Callback):
+    """Makes the parent run, and closes it with a summary of all jobs."""
+
+    ongoing: ClassVar["Sweep | None"] = None
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Make the parent run, and tell all jobs, in whatever process, that it is theirs."""
+        if config.dry_run:
+            return
+        from valstab.parent import open_parent
+
+        swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+        try:
+            self.parent = open_parent(config.tracking.experiment, " ".join([*swept, *config.hydra.overrides.task]))
+        except UserError as error:
+            fail(error)
+        config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{PARENT}='{self.parent}'")
+        self.folder = Path(config.hydra.sweep.dir).absolute()
+        self.prefix = rerun_prefix(config)
+        # What SLURM has goes on without the command that gave it.
+        self.detached = config.hydra.launcher._target_.endswith(".SlurmLauncher")
+        Sweep.ongoing = self
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002
+        """Close the parent run; if jobs failed, end the command with what failed and how to run it again.
+
+        Raises:
+            SystemExit: if a job failed.
+        """
+        if Sweep.ongoing is self and (failures := self.close(interrupted=False)):
+            sys.exit(failures)
+
+    def close(self, *, interrupted: bool) -> str:
+        """Summarise the jobs in the parent run and on standard output; give the failures in words, if any."""
+        from valstab.jobs import describe_failures, job_table
+        from valstab.parent import close_parent, jobs_of
+
+        Sweep.ongoing = None
+        table = job_table(jobs_of(self.parent, end_running=not (interrupted and self.detached)))
+        failures = ENDED_EARLY if interrupted else describe_failures(table, self.prefix)
+        status = "KILLED" if interrupted else "FAILED" if failures else "FINISHED"
+        close_parent(self.parent, status, table, failures, self.folder)
+        return failures
+
+
+@contextmanager
+def closed_sweep() -> Iterator[None]:
+    """Close a sweep that something ends before its jobs are done."""
+    try:
+        yield
+    except BaseException:
+        if Sweep.ongoing:
+            Sweep.ongoing.close(interrupted=True)
+        raise
+
+
+def attempt(work: Callable[[], float | None]) -> float | None:
+    """Do a job's work. In a sweep, a failure of any kind is logged, in MLflow too, and gives NaN: the others go on."""
+    if PARENT not in os.environ:
+        return work()
+    try:
+        return work()
+    except Exception as error:
+        from valstab.parent import record_failure
+
+        log = logging.getLogger("valstab")
+        if isinstance(error, MISTAKES):
+            log.error("job failed: %s", explain(error, HydraConfig.get().overrides.task))  # noqa: TRY400
+        else:
+            log.exception("job failed")
+        record_failure(error, job_tags())
+        return math.nan
+
+
+def job_tags() -> dict[str, str]:
+    """Give the tags that tie a job's MLflow run to its command, and to its sweep if it is of one."""
+    hydra = HydraConfig.get()
+    tags = {OVERRIDES: shlex.join(hydra.overrides.task)}
+    if parent := os.environ.get(PARENT):
+        tags |= {"mlflow.parentRunId": parent, JOB: str(hydra.job.num)}
+    return tags
+
+
+def rerun_prefix(config: DictConfig) -> str:
+    """Give the command that runs one job of a sweep again, but for the job's own overrides.
+
+    With a launcher it is a sweep of one job, so that the same launcher runs it.
+    """
+    given = list(config.hydra.overrides.hydra)
+    folders = [source.path for source in config.hydra.runtime.config_sources if source.provider == "command-line"]
+    command = ["python", "-m", "valstab", *(part for folder in folders for part in ("--config-dir", folder))]
+    if not config.hydra.launcher._target_.endswith(".BasicLauncher"):
+        command += ["-m", *(override for override in given if not override.startswith(OF_THE_SWEEP))]
+    elif not any(override.startswith("hydra.mode=") for override in given):
+        command.append("hydra.mode=RUN")  # an experiment's own file asks for the sweep
+    return shlex.join(command)
