@@ -21,6 +21,7 @@ from valstab.engine import Engine
 from valstab.estimate import GIB, estimate
 from valstab.plan import Plan
 from valstab.plots import figures
+from valstab.report.page import write_report
 from valstab.results import Results, Work, measure, profiles
 from valstab.store import Shelf, Store
 from valstab.summary import summarise
@@ -70,6 +71,7 @@ def run(config: Config, plan: Plan, folder: Path) -> Results:
         answers.to_parquet(folder / "answers.parquet", index=False)
         results = measure(answers, plan.task, config.undefined, permutations=plan.permutations)
         write_results(results, folder, run_name(config))
+        write_report(folder / "report.html", plan, results, conversations, work, title=run_name(config))
         summary = summarise(results, run_name(config), work)
         output = Console(highlight=False, markup=False, soft_wrap=True)
         output.print(f"\n{summary}\n")
