@@ -70,7 +70,7 @@ function showExtremes() {
     bars({
       caption,
       rows: rows.map((one) => ({ label: label(one.place), value: one.mean, error: one.se, text: withError(one.mean, one.se, 2) })),
-      low: -1,
+      low: Math.floor(4 * Math.min(0, ...rows.map((one) => one.mean - one.se))) / 4,
       high: 1,
     });
   const keys = ranked(data.per_key);
@@ -144,7 +144,7 @@ function showQuality() {
     const rows = bias.letters.map((letter, place) => ({ label: `(${letter})`, value: bias.shares[place], text: percent(bias.shares[place]) }));
     const note =
       `Options are shuffled, so each letter would be chosen for ${percent(even)} (the line) if position did not matter. ` +
-      `${percent(bias.excess)} of the answers would have to be others for that.`;
+      `To get there, ${percent(bias.excess)} of the answers would have to change.`;
     parts.push(
       make("div", {}, bars({ caption: "Answers by position", rows, low: 0, high: Math.max(...bias.shares, 2 * even), reference: even }), make("p", { class: "hint" }, note)),
     );
