@@ -88,7 +88,7 @@ def opened(browser, **choices):
     """Choose a transcript by the places of persona, context, seed and other; give its element when it is there."""
     for name, place in choices.items():
         choose(browser, name, place)
-    browser.find_element(By.CSS_SELECTOR, "#transcript-form button").click()
+    browser.find_element(By.CSS_SELECTOR, "#open").click()
     target = browser.find_element(By.ID, "transcript")
     WebDriverWait(browser, 20).until(lambda _: target.get_attribute("aria-busy") is None and target.text)
     return target
@@ -220,6 +220,7 @@ def test_text_has_contrast(report, scheme):
     )
     opened(report, persona=0, context=0, seed=0, other=2)
     lowest = report.execute_script(CONTRAST)
+    report.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert lowest[0] >= 4.5, lowest
 
 
@@ -248,6 +249,26 @@ for (const element of document.querySelectorAll("body *")) {
 }
 return lowest;
 """
+
+
+def test_on_paper_there_are_no_controls(report):
+    opened(report, persona=0, context=0, seed=0, other=2)
+    report.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    shown = [one for one in report.find_elements(By.CSS_SELECTOR, "select, input, #open, nav") if one.is_displayed()]
+    questions = report.find_elements(By.CLASS_NAME, "question")
+    assert shown == []
+    assert all(question.is_displayed() for question in questions)
+    report.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_it_works_in_a_frame_that_may_only_run_scripts(browser, made, tmp_path):
+    """As MLflow shows artifacts."""
+    frame = f'<iframe sandbox="allow-scripts" src="{made.path.as_uri()}" width="1000" height="800"></iframe>'
+    (tmp_path / "frame.html").write_text(frame, encoding="utf-8")
+    browser.get((tmp_path / "frame.html").as_uri())
+    browser.switch_to.frame(0)
+    assert "40 answers flipped" in opened(browser, persona=1, context=0, seed=1, other=2).text
+    browser.switch_to.default_content()
 
 
 def test_every_control_has_a_label(report):

@@ -23,6 +23,7 @@ function showHead() {
     plural(data.personas.length, people),
     plural(data.items.length, "item"),
   ];
+  for (const label of document.getElementsByClassName("person")) label.textContent = data.permutations ? "Repetition" : "Persona";
   byId("size").textContent = `${factors.join(" × ")} = ${plural(data.queries, "question")}`;
 }
 

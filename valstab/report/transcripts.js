@@ -94,6 +94,10 @@ async function openTranscript() {
   const target = byId("transcript");
   const [place, seed] = [Number(byId("persona").value), Number(byId("seed").value)];
   const contexts = [...new Set([byId("context").value, byId("other").value])].filter((value) => value !== "").map(Number);
+  if (typeof DecompressionStream === "undefined") {
+    target.replaceChildren(make("p", { class: "warning" }, "This browser is too old to unpack the transcripts."));
+    return;
+  }
   target.setAttribute("aria-busy", "true");
   const all = await unpack(place);
   if (ticket !== opened) return; // something else was chosen since
@@ -134,10 +138,8 @@ if (data.transcripts < data.personas.length) {
     `This page holds the transcripts of the first ${data.transcripts} of ${data.personas.length} personas; ` +
     "conversations.jsonl and answers.parquet, beside it, have all.";
 }
-byId("transcript-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  openTranscript();
-});
-byId("transcript-form").addEventListener("change", () => {
+// Not a form: MLflow shows artifacts in a frame that may not submit any.
+byId("open").addEventListener("click", openTranscript);
+byId("choices").addEventListener("change", () => {
   if (opened) openTranscript();
 });
