@@ -280,16 +280,18 @@ def test_every_control_has_a_label(report):
     assert nameless == []
 
 
-def test_a_full_study_is_small_and_opens_at_once(browser, tmp_path):
+@pytest.mark.parametrize("n_texts", [4, 44])
+def test_a_full_study_is_small_and_opens_at_once(n_texts, browser, tmp_path):
     random = np.random.default_rng(0)
     # Some 14 bits for a word of 5 letters and a space, as in English once it is compressed.
     words = np.array(["".join(letters) for letters in random.choice(list("abcdefghijklmnopqrstuvwxyz"), (20_000, 5))])
 
     def said(_):
-        return tuple(" ".join(random.choice(words, 67)) for _ in range(4))
+        return tuple(" ".join(random.choice(words, 67)) for _ in range(n_texts))
 
     made = study(tmp_path / "report.html", "model=random", said=said)
     assert len(made.answers) == 60_000
+    assert len(made.conversations) == 1_500
     megabytes = made.path.stat().st_size / 1e6
     times = []
     for _ in range(3):
@@ -307,3 +309,4 @@ def test_a_full_study_is_small_and_opens_at_once(browser, tmp_path):
     assert min(times) < 3_000
     assert shown < 1_000
     assert len(browser.find_elements(By.CLASS_NAME, "question")) == 40
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".chat li")) == n_texts

@@ -19,7 +19,7 @@ from valstab.report.transcripts import blocks
 from valstab.results import Results, Work
 
 SCRIPTS = ("draw.js", "summary.js", "transcripts.js")
-MOST_CHARACTERS = 16_000_000
+MOST_CHARACTERS = 18_000_000
 """Transcripts that one page holds; those of the personas after that are left out, and the page says so."""
 
 
