@@ -80,3 +80,21 @@ class SilentEngine(PersonaEngine):
 
     def _answer(self, choice):
         return [np.nan] * len(choice.options)
+
+
+class HostileEngine(PersonaEngine):
+    """Says what would be markup or script, and after a topic that has "chess" in it changes some of its answers."""
+
+    message = (
+        '</script><img src=x onerror="window.hacked=1"><!-- ${x} "quotes", \u0645\u0631\u062d\u0628\u0627\nnew line'
+    )
+
+    def continue_dialogues(self, requests):
+        for index, _ in enumerate(requests):
+            yield index, self.message
+
+    def _answer(self, choice):
+        logprobs = super()._answer(choice)
+        *_, question = choice.prompt.messages
+        changes = "chess" in choice.prompt.messages[1].text and stream_seed(question.text) % 3 == 0
+        return np.roll(logprobs, 1) if changes else logprobs

@@ -126,7 +126,7 @@ def test_tags(finished):
 
 def test_artifacts(finished):
     results, folder, _, artifacts, _ = finished
-    names = ("answers.parquet", "conversations.jsonl", "profiles.csv", "stability.json", "config.yaml")
+    names = ("answers.parquet", "conversations.jsonl", "profiles.csv", "stability.json", "config.yaml", "report.html")
     pictures = ("context_pairs.png", "rank_order_per_key.png", "profiles.png")
     for name in (*names, *(f"plots/{picture}" for picture in pictures)):
         assert (folder / "results" / name).read_bytes() == (artifacts / name).read_bytes()

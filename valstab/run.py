@@ -24,6 +24,7 @@ from valstab.inputs import log_inputs
 from valstab.plan import Plan
 from valstab.plots import figures
 from valstab.progress import Stage, display
+from valstab.report.page import write_report
 from valstab.results import Results, Work, measure, profiles
 from valstab.store import Shelf, Store
 from valstab.summary import describe, summarise
@@ -72,6 +73,7 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
             retests.to_parquet(folder / "retests.parquet", index=False)
         results = measure(answers, plan.task, config.undefined, permutations=plan.permutations)
         write_results(results, folder, run_name(config))
+        write_report(folder / "report.html", plan, results, conversations, work, title=run_name(config))
         summary = summarise(results, run_name(config), work)
         description = describe(results, work)
         output = Console(highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,58 @@
+"""Reports to test: of small studies, made without MLflow."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from valstab.ask import ask
+from valstab.cli import composed
+from valstab.converse import Conversation, converse
+from valstab.plan import Plan, make_plan
+from valstab.report.page import write_report
+from valstab.results import Results, Work, measure
+from valstab.run import load_engine, shelves
+
+WORK = Work(
+    queries_per_second=12.5,
+    conversing_seconds=3.0,
+    asking_seconds=4.0,
+    peak_memory_gib=1.5,
+    encoded_tokens=1000,
+    generated_tokens=200,
+    reused_conversations=0,
+    reused_answers=0,
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a report was made of, and the report."""
+
+    plan: Plan
+    conversations: list[Conversation]
+    results: Results
+    path: Path
+    seconds: float
+    """What writing the report took."""
+
+    @property
+    def answers(self) -> pd.DataFrame:
+        return self.results.answers
+
+
+def study(path, *overrides, said=None):
+    """Make a study and its report; `said` replaces the texts of a conversation by others."""
+    config = composed("store.path=null", *overrides)
+    plan = make_plan(config)
+    engine = load_engine(config)
+    shelf, other = shelves(config, plan, engine)
+    conversations = converse(plan, engine, shelf, lambda _: None)
+    answers = ask(plan, conversations, engine, other, lambda _: None).answers
+    if said is not None:
+        conversations = [Conversation(one.encounter, said(one)) for one in conversations]
+    results = measure(answers, plan.task, config.undefined, permutations=plan.permutations)
+    start = time.perf_counter()
+    write_report(path, plan, results, conversations, WORK, title="A <title> & more")
+    return Study(plan, conversations, results, path, time.perf_counter() - start)

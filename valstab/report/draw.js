@@ -1,0 +1,142 @@
+"use strict";
+// Elements and charts. Text enters as text nodes only.
+
+/** Make an element: attributes, then children; what is not an element becomes text. */
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.map((child) => (child instanceof Node ? child : String(child))));
+  return element;
+}
+
+/** Make an SVG element. Percentages as coordinates let it grow with the page. */
+function svg(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** A name that someone chose, whatever its writing direction. */
+function named(text) {
+  return make("bdi", {}, text);
+}
+
+function byId(id) {
+  return document.getElementById(id);
+}
+
+function number(value, decimals = 3) {
+  return value === null ? "–" : value.toFixed(decimals).replace(/^-(?=0\.?0*$)/, "");
+}
+
+function withError(mean, error, decimals = 3) {
+  return number(mean, decimals) + (error === null || mean === null ? "" : ` ± ${number(error, decimals)}`);
+}
+
+function percent(share, decimals = 1) {
+  return share === null ? "–" : `${(100 * share).toFixed(decimals)}%`;
+}
+
+function plural(count, name) {
+  return `${count.toLocaleString("en")} ${name}${count === 1 ? "" : "s"}`;
+}
+
+/** Fill a select with names; their places are the values. */
+function fill(select, names, first = null) {
+  const options = names.map((name, place) => make("option", { value: place, dir: "auto" }, name));
+  select.replaceChildren(...(first === null ? [] : [make("option", { value: "" }, first)]), ...options);
+}
+
+/**
+ * A heat map as a table, so that it can be read aloud, scrolled on a phone, and printed.
+ *
+ * `strength` takes a value to -1 ... 1, `say` says in words what a cell is; `readout` shows that for the cell that is
+ * pointed at. `extra` gives more cells for a row.
+ */
+function heatMap({ caption, rows, columns, values, strength, say, readout, extra = null, decimals = 2 }) {
+  const cells = (row) =>
+    columns.map((_, column) => {
+      const value = values[row][column];
+      if (value === null) return make("td", { class: "cell none" }, "–");
+      const words = say(row, column, value);
+      const cell = make("td", { class: "cell", tabindex: 0, title: words }, number(value, decimals));
+      const part = strength(value);
+      cell.classList.add(part < 0 ? "negative" : "positive");
+      cell.style.setProperty("--strength", Math.min(1, Math.abs(part)));
+      for (const event of ["mouseenter", "focus"]) cell.addEventListener(event, () => (readout.textContent = words));
+      return cell;
+    });
+  return make(
+    "table",
+    { class: "heat" },
+    make("caption", {}, caption),
+    make(
+      "thead",
+      {},
+      make("tr", {}, make("td"), ...columns.map((name) => make("th", { scope: "col" }, named(name))), ...(extra ? [extra.head] : [])),
+    ),
+    make(
+      "tbody",
+      {},
+      ...rows.map((name, row) =>
+        make("tr", {}, make("th", { scope: "row" }, named(name)), ...cells(row), ...(extra ? [extra.cell(row)] : [])),
+      ),
+    ),
+  );
+}
+
+/** Bars with their numbers, as a table; `low` to `high` is the width. A row is {label, value, error, text}. */
+function bars({ caption, rows, low, high, reference = null }) {
+  const place = (value) => `${(100 * (Math.min(Math.max(value, low), high) - low)) / (high - low)}%`;
+  const width = (from, to) => `${(100 * (Math.min(to, high) - Math.max(from, low))) / (high - low)}%`;
+  const bar = ({ value, error }) => {
+    const picture = svg("svg", { class: "bar", "aria-hidden": "true" });
+    if (value !== null) {
+      const [from, to] = value < 0 ? [value, 0] : [0, value];
+      picture.append(svg("rect", { class: "value", x: place(from), y: "15%", width: width(from, to), height: "70%" }));
+      if (error) {
+        const [x1, x2] = [place(value - error), place(value + error)];
+        picture.append(svg("line", { class: "error", x1, x2, y1: "50%", y2: "50%" }));
+      }
+    }
+    if (low < 0) picture.append(svg("line", { class: "zero", x1: place(0), x2: place(0), y1: 0, y2: "100%" }));
+    if (reference !== null) {
+      const x = place(reference);
+      picture.append(svg("line", { class: "reference", x1: x, x2: x, y1: 0, y2: "100%" }));
+    }
+    return picture;
+  };
+  return make(
+    "table",
+    { class: "bars" },
+    make("caption", {}, caption),
+    make(
+      "tbody",
+      {},
+      ...rows.map((row) =>
+        make(
+          "tr",
+          {},
+          make("th", { scope: "row" }, row.label),
+          make("td", { class: "track" }, bar(row)),
+          make("td", { class: "number" }, row.text),
+        ),
+      ),
+    ),
+  );
+}
+
+/** Dots on a line, one for each value: how far they lie apart. */
+function dots(values, low, high) {
+  const known = values.filter((value) => value !== null);
+  const place = (value) => `${4 + (92 * (value - low)) / (high - low || 1)}%`;
+  return svg(
+    "svg",
+    { class: "dots", "aria-hidden": "true" },
+    svg("line", { class: "zero", x1: "0%", x2: "100%", y1: "50%", y2: "50%" }),
+    ...known.map((value) => svg("circle", { cx: place(value), cy: "50%", r: 4 })),
+  );
+}

@@ -1,0 +1,200 @@
+// The sections that summarise the run. `data` is what valstab/report/overview.py gives.
+
+const data = JSON.parse(byId("data").textContent);
+const personaNames = data.personas.map((persona) => persona.name);
+const MEASURES = {
+  rank_order: { title: "Rank-order stability", meaning: "the order of people on a value, across topics" },
+  ipsative: { title: "Ipsative stability", meaning: "the order of a person's values, across topics" },
+};
+const LISTED = 5;
+// Math.min of very many arguments would fail.
+const profileRange = data.profiles
+  .flat(2)
+  .filter((value) => value !== null)
+  .reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+
+function showHead() {
+  document.title = `${data.title} – valstab`;
+  byId("title").textContent = data.title;
+  const people = data.permutations ? "repetition" : "persona";
+  const factors = [
+    plural(data.seeds.length, "seed"),
+    plural(data.contexts.length, "context"),
+    plural(data.personas.length, people),
+    plural(data.items.length, "item"),
+  ];
+  for (const label of document.getElementsByClassName("person")) label.textContent = data.permutations ? "Repetition" : "Persona";
+  byId("size").textContent = `${factors.join(" × ")} = ${plural(data.queries, "question")}`;
+}
+
+function showHeadline() {
+  const tile = (title, value, note) =>
+    make("div", { class: "tile" }, make("h3", {}, title), make("p", { class: "big" }, value), make("p", { class: "hint" }, note));
+  const tiles = Object.entries(MEASURES).map(([name, { title, meaning }]) => {
+    const seeds = data.per_seed[name];
+    const samples = data.permutations ? plural(data.personas.length, "repetition") : plural(data.seeds.length, "seed");
+    const spread = seeds && seeds.length > 1 ? `; by seed ${seeds.map((value) => number(value, 2)).join(", ")}` : "";
+    const note = data[name] === null ? meaning : `${meaning}; mean ± standard error over ${samples}${spread}`;
+    return tile(title, withError(data[name], data[`${name}_se`]), note);
+  });
+  tiles.push(tile("Answer mass", number(data.answer_mass), "the mean probability on the offered letters"));
+  byId("headline").append(...tiles);
+  byId("warnings").append(...data.warnings.map((text) => make("li", { class: "warning" }, text)));
+}
+
+function showPairs() {
+  for (const [name, { title }] of Object.entries(MEASURES)) {
+    const values = data.context_pairs[name];
+    if (!values) continue;
+    const readout = make("p", { class: "readout", "aria-live": "polite" });
+    const table = heatMap({
+      caption: `${title} ${number(data[name], 2)}`,
+      rows: data.contexts,
+      columns: data.contexts,
+      values,
+      strength: (value) => value,
+      say: (row, column, value) => `${data.contexts[row]} – ${data.contexts[column]}: ${number(value)}`,
+      readout,
+    });
+    byId("pairs").append(make("div", {}, make("div", { class: "scroll" }, table), readout));
+  }
+  if (!byId("pairs").hasChildNodes()) byId("pairs").append(make("p", {}, "There is no stability between contexts to show."));
+}
+
+function showExtremes() {
+  const ranked = (units) =>
+    units
+      .map((one, place) => ({ ...one, place }))
+      .filter((one) => one.mean !== null)
+      .sort((a, b) => b.mean - a.mean || a.place - b.place);
+  const table = (caption, rows, label) =>
+    bars({
+      caption,
+      rows: rows.map((one) => ({ label: label(one.place), value: one.mean, error: one.se, text: withError(one.mean, one.se, 2) })),
+      low: Math.floor(4 * Math.min(0, ...rows.map((one) => one.mean - one.se))) / 4,
+      high: 1,
+    });
+  const keys = ranked(data.per_key);
+  const people = ranked(data.per_persona);
+  const choose = (place) => {
+    const button = make("button", { type: "button", class: "link" }, named(personaNames[place]));
+    button.addEventListener("click", () => {
+      choosePersona(place);
+      byId("profiles").scrollIntoView();
+      byId("profile-persona").focus({ preventScroll: true });
+    });
+    return button;
+  };
+  const parts = [];
+  if (keys.length) parts.push(table("Rank-order stability of each key, most stable first", keys, (place) => named(data.keys[place])));
+  if (people.length > 2 * LISTED) {
+    parts.push(
+      make(
+        "div",
+        {},
+        table("Ipsative stability: the most stable", people.slice(0, LISTED), choose),
+        table("Ipsative stability: the least stable", people.slice(-LISTED).reverse(), choose),
+      ),
+    );
+  } else if (people.length) parts.push(table("Ipsative stability, most stable first", people, choose));
+  byId("stable").append(...(parts.length ? parts : [make("p", {}, "There is no stability between contexts to show.")]));
+}
+
+/** Show a persona's scores: keys by contexts, and how far they lie apart. */
+function showProfile(place) {
+  const values = data.profiles[place];
+  const [low, high] = profileRange;
+  const limit = Math.max(Math.abs(low), Math.abs(high)) || 1;
+  const persona = data.personas[place];
+  const readout = byId("profile-readout");
+  readout.textContent = "";
+  const stable = data.per_persona[place];
+  byId("profile-note").replaceChildren(
+    ...(persona.introduction ? ["The model was told: “You are ", named(persona.introduction), "” "] : []),
+    `${data.centred ? "Centred scores" : "Scores"}, mean over ${plural(data.seeds.length, "seed")}.`,
+    stable ? ` Ipsative stability ${withError(stable.mean, stable.se)}.` : "",
+  );
+  byId("profile").replaceChildren(
+    heatMap({
+      caption: named(persona.name),
+      rows: data.keys,
+      columns: data.contexts,
+      values,
+      strength: (value) => (data.centred ? value / limit : (value - low) / (high - low || 1)),
+      say: (row, column, value) => `${persona.name}, ${data.keys[row]}, ${data.contexts[column]}: ${number(value)}`,
+      readout,
+      extra:
+        data.contexts.length > 1
+          ? { head: make("th", { scope: "col", class: "spread" }, "spread"), cell: (row) => make("td", {}, dots(values[row], low, high)) }
+          : null,
+    }),
+  );
+}
+
+function choosePersona(place) {
+  byId("profile-persona").value = place;
+  showProfile(place);
+  if (place < data.transcripts) byId("persona").value = place;
+}
+
+function showQuality() {
+  const parts = [];
+  const bias = data.position_bias;
+  if (bias) {
+    const even = 1 / bias.letters.length;
+    const rows = bias.letters.map((letter, place) => ({ label: `(${letter})`, value: bias.shares[place], text: percent(bias.shares[place]) }));
+    const note =
+      `Options are shuffled, so each letter would be chosen for ${percent(even)} (the line) if position did not matter. ` +
+      `To get there, ${percent(bias.excess)} of the answers would have to change.`;
+    parts.push(
+      make("div", {}, bars({ caption: "Answers by position", rows, low: 0, high: Math.max(...bias.shares, 2 * even), reference: even }), make("p", { class: "hint" }, note)),
+    );
+  }
+  const spread = data.mass_spread;
+  if (spread) {
+    const bins = spread.shares.length;
+    const rows = spread.shares.map((share, place) => ({
+      label: `${number(place / bins, 1)}–${number((place + 1) / bins, 1)}`,
+      value: share,
+      text: percent(share),
+    }));
+    const note = `${percent(spread.low)} of the questions have an answer mass under ${spread.limit}.`;
+    parts.push(make("div", {}, bars({ caption: "Answer mass: share of the questions", rows: rows.reverse(), low: 0, high: 1 }), make("p", { class: "hint" }, note)));
+    const contexts = data.contexts.map((name, place) => ({
+      label: named(name),
+      value: data.mass_per_context[place],
+      text: number(data.mass_per_context[place]),
+    }));
+    parts.push(bars({ caption: "Mean answer mass in each context", rows: contexts, low: 0, high: 1 }));
+  } else parts.push(make("p", {}, "The answers were read off sampled text, so their probabilities are unknown."));
+  byId("quality").append(...parts);
+}
+
+function showRun() {
+  const work = data.work;
+  const facts = [
+    ["Task", `${data.task}, wording ${data.wording}`],
+    ["Wording SHA-256", data.wording_sha256],
+    ["Contexts", data.contexts.join(", ")],
+    ["Seeds", data.seeds.join(", ")],
+    ["Undefined correlations", percent(data.undefined_fraction, 2)],
+    ["Answers that could not be read", percent(data.unparsed_fraction, 2)],
+    ["Questions a second", number(work.queries_per_second, 1)],
+    ["Seconds", `${number(work.conversing_seconds, 1)} conversing, ${number(work.asking_seconds, 1)} asking`],
+    ["Tokens", `${work.encoded_tokens.toLocaleString("en")} encoded, ${work.generated_tokens.toLocaleString("en")} generated`],
+    ["Reused from the store", `${plural(work.reused_conversations, "conversation")}, ${plural(work.reused_answers, "answer")}`],
+    ["Peak memory", `${number(work.peak_memory_gib, 1)} GiB`],
+  ];
+  if (work.usd !== null) facts.push(["Price", `${number(work.usd, 2)} US dollars`]);
+  byId("run").append(...facts.flatMap(([name, value]) => [make("dt", {}, name), make("dd", { dir: "auto" }, value)]));
+}
+
+showHead();
+showHeadline();
+showPairs();
+showExtremes();
+fill(byId("profile-persona"), personaNames);
+byId("profile-persona").addEventListener("change", (event) => choosePersona(Number(event.target.value)));
+showProfile(0);
+showQuality();
+showRun();
