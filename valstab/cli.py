@@ -30,6 +30,8 @@ INTERRUPTED = 128 + signal.SIGINT
 """The exit code after Ctrl-C, as in a shell."""
 
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
+COMPARED = ("figure",)
+"""The groups of `valstab.compare`; all others are of a run."""
 NO_NAME = "Config group override must be a string"
 """How the bare ValueError begins that Hydra raises where a group's option is null or a number."""
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
@@ -149,9 +151,14 @@ def _nameless(arguments: list[str]) -> str:
     return "a group's option must be a name; allowed: GROUP=OPTION"
 
 
-def _options(sources: Iterable[Any]) -> str:
-    """List what can be chosen in the configuration folders among Hydra's `sources`."""
-    return listing(described(_folders(sources))).replace("$", "$$")  # what Hydra's template takes for a dollar sign
+def _options(sources: Iterable[Any], command: str) -> str:
+    """List what a command (`run` or `compare`) can choose in the configuration folders among Hydra's `sources`."""
+    groups = {
+        group: options
+        for group, options in described(_folders(sources)).items()
+        if (group in COMPARED) == (command == "compare")
+    }
+    return listing(groups).replace("$", "$$")  # what Hydra's template takes for a dollar sign
 
 
 def _folders(sources: Iterable[Any]) -> list[Path]:
