@@ -153,8 +153,16 @@ def test_generalisability_by_hand():
     assert generalisability(table, {"context": 8}) == pytest.approx(10.5 / (10.5 + 4 / 8))
     more = pd.DataFrame(
         {
-            "effect": ["persona", "context", "seed", "persona x context", "persona x seed", "persona x context x seed"],
-            "variance": [3, 100, 100, 2, 1, 4],
+            "effect": [
+                "persona",
+                "context",
+                "seed",
+                "context x seed",
+                "persona x context",
+                "persona x seed",
+                "persona x context x seed",
+            ],
+            "variance": [3, 100, 100, 100, 2, 1, 4],
         }
     )
     # 3 / (3 + 2/4 + 1/5 + 4/20): what personas share changes no order of theirs.
