@@ -1,5 +1,6 @@
 """Engines whose answers are known."""
 
+import os
 import re
 import time
 
@@ -80,3 +81,20 @@ class SilentEngine(PersonaEngine):
 
     def _answer(self, choice):
         return [np.nan] * len(choice.options)
+
+
+class DyingEngine(PersonaEngine):
+    """Takes its whole process with it, as the system does where memory runs out."""
+
+    def choose(self, dialogues):
+        os._exit(1)
+
+
+class InterruptedEngine(PersonaEngine):
+    """Says three messages, then somebody presses Ctrl-C."""
+
+    def continue_dialogues(self, requests):
+        for index, reply in super().continue_dialogues(requests):
+            if index == 3:
+                raise KeyboardInterrupt
+            yield index, reply
