@@ -23,13 +23,13 @@ def test_slurm_is_asked_for_what_the_options_say(valstab, launch_folder):
         file.chmod(file.stat().st_mode | stat.S_IXUSR)
     command = valstab(
         *("-m", "model=random", "n_messages=1,3,5", "hydra/launcher=slurm", "hydra.launcher.partition=gpu"),
-        *("hydra.launcher.gpus_per_node=2", "hydra.launcher.timeout_min=720", "hydra.launcher.array_parallelism=4"),
+        *("hydra.launcher.gpus_per_node=2", "hydra.launcher.timeout_min=720", "hydra.launcher.array_parallelism=2"),
         PATH=f"{launch_folder}:{os.environ['PATH']}",
     )
     assert command.returncode == 1
     assert "invalid partition" in command.stderr
     given = {line.removeprefix("#SBATCH ") for line in (launch_folder / "given.sh").read_text("utf-8").splitlines()}
-    wanted = {"--array=0-2%4", "--partition=gpu", "--gpus-per-node=2", "--time=720", "--mem=64GB", "--cpus-per-task=8"}
+    wanted = {"--array=0-2%2", "--partition=gpu", "--gpus-per-node=2", "--time=720", "--mem=64GB", "--cpus-per-task=8"}
     assert wanted <= given
 
 
