@@ -6,18 +6,20 @@ nowhere else, and imports Ray where it is used, since Hydra imports every plugin
 """
 
 import logging
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, configure_log, filter_overrides, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from valstab.config import UserError
+from valstab.sweep import job_tags
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +62,24 @@ class RayLauncher(Launcher):
             with open_dict(config):
                 config.hydra.job.id = f"{config.hydra.job.name}_{number}"
                 config.hydra.job.num = number
-            jobs.append(run.remote(self.hydra_context, self.task_function, config, Singleton.get_state(), Path.cwd()))
-        return [ray.get(job) for job in jobs]
+            job = run.remote(self.hydra_context, self.task_function, config, Singleton.get_state(), Path.cwd())
+            jobs.append((job, config))
+        return [_result(job, config) for job, config in jobs]
+
+
+def _result(job: Any, config: DictConfig) -> JobReturn:
+    """Wait for a job; one whose process died, for instance for want of memory, is marked as failed."""
+    import ray
+
+    try:
+        result: JobReturn = ray.get(job)
+    except ray.exceptions.RayError as error:
+        from valstab.parent import record_failure
+
+        log.exception("\t#%s : its process died", config.hydra.job.num)
+        record_failure(error, job_tags(config.hydra))
+        return JobReturn(status=JobStatus.COMPLETED, _return_value=math.nan)
+    return result
 
 
 def _run(

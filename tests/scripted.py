@@ -1,5 +1,6 @@
 """Engines whose answers are known."""
 
+import os
 import re
 import time
 
@@ -98,3 +99,20 @@ class HostileEngine(PersonaEngine):
         *_, question = choice.prompt.messages
         changes = "chess" in choice.prompt.messages[1].text and stream_seed(question.text) % 3 == 0
         return np.roll(logprobs, 1) if changes else logprobs
+
+
+class DyingEngine(PersonaEngine):
+    """Takes its whole process with it, as the system does where memory runs out."""
+
+    def choose(self, dialogues):
+        os._exit(1)
+
+
+class InterruptedEngine(PersonaEngine):
+    """Says three messages, then somebody presses Ctrl-C."""
+
+    def continue_dialogues(self, requests):
+        for index, reply in super().continue_dialogues(requests):
+            if index == 3:
+                raise KeyboardInterrupt
+            yield index, reply

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.scripted import InterruptedEngine
 from valstab.cli import composed
+from valstab.converse import converse
 from valstab.plan import make_plan
+from valstab.progress import Stage
 from valstab.run import run
 from valstab.store import Shelf, Store, record_key
 
@@ -88,6 +91,13 @@ def test_any_byte_may_be_damaged(tmp_path):
     for length in range(len(content)):
         file.write_bytes(content[:length])
         assert Shelf(tmp_path).get("a") in {"some text", None}
+
+
+def test_an_interruption_keeps_what_was_said(tmp_path):
+    plan = make_plan(composed(*SCRIPTED, *SMALL))
+    with pytest.raises(KeyboardInterrupt):
+        converse(plan, InterruptedEngine(None, None), Shelf(tmp_path), Stage("conversing", "messages", 18))
+    assert len(Shelf(tmp_path)) == 3
 
 
 def test_many_processes_write_at_once(tmp_path):

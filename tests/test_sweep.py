@@ -176,6 +176,7 @@ def test_the_picture_is_a_line_over_the_length_for_each_other_setting():
     table = job_table([FakeRun(job, text, job / 10) for job, text in enumerate(overrides)])
     (ax,) = figure(table, "t").axes
     assert ax.get_xlabel() == "n_messages"
+    assert ax.get_xticks().tolist() == [3, 7, 11]
     lines = [container.lines[0].get_xydata().tolist() for container in ax.containers]
     assert lines == [[[3, 0.1], [7, 0.2], [11, 0]], [[3, 0.4], [7, 0.5], [11, 0.3]]]
 

@@ -32,7 +32,7 @@ def app(composed: DictConfig) -> float | None:
             dry_run(config, plan)
             return None
         folder = Path(HydraConfig.get().runtime.output_dir) / "results"
-        return run(config, plan, folder, job_tags()).headline()["rank_order"]
+        return run(config, plan, folder, job_tags(HydraConfig.get())).headline()["rank_order"]
 
     result: float | None = job(lambda: attempt(work))
     return result

@@ -12,6 +12,9 @@ from valstab.config import Config
 from valstab.plan import Plan
 from valstab.store import record_key
 
+SHOWN = 8
+"""Digits of a digest, as in MLflow's own."""
+
 
 def log_inputs(config: Config, plan: Plan, identity: Mapping[str, str]) -> None:
     """Log the inputs to the active run: equal digests, equal content.
@@ -29,7 +32,7 @@ def log_inputs(config: Config, plan: Plan, identity: Mapping[str, str]) -> None:
     }
     mlflow.log_inputs(
         datasets=[
-            MetaDataset(CodeDatasetSource({"file": str(source)}), name=name, digest=record_key(content))
+            MetaDataset(CodeDatasetSource({"file": str(source)}), name=name, digest=record_key(content)[:SHOWN])
             for name, source, content in inputs.values()
         ],
         contexts=list(inputs),

@@ -1,6 +1,7 @@
 """What a sweep's jobs found, side by side: a table, a text and a picture."""
 
 import shlex
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,8 @@ def figure(table: pd.DataFrame, title: str) -> "Figure | None":
     """
     import matplotlib.pyplot as plt
 
+    import valstab.plots  # noqa: F401 - needs no screen, and takes names as they are
+
     shown = [name for name in MEASURES if not table.empty and table[name].notna().any()]
     if not shown:
         return None
@@ -115,6 +118,7 @@ def figure(table: pd.DataFrame, title: str) -> "Figure | None":
                 line = group.assign(**{axis: pd.to_numeric(group[axis])}).sort_values(axis)
                 text = " ".join(map(str, label)) if isinstance(label, tuple) else str(label)
                 ax.errorbar(line[axis], line[name], line[f"{name}_se"], marker="o", capsize=3, label=text)
+            ax.set_xticks(sorted(pd.to_numeric(table[axis]).unique()))
             ax.set_xlabel(axis)
             ax.set_ylabel(f"{name.replace('_', '-')} stability (± SE)")
             if others:
@@ -127,7 +131,7 @@ def figure(table: pd.DataFrame, title: str) -> "Figure | None":
             ax.invert_yaxis()
             ax.set_xlabel(f"{name.replace('_', '-')} stability (± SE)")
         (ax.axhline if axis else ax.axvline)(0, color="black", linewidth=0.8)
-    drawn.suptitle(title, fontsize="medium")
+    drawn.suptitle(textwrap.fill(title, 60 * len(shown)), fontsize="medium")
     return drawn
 
 

@@ -66,15 +66,17 @@ def close_parent(parent: str, status: str, table: pd.DataFrame, failures: str, f
 
 
 def record_failure(error: BaseException, tags: Mapping[str, str]) -> None:
-    """Make a failed run for a job of a sweep that failed before it had one."""
+    """Mark a job of a sweep as failed in MLflow, where its own run could not: it had none yet, or died with it."""
     client = mlflow.MlflowClient()
     parent = client.get_run(tags[MLFLOW_PARENT_RUN_ID])
-    if any(run.data.tags.get("sweep.job") == tags["sweep.job"] for run in _children(client, parent.info.run_id)):
-        return
-    run = client.create_run(
-        parent.info.experiment_id, run_name=tags["overrides"], tags={**tags, "error": described(error)}
-    )
-    client.set_terminated(run.info.run_id, "FAILED")
+    begun = [run for run in _children(client, parent.info.run_id) if run.data.tags["sweep.job"] == tags["sweep.job"]]
+    if not begun:
+        name = tags["overrides"][:SHORT]
+        begun = [client.create_run(parent.info.experiment_id, run_name=name, tags=dict(tags))]
+    for run in begun:
+        if run.info.status == "RUNNING":
+            client.set_tag(run.info.run_id, "error", described(error))
+            client.set_terminated(run.info.run_id, "FAILED")
 
 
 def _children(client: mlflow.MlflowClient, parent: str) -> list[mlflow.entities.Run]:

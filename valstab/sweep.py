@@ -1,13 +1,13 @@
 """A sweep as one MLflow run, the parent of its jobs' runs, whatever launcher starts them and wherever they run.
 
 Hydra calls `Sweep` in the process that was started; `attempt` and `job_tags` are for the jobs. They know of each
-other through the environment variable `PARENT`, which Hydra sets for every job, and through MLflow alone.
+other through one line that `Sweep` adds to every job's configuration, and through MLflow alone.
 """
 
 import logging
 import math
-import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,10 +19,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from valstab.cli import MISTAKES, explain, fail
-from valstab.config import UserError
+from valstab.config import ConfigError, UserError
 
 PARENT = "VALSTAB_SWEEP"
-"""The id of the sweep's MLflow run, in the environment of its jobs."""
+"""The environment variable with the id of the sweep's MLflow run, which Hydra sets for its jobs."""
 
 JOB = "sweep.job"
 """The tag with a job's number in its sweep."""
@@ -43,6 +43,10 @@ class Sweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Make the parent run, and tell all jobs, in whatever process, that it is theirs."""
+        # What SLURM has goes on without the command that gave it.
+        self.detached = config.hydra.launcher._target_.endswith(".SlurmLauncher")
+        if self.detached and shutil.which("sbatch") is None:
+            fail(ConfigError("hydra/launcher", "slurm", "needs sbatch, which is not here; slurm_local does without"))
         if config.dry_run:
             return
         from valstab.parent import open_parent
@@ -55,8 +59,6 @@ class Sweep(Callback):
         config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{PARENT}='{self.parent}'")
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.prefix = rerun_prefix(config)
-        # What SLURM has goes on without the command that gave it.
-        self.detached = config.hydra.launcher._target_.endswith(".SlurmLauncher")
         Sweep.ongoing = self
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002
@@ -94,7 +96,7 @@ def closed_sweep() -> Iterator[None]:
 
 def attempt(work: Callable[[], float | None]) -> float | None:
     """Do a job's work. In a sweep, a failure of any kind is logged, in MLflow too, and gives NaN: the others go on."""
-    if PARENT not in os.environ:
+    if PARENT not in HydraConfig.get().job.env_set:
         return work()
     try:
         return work()
@@ -106,15 +108,18 @@ def attempt(work: Callable[[], float | None]) -> float | None:
             log.error("job failed: %s", explain(error, HydraConfig.get().overrides.task))  # noqa: TRY400
         else:
             log.exception("job failed")
-        record_failure(error, job_tags())
+        record_failure(error, job_tags(HydraConfig.get()))
         return math.nan
 
 
-def job_tags() -> dict[str, str]:
-    """Give the tags that tie a job's MLflow run to its command, and to its sweep if it is of one."""
-    hydra = HydraConfig.get()
+def job_tags(hydra: Any) -> dict[str, str]:
+    """Give the tags that tie a job's MLflow run to its command, and to its sweep if it is of one.
+
+    Args:
+        hydra: the job's own Hydra configuration.
+    """
     tags = {OVERRIDES: shlex.join(hydra.overrides.task)}
-    if parent := os.environ.get(PARENT):
+    if parent := hydra.job.env_set.get(PARENT):
         tags |= {"mlflow.parentRunId": parent, JOB: str(hydra.job.num)}
     return tags
 
