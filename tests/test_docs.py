@@ -110,8 +110,7 @@ def console(example):
         result = subprocess.run(
             ["bash", "-o", "pipefail", "-c", command.strip()], capture_output=True, text=True, check=False
         )
-        # `head` ends some commands early.
-        if result.returncode not in {0, 141}:
+        if result.returncode != 0:
             return f"{command}\n{result.stdout}{result.stderr}"
         if not OutputChecker().check_output(expected.strip(), result.stdout.strip(), LENIENT):
             return f"{command}\nexpected:\n{expected}\ngot:\n{result.stdout}\n{result.stderr}"
