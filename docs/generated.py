@@ -71,7 +71,7 @@ def meanings(kind: type) -> dict[str, tuple[str, str]]:
 
 def _section(title: str, prefix: str, default: Any) -> str:
     rows = [
-        (f"`{prefix}{name}`", f"`{kind.replace('None', 'null')}`", _shown(getattr(default, name)), meaning)
+        (f"`{prefix}{name}`", f"`{kind.replace('| None', 'or null')}`", _shown(getattr(default, name)), meaning)
         for name, (kind, meaning) in meanings(type(default)).items()
         if not dataclasses.is_dataclass(getattr(default, name))
     ]
@@ -84,5 +84,5 @@ def _shown(value: Any) -> str:
 
 
 def _table(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [header, ("---",) * len(header), *(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)]
+    lines = [header, ("---",) * len(header), *rows]
     return "\n".join([f"### {title}", "", *(f"| {' | '.join(line)} |" for line in lines)])

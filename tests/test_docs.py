@@ -44,8 +44,8 @@ def test_every_setting_has_its_type_default_and_meaning(generated):
     for row in (
         "| `n_messages` | `int` | `3` | Messages that are generated for a conversation: odd, so that the tested model "
         "speaks last, or 0 for none. |",
-        "| `population.limit` | `int \\| null` | `null` | Take only the first so many. |",
-        "| `model.sampling.top_k` | `int \\| null` | `50` | Sample from so many of the most probable tokens; 0 is all. |",
+        "| `population.limit` | `int or null` | `null` | Take only the first so many. |",
+        "| `model.sampling.top_k` | `int or null` | `50` | Sample from so many of the most probable tokens; 0 is all. |",
         "| `engine.eager` | `bool` | `false` | Whether to start sooner, without compilation and CUDA graphs. |",
         "| `seeds` | `list[int]` | `[0, 1, 2, 3, 4]` | Each seed is a whole repetition, with conversations and option "
         "orders of its own. |",

@@ -4,12 +4,13 @@ import dataclasses
 import os
 import sys
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.conf import ConfigSourceInfo
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
@@ -138,13 +139,13 @@ def _nameless(arguments: list[str]) -> str:
     return "a group's option must be a name; allowed: GROUP=OPTION"
 
 
-def _options(sources: Iterable[Mapping[str, str]]) -> str:
+def _options(sources: Iterable[ConfigSourceInfo]) -> str:
     """List what can be chosen in the configuration folders among Hydra's `sources`."""
     return listing(described(_folders(sources))).replace("$", "$$")  # what Hydra's template takes for a dollar sign
 
 
-def _folders(sources: Iterable[Mapping[str, str]]) -> list[Path]:
-    return [Path(source["path"]) for source in sources if source["schema"] == "file"]
+def _folders(sources: Iterable[ConfigSourceInfo]) -> list[Path]:
+    return [Path(source.path) for source in sources if source.schema == "file"]
 
 
 def _describe(kind: Any) -> str:
