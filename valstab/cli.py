@@ -81,6 +81,10 @@ def start(app: Callable[[], object]) -> None:
         if not str(error).startswith(NO_NAME):
             raise
         fail(error)
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has enough; Python would still try to write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def job(work: Callable[[], Any]) -> Any:
