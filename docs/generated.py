@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from valstab import config
-from valstab.cli import CONF, composed
+from valstab.cli import CONF, composed, composed_comparison
 from valstab.options import described
 
 LONGEST = 60
@@ -40,6 +40,9 @@ def settings() -> str:
         _section(f"`engine` = `{name}`", "engine.", composed(f"engine={name}").engine)
         for name in described([Path(CONF)])["engine"]
     ]
+    comparison = composed_comparison()
+    sections.append(_section("A comparison (`valstab.compare`)", "", comparison))
+    sections.append(_section("`figure` (`valstab.compare`)", "figure.", comparison.figure))
     return "\n\n".join(sections)
 
 
@@ -71,7 +74,7 @@ def meanings(kind: type) -> dict[str, tuple[str, str]]:
 
 def _section(title: str, prefix: str, default: Any) -> str:
     rows = [
-        (f"`{prefix}{name}`", f"`{kind.replace('None', 'null')}`", _shown(getattr(default, name)), meaning)
+        (f"`{prefix}{name}`", f"`{kind.replace('| None', 'or null')}`", _shown(getattr(default, name)), meaning)
         for name, (kind, meaning) in meanings(type(default)).items()
         if not dataclasses.is_dataclass(getattr(default, name))
     ]
@@ -84,5 +87,5 @@ def _shown(value: Any) -> str:
 
 
 def _table(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [header, ("---",) * len(header), *(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)]
+    lines = [header, ("---",) * len(header), *rows]
     return "\n".join([f"### {title}", "", *(f"| {' | '.join(line)} |" for line in lines)])

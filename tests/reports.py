@@ -10,6 +10,7 @@ from valstab.ask import ask
 from valstab.cli import composed
 from valstab.converse import Conversation, converse
 from valstab.plan import Plan, make_plan
+from valstab.progress import Stage
 from valstab.report.page import write_report
 from valstab.results import Results, Work, measure
 from valstab.run import load_engine, shelves
@@ -48,8 +49,8 @@ def study(path, *overrides, said=None):
     plan = make_plan(config)
     engine = load_engine(config)
     shelf, other = shelves(config, plan, engine)
-    conversations = converse(plan, engine, shelf, lambda _: None)
-    answers = ask(plan, conversations, engine, other, lambda _: None).answers
+    conversations = converse(plan, engine, shelf, Stage("conversing", "messages", 0))
+    answers = ask(plan, conversations, engine, other, Stage("asking", "questions", 0)).answers
     if said is not None:
         conversations = [Conversation(one.encounter, said(one)) for one in conversations]
     results = measure(answers, plan.task, config.undefined, permutations=plan.permutations)

@@ -6,20 +6,17 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
 
 from tests import synthetic
-from valstab.cli import CONF
+from valstab.cli import composed_comparison
 from valstab.compare.__main__ import compare_runs
-from valstab.config import CompareConfig, register, typed
+from valstab.config import CompareConfig
 
 SIZE = ("population.limit=8", "topics.names=[joke,chess,poem]", "seeds=[0,1,2]")
 
 
 def config(*overrides: str) -> CompareConfig:
-    register()
-    with initialize_config_dir(CONF, version_base="1.3"):
-        return typed(compose("compare", ["resamples=50", *overrides]), CompareConfig)
+    return composed_comparison("resamples=50", *overrides)
 
 
 def a_run(folder: Path, name: str, *overrides: str, **how) -> str:

@@ -64,6 +64,14 @@ def test_help_describes_options_and_the_users_own(valstab, launch_folder):
     assert "moods" not in valstab("--help").stdout
 
 
+def test_help_may_be_cut_short_by_a_pipe(tmp_path):
+    command = f"{sys.executable} -m valstab --help | head -n 1"
+    result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("Measure how stable the values")
+    assert result.stdout.count("\n") == 1
+    assert result.stderr == ""
+
+
 @pytest.mark.parametrize(
     ("typed", "shown"),
     [
@@ -111,4 +119,4 @@ def test_completion_lists_every_option_of_a_group(tmp_path):
         text=True,
         check=True,
     )
-    assert result.stdout.split() == ["task=donation", "task=pvq", "task=religion", "task=stealing"]
+    assert result.stdout.split() == ["task=character", "task=donation", "task=pvq", "task=religion", "task=stealing"]

@@ -6,9 +6,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from valstab.cli import CONF, composed
+from valstab.cli import CONF, composed, composed_comparison
 from valstab.compare.__main__ import check
-from valstab.config import CompareConfig, register, typed
+from valstab.config import register
 from valstab.plan import make_plan
 
 PRESETS = sorted(path.stem for path in Path(CONF, "experiment").glob("*.yaml"))
@@ -79,9 +79,7 @@ def test_lengths_are_those_of_the_paper(name):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_composes_and_its_experiments_are_presets(name):
-    register()
-    with initialize_config_dir(CONF, version_base="1.3"):
-        config = typed(compose("compare", [f"figure={name}"]), CompareConfig)
+    config = composed_comparison(f"figure={name}")
     check(config)
     assert config.figure.name == name
     assert set(config.figure.experiments) <= set(PRESETS)

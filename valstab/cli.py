@@ -11,13 +11,14 @@ from typing import Any, NoReturn
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.conf import ConfigSourceInfo
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from valstab.config import Config, ConfigT, UserError, allowed, register, typed
+from valstab.config import CompareConfig, Config, ConfigT, UserError, allowed, register, typed
 from valstab.options import described, listing
 
 PACKAGE = Path(__file__).parent
@@ -43,9 +44,22 @@ def composed(*overrides: str) -> Config:
     Raises:
         ConfigError: if a key was added that does not exist.
     """
+    return _composed("config", Config, overrides)
+
+
+def composed_comparison(*overrides: str) -> CompareConfig:
+    """Compose the configuration of a comparison as its command does.
+
+    Raises:
+        ConfigError: if a key was added that does not exist.
+    """
+    return _composed("compare", CompareConfig, overrides)
+
+
+def _composed(name: str, kind: type[ConfigT], overrides: Iterable[str]) -> ConfigT:
     register()
     with initialize_config_dir(CONF, version_base="1.3"):
-        return typed(compose("config", list(overrides)), Config)
+        return typed(compose(name, list(overrides)), kind)
 
 
 def job_config(composed: DictConfig, kind: type[ConfigT]) -> ConfigT:
@@ -87,6 +101,10 @@ def start(app: Callable[[], object]) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("\nvalstab: interrupted; the same command goes on where it was, with what its store has\n")
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has enough; Python would still try to write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def job(work: Callable[[], Any]) -> Any:
@@ -151,7 +169,7 @@ def _nameless(arguments: list[str]) -> str:
     return "a group's option must be a name; allowed: GROUP=OPTION"
 
 
-def _options(sources: Iterable[Any], command: str) -> str:
+def _options(sources: Iterable[ConfigSourceInfo], command: str) -> str:
     """List what a command (`run` or `compare`) can choose in the configuration folders among Hydra's `sources`."""
     groups = {
         group: options
@@ -161,8 +179,8 @@ def _options(sources: Iterable[Any], command: str) -> str:
     return listing(groups).replace("$", "$$")  # what Hydra's template takes for a dollar sign
 
 
-def _folders(sources: Iterable[Any]) -> list[Path]:
-    return [Path(source["path"]) for source in sources if source["schema"] == "file"]
+def _folders(sources: Iterable[ConfigSourceInfo]) -> list[Path]:
+    return [Path(source.path) for source in sources if source.schema == "file"]
 
 
 def _describe(kind: Any) -> str:

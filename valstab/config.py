@@ -323,12 +323,15 @@ class Figure:
     """A comparison of finished runs: which runs, and how they are set side by side."""
 
     name: str = MISSING
+    """What its pictures and tables are called."""
     title: str = MISSING
+    """What stands above them."""
     kind: str = MISSING
     """How: `bars`, `lines`, ... (see `valstab.compare.kinds`)."""
     experiments: list[str] = field(default_factory=list)
     """The MLflow experiments with its runs; every one if empty."""
     measure: str = "rank_order"
+    """`rank_order` or `ipsative`."""
     reference: dict[str, float] = field(default_factory=dict)
     """Heights of lines by their names: human stabilities."""
     values: list[str] = field(default_factory=list)
@@ -351,6 +354,7 @@ class CompareConfig:
     folders: list[str] = field(default_factory=list)
     """Results folders: of a run, of a sweep in `multirun/`, or of the paper's published code."""
     undefined: str = "zero"
+    """What a correlation with a constant counts as: `zero`, or `drop` leaves it out."""
     resamples: int = 1000
     """How often intervals and chance levels are drawn."""
     tracking: Tracking = field(default_factory=lambda: Tracking(experiment="comparisons"))

@@ -14,7 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -47,6 +50,10 @@ class Sweep(Callback):
         self.detached = config.hydra.launcher._target_.endswith(".SlurmLauncher")
         if self.detached and shutil.which("sbatch") is None:
             fail(ConfigError("hydra/launcher", "slurm", "needs sbatch, which is not here; slurm_local does without"))
+        try:
+            compose_jobs(config)
+        except (*MISTAKES, ValueError) as error:  # what a callback raises, Hydra only warns of
+            fail(error)
         if config.dry_run:
             return
         from valstab.parent import open_parent
@@ -81,6 +88,22 @@ class Sweep(Callback):
         status = "KILLED" if interrupted else "FAILED" if failures else "FINISHED"
         close_parent(self.parent, status, table, failures, self.folder)
         return failures
+
+
+def compose_jobs(config: DictConfig) -> None:
+    """Compose every job of a sweep as Hydra's own sweeper will, so that a mistake ends it before it leaves anything.
+
+    Raises:
+        HydraException: if an option or a key does not exist, or a value is of the wrong type.
+    """
+    if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        return
+    loader = GlobalHydra.instance().config_loader()
+    swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    overrides = OverridesParser.create(loader).parse_overrides([*swept, *config.hydra.overrides.task])
+    for batch in BasicSweeper.split_arguments(overrides, max_batch_size=None):
+        for job in batch:
+            loader.load_sweep_config(config, job)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def report(config: Config) -> str:
         "personas" if not plan.permutations else "repetitions": len(plan.personas),
         "items": len(plan.task.items),
     }
-    size = " x ".join(f"{count} {name}" for name, count in counts.items())
+    size = " x ".join(f"{count} {name if count > 1 else name[:-1]}" for name, count in counts.items())
     encounter = plan.encounters[0]
     sections = [
         _section("task", _task(plan.task)),
