@@ -297,6 +297,10 @@ class Config:
     """The weights' precision: `none`, `8bit` or `4bit`."""
     undefined: str = "zero"
     """What a correlation with a constant counts as: `zero`, or `drop` leaves it out."""
+    parts: int = 1
+    """Into how many parts the run is divided, by seeds and contexts, to be made side by side: see `part`."""
+    part: int | None = None
+    """Which of the parts to make; swept over all of them (`part=range(1,5)` of 4) they come together as one run."""
     dry_run: bool = False
     """Whether only to say what the run would take."""
     store: Store = field(default_factory=Store)
@@ -419,6 +423,12 @@ def check(config: Config) -> None:
         raise ConfigError("max_new_tokens", config.max_new_tokens, "must be at least 1")
     if config.retests < 0:
         raise ConfigError("retests", config.retests, "must be 0 or more")
+    if config.parts < 1:
+        raise ConfigError("parts", config.parts, "must be at least 1")
+    if config.part is None and config.parts > 1:
+        raise ConfigError("part", "null", f"must be 1 to {config.parts}; all: -m part=range(1,{config.parts + 1})")
+    if config.part is not None and not 1 <= config.part <= config.parts:
+        raise ConfigError("part", config.part, f"must be 1 to {config.parts} (parts)")
     if not config.seeds:
         raise ConfigError("seeds", config.seeds, "needs at least one seed, for instance seeds=[0,1,2,3,4]")
     if len(set(config.seeds)) < len(config.seeds):

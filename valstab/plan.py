@@ -3,7 +3,7 @@
 import itertools
 from dataclasses import dataclass
 
-from valstab.config import Config, check
+from valstab.config import Config, ConfigError, check
 from valstab.population import Persona, load_population
 from valstab.prompts import Format
 from valstab.task import Task, load_task
@@ -36,11 +36,15 @@ class Plan:
     n_messages: int
     max_new_tokens: int
     retests: int = 0
+    part: int = 1
+    parts: int = 1
+    """The plan is one of so many parts of a run: every so many-th seed and context."""
 
     @property
     def encounters(self) -> tuple[Encounter, ...]:
-        """Every combination of seed, context and persona."""
-        return tuple(itertools.starmap(Encounter, itertools.product(self.seeds, self.contexts, self.personas)))
+        """Every combination of seed, context and persona, of this part."""
+        places = list(itertools.product(self.seeds, self.contexts))[self.part - 1 :: self.parts]
+        return tuple(Encounter(seed, context, persona) for seed, context in places for persona in self.personas)
 
     @property
     def n_texts(self) -> int:
@@ -65,15 +69,21 @@ def make_plan(config: Config) -> Plan:
         ConfigError: at the first setting that can't be used.
     """
     check(config)
+    contexts = load_contexts(config.topics, config.n_messages)
+    most = len(config.seeds) * len(contexts)
+    if config.parts > most:
+        raise ConfigError("parts", config.parts, f"must be at most {most}, the number of seeds times contexts")
     return Plan(
         form=_form(config),
         task=load_task(config.task),
         seeds=tuple(config.seeds),
-        contexts=load_contexts(config.topics, config.n_messages),
+        contexts=contexts,
         personas=load_population(config.population),
         n_messages=config.n_messages,
         max_new_tokens=config.max_new_tokens,
         retests=config.retests,
+        part=config.part or 1,
+        parts=config.parts,
     )
 
 

@@ -3,10 +3,10 @@
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -21,6 +21,7 @@ from valstab.cost import peak_bytes
 from valstab.engine import Engine
 from valstab.estimate import GIB, estimate
 from valstab.inputs import log_inputs
+from valstab.parts import Gathered, together, write_part
 from valstab.plan import Plan
 from valstab.plots import figures
 from valstab.progress import Stage, display
@@ -28,62 +29,115 @@ from valstab.report.page import write_report
 from valstab.results import Results, Work, measure, profiles
 from valstab.store import Shelf, Store
 from valstab.summary import describe, summarise
-from valstab.track import log_results, run_name, tracked_run
+from valstab.track import log_part, log_results, run_name, tracked_run
 
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
-def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_TAGS) -> Results:
+def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_TAGS) -> Results | None:
     """Do what the plan says, print the summary, and log one MLflow run with the given `tags` and its own.
 
-    Every result is written to `folder` as soon as it is there, so that nothing computed is lost.
+    Every result is written to `folder` as soon as it is there, so that nothing computed is lost. A part of a run
+    (`config.parts`) has no results of its own: what it made waits in `folder` for `conclude_parts`.
 
     Raises:
         EngineError: if the model can't be loaded or run.
     """
+    with _tracked(config, plan, folder, tags) as run_id:
+        gathered = _gather(config, plan, folder)
+        if plan.parts == 1:
+            return _conclude(config, plan, gathered, folder, run_id)
+        write_part(gathered, folder)
+        log_part(folder)
+        Console(highlight=False, soft_wrap=True).print(f"part {plan.part} of {plan.parts}  {folder}")
+        return None
+
+
+def conclude_parts(
+    config: Config, plan: Plan, parts: Sequence[Path], folder: Path, tags: Mapping[str, str] = NO_TAGS
+) -> Results:
+    """Put the parts of a run together, from their results folders, as one MLflow run.
+
+    Args:
+        config: of the whole run.
+        plan: of the whole run.
+        parts: the results folder of each part.
+        folder: for the results of the whole.
+        tags: of the MLflow run.
+
+    Raises:
+        ConfigError: if the parts do not have all that was planned.
+    """
+    with _tracked(config, plan, folder, tags) as run_id:
+        gathered = together(plan, parts)
+        _write_gathered(gathered, folder)
+        return _conclude(config, plan, gathered, folder, run_id)
+
+
+@contextmanager
+def _tracked(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str]) -> Iterator[str]:
+    """Open the MLflow run, and give its id; the whole configuration is written before anything is computed."""
     plain = dataclasses.asdict(config)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create(plain), folder / "config.yaml")
     with tracked_run(config, plain, plan, tags) as tracked:
-        engine = load_engine(config)
-        log_inputs(config, plan, engine.identity)
-        said, answered = shelves(config, plan, engine)
-        with display(run_name(config)) as begin:
-            start = time.perf_counter()
-            talking = begin("conversing", "messages", len(plan.encounters) * plan.n_messages)
-            conversations = converse(plan, engine, said, talking)
-            _write_lines(folder / "conversations.jsonl", (conversation.record() for conversation in conversations))
-            talked = time.perf_counter()
-            asking = begin("asking", "questions", plan.questions)
-            answers, retests, reused = _ask_all(plan, conversations, engine, answered, asking)
-            asked = time.perf_counter()
-        work = Work(
-            queries_per_second=(plan.questions - reused) / (asked - talked),
-            conversing_seconds=talked - start,
-            asking_seconds=asked - talked,
-            peak_memory_gib=peak_bytes() / GIB,
-            encoded_tokens=engine.usage.encoded_tokens,
-            generated_tokens=engine.usage.generated_tokens,
-            reused_conversations=sum(conversation.reused for conversation in conversations),
-            reused_answers=reused,
-            usd=engine.usage.usd,
+        yield tracked.info.run_id
+
+
+def _gather(config: Config, plan: Plan, folder: Path) -> Gathered:
+    """Hold the conversations and ask the questions."""
+    engine = load_engine(config)
+    log_inputs(config, plan, engine.identity)
+    said, answered = shelves(config, plan, engine)
+    with display(run_name(config)) as begin:
+        start = time.perf_counter()
+        talking = begin("conversing", "messages", len(plan.encounters) * plan.n_messages)
+        conversations = converse(plan, engine, said, talking)
+        _write_conversations(conversations, folder)
+        talked = time.perf_counter()
+        asking = begin("asking", "questions", plan.questions)
+        answers, retests, reused = _ask_all(plan, conversations, engine, answered, asking)
+        asked = time.perf_counter()
+    work = Work(
+        queries_per_second=(plan.questions - reused) / (asked - talked),
+        conversing_seconds=talked - start,
+        asking_seconds=asked - talked,
+        peak_memory_gib=peak_bytes() / GIB,
+        encoded_tokens=engine.usage.encoded_tokens,
+        generated_tokens=engine.usage.generated_tokens,
+        reused_conversations=sum(conversation.reused for conversation in conversations),
+        reused_answers=reused,
+        usd=engine.usage.usd,
+    )
+    used = {**engine.identity, **engine.properties}
+    gathered = Gathered(conversations, answers, retests, work, used, said.damaged + answered.damaged)
+    _write_gathered(gathered, folder)
+    return gathered
+
+
+def _conclude(config: Config, plan: Plan, gathered: Gathered, folder: Path, run_id: str) -> Results:
+    """Measure, write all results, say what was found, and log it to the open MLflow run."""
+    work = gathered.work
+    results = measure(gathered.answers, plan.task, config.undefined, permutations=plan.permutations)
+    write_results(results, folder, run_name(config))
+    write_report(folder / "report.html", plan, results, gathered.conversations, work, title=run_name(config))
+    output = Console(highlight=False, markup=False, soft_wrap=True)
+    output.print(f"\n{summarise(results, run_name(config), work)}\n")
+    if gathered.damaged:
+        output.print(
+            f"{gathered.damaged} damaged lines of the store were left out, and what was missing was made again"
         )
-        answers.to_parquet(folder / "answers.parquet", index=False)
-        if retests is not None:
-            retests.to_parquet(folder / "retests.parquet", index=False)
-        results = measure(answers, plan.task, config.undefined, permutations=plan.permutations)
-        write_results(results, folder, run_name(config))
-        write_report(folder / "report.html", plan, results, conversations, work, title=run_name(config))
-        summary = summarise(results, run_name(config), work)
-        description = describe(results, work)
-        output = Console(highlight=False, markup=False, soft_wrap=True)
-        output.print(f"\n{summary}\n")
-        if damaged := said.damaged + answered.damaged:
-            output.print(f"{damaged} damaged lines of the store were left out, and what was missing was made again")
-        output.print(f"files and pictures  {folder}")
-        log_results(results, work, description, {**engine.identity, **engine.properties}, folder)
-        output.print(f"compare runs        mlflow ui  (this is run {tracked.info.run_id})")
+    output.print(f"files and pictures  {folder}")
+    log_results(results, work, describe(results, work), gathered.engine, folder)
+    output.print(f"compare runs        mlflow ui  (this is run {run_id})")
     return results
+
+
+def _write_gathered(gathered: Gathered, folder: Path) -> None:
+    _write_conversations(gathered.conversations, folder)
+    gathered.answers.to_parquet(folder / "answers.parquet", index=False)
+    if gathered.retests is not None:
+        gathered.retests.to_parquet(folder / "retests.parquet", index=False)
 
 
 def dry_run(config: Config, plan: Plan) -> None:
@@ -146,7 +200,7 @@ def write_results(results: Results, folder: Path, title: str) -> None:
         plt.close(figure)
 
 
-def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+def _write_conversations(conversations: Iterable[Conversation], folder: Path) -> None:
+    with (folder / "conversations.jsonl").open("w", encoding="utf-8") as file:
+        for conversation in conversations:
+            file.write(json.dumps(conversation.record(), ensure_ascii=False) + "\n")

@@ -149,7 +149,8 @@ def run_name(config: Config) -> str:
     precision = "" if config.quantization == config.model.quantization else f" {config.quantization}"
     engine = "" if config.engine.name in {"transformers", config.model.name} else f" {config.engine.name}"
     model = f"{config.model.name}{precision}{engine}"
-    return f"{model} · {config.population.name} · {config.task.name} · n={config.n_messages}"
+    part = f" · part {config.part} of {config.parts}" if config.parts > 1 else ""
+    return f"{model} · {config.population.name} · {config.task.name} · n={config.n_messages}{part}"
 
 
 def log_results(results: Results, work: Work, description: str, engine: Mapping[str, str], folder: Path) -> None:
@@ -166,6 +167,12 @@ def log_results(results: Results, work: Work, description: str, engine: Mapping[
                 mlflow.log_metric(f"seed/{name}", value, step=step)
     mlflow.set_tags({f"engine.{name}": value for name, value in engine.items()})
     mlflow.set_tag(MLFLOW_RUN_NOTE, description)
+    mlflow.log_artifacts(str(folder))
+
+
+def log_part(folder: Path) -> None:
+    """Log the files of a part of a run, which has no results of its own."""
+    mlflow.set_tag(MLFLOW_RUN_NOTE, "A part of a run; the run that all parts came together as has the results.")
     mlflow.log_artifacts(str(folder))
 
 
