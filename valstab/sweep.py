@@ -6,6 +6,7 @@ other through one line that `Sweep` adds to every job's configuration, and throu
 
 import logging
 import math
+import re
 import shlex
 import shutil
 import sys
@@ -53,7 +54,9 @@ class Sweep(Callback):
 
         swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
         try:
-            self.parent = open_parent(config.tracking.experiment, " ".join([*swept, *config.hydra.overrides.task]))
+            self.parent = open_parent(
+                config.tracking.experiment, shown(" ".join([*swept, *config.hydra.overrides.task]))
+            )
         except UserError as error:
             fail(error)
         config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{PARENT}='{self.parent}'")
@@ -118,10 +121,15 @@ def job_tags(hydra: Any) -> dict[str, str]:
     Args:
         hydra: the job's own Hydra configuration.
     """
-    tags = {OVERRIDES: shlex.join(hydra.overrides.task)}
+    tags = {OVERRIDES: shown(shlex.join(hydra.overrides.task))}
     if parent := hydra.job.env_set.get(PARENT):
         tags |= {"mlflow.parentRunId": parent, JOB: str(hydra.job.num)}
     return tags
+
+
+def shown(overrides: str) -> str:
+    """Leave the name and password of an address out, even where the run will refuse it."""
+    return re.sub(r"(?<=//)[^/@\s]+@", "", overrides)
 
 
 def rerun_prefix(config: DictConfig) -> str:
