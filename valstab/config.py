@@ -419,6 +419,16 @@ def check(config: Config) -> None:
             n_messages,
             "must be odd, so that the tested model speaks last, or 0 for no conversation",
         )
+    _check_numbers(config)
+    _check_ranges("engine", config.engine, ENGINE_RANGES)
+    _check_ranges("model.sampling", config.model.sampling, SAMPLING_RANGES)
+    if isinstance(config.engine, OpenaiEngine):
+        _check_server(config.engine, config.quantization)
+    if isinstance(config.engine, VllmEngine) and config.engine.backend is not None:
+        require("engine.backend", config.engine.backend, BACKENDS)
+
+
+def _check_numbers(config: Config) -> None:
     if config.max_new_tokens < 1:
         raise ConfigError("max_new_tokens", config.max_new_tokens, "must be at least 1")
     if config.retests < 0:
@@ -433,12 +443,6 @@ def check(config: Config) -> None:
         raise ConfigError("seeds", config.seeds, "needs at least one seed, for instance seeds=[0,1,2,3,4]")
     if len(set(config.seeds)) < len(config.seeds):
         raise ConfigError("seeds", config.seeds, "each seed may stand only once")
-    _check_ranges("engine", config.engine, ENGINE_RANGES)
-    _check_ranges("model.sampling", config.model.sampling, SAMPLING_RANGES)
-    if isinstance(config.engine, OpenaiEngine):
-        _check_server(config.engine, config.quantization)
-    if isinstance(config.engine, VllmEngine) and config.engine.backend is not None:
-        require("engine.backend", config.engine.backend, BACKENDS)
 
 
 def _check_ranges(prefix: str, settings: Any, ranges: Mapping[str, Range]) -> None:

@@ -6,6 +6,7 @@ other through one line that `Sweep` adds to every job's configuration, and throu
 
 import logging
 import math
+import re
 import shlex
 import shutil
 import sys
@@ -60,7 +61,9 @@ class Sweep(Callback):
 
         swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
         try:
-            self.parent = open_parent(config.tracking.experiment, " ".join([*swept, *config.hydra.overrides.task]))
+            self.parent = open_parent(
+                config.tracking.experiment, shown(" ".join([*swept, *config.hydra.overrides.task]))
+            )
         except UserError as error:
             fail(error)
         config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{PARENT}='{self.parent}'")
@@ -68,14 +71,23 @@ class Sweep(Callback):
         self.prefix = rerun_prefix(config)
         Sweep.ongoing = self
 
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002
-        """Close the parent run; if jobs failed, end the command with what failed and how to run it again.
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Close the parent run, and put the parts of a divided run together.
 
         Raises:
-            SystemExit: if a job failed.
+            SystemExit: if a job failed, with what failed and how to run it again, or the parts don't fit.
         """
-        if Sweep.ongoing is self and (failures := self.close(interrupted=False)):
+        if Sweep.ongoing is not self:
+            return
+        if failures := self.close(interrupted=False):
             sys.exit(failures)
+        if config.parts > 1:
+            from valstab.assemble import assemble
+
+            try:
+                assemble(config, self.parent, self.folder)
+            except MISTAKES as error:
+                fail(error)
 
     def close(self, *, interrupted: bool) -> str:
         """Summarise the jobs in the parent run and on standard output; give the failures in words, if any."""
@@ -141,10 +153,15 @@ def job_tags(hydra: Any) -> dict[str, str]:
     Args:
         hydra: the job's own Hydra configuration.
     """
-    tags = {OVERRIDES: shlex.join(hydra.overrides.task)}
+    tags = {OVERRIDES: shown(shlex.join(hydra.overrides.task))}
     if parent := hydra.job.env_set.get(PARENT):
         tags |= {"mlflow.parentRunId": parent, JOB: str(hydra.job.num)}
     return tags
+
+
+def shown(overrides: str) -> str:
+    """Leave the name and password of an address out, even where the run will refuse it."""
+    return re.sub(r"(?<=//)[^/@\s]+@", "", overrides)
 
 
 def rerun_prefix(config: DictConfig) -> str:

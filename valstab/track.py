@@ -24,9 +24,6 @@ from valstab.results import Results, Work
 SHORT = 250
 """Longer parameter values are cut: the whole configuration is the artifact `config.yaml`."""
 
-KIND = "mlflow.experimentKind"
-"""The experiment's tag without which MLflow's pages are about traces and prompts, not about comparing runs."""
-
 UNCOMPARED = re.compile(
     # `quantization` is what counts, and begins as the model's.
     r"model\.quantization|.*\b_target_$|.*\.name$|(task|store|tracking|dry_run)\b"
@@ -56,13 +53,10 @@ def open_experiment(name: str) -> str:
         )
     try:
         with _creation_lock():
-            experiment = mlflow.set_experiment(name)
-            if KIND not in experiment.tags:
-                mlflow.set_experiment_tag(KIND, "custom_model_development")
+            experiment_id: str = mlflow.set_experiment(name).experiment_id
     except MlflowException as error:
         message = re.sub(r"//[^/@\s]+@", "//", " ".join(str(error).split()))  # a URL may hold a password
         raise TrackingError(f"MLflow (MLFLOW_TRACKING_URI) can't be used: {message}") from error
-    experiment_id: str = experiment.experiment_id
     return experiment_id
 
 
