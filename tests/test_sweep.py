@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import mlflow
 import pandas as pd
@@ -147,15 +148,23 @@ def test_a_password_in_an_address_is_not_shown():
     )
 
 
+class RunInfo(NamedTuple):
+    """What MLflow says of a run itself."""
+
+    run_id: str
+    run_name: str
+    status: str
+    start_time: int
+    experiment_id: str
+
+
 class FakeRun:
     """What MLflow gives of a run."""
 
     def __init__(self, job, overrides, rank_order=None, *, start=0, status="FINISHED", error=None):
         tags = {"sweep.job": str(job), "overrides": overrides} | ({"error": error} if error else {})
         metrics = {} if rank_order is None else {"rank_order": rank_order, "rank_order_se": 0.01}
-        self.info = type(
-            "Info", (), {"run_id": f"id{job}{start}", "run_name": "m", "status": status, "start_time": start}
-        )
+        self.info = RunInfo(f"id{job}{start}", "m", status, start, "7")
         self.data = type("Data", (), {"tags": tags, "metrics": metrics})
 
 
@@ -174,6 +183,7 @@ def test_the_table_has_what_was_swept_and_each_job_s_newest_run():
     text = markdown(table, "").splitlines()
     assert text[0] == ("**2 of 2 jobs finished.** The highest rank-order stability is 0.500 ± 0.010, of m.")
     assert text[2] == "| job | n_messages | rank-order ± SE | ipsative ± SE | answer mass | status |"
+    assert text[4].startswith("| [2](#/experiments/7/runs/id22) | 1 |")
     assert text[4].endswith("| 1 | 0.250 ± 0.010 | - | - | FINISHED |")
     assert plain(table).splitlines()[1].split() == ["2", "1", "FINISHED", "0.250", "±", "0.010", "-"]
 

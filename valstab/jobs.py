@@ -23,8 +23,8 @@ DONE = "FINISHED"
 def job_table(runs: Sequence["Run"]) -> pd.DataFrame:
     """Lay the jobs of a sweep out, one a row, by number: each one's newest run, as a job may have been restarted.
 
-    The columns are job, name, status, the settings that differ between jobs, the headline numbers, error, run_id
-    and overrides.
+    The columns are job, name, status, the settings that differ between jobs, the headline numbers, error, run_id,
+    experiment_id and overrides.
     """
     newest = {int(run.data.tags["sweep.job"]): run for run in sorted(runs, key=lambda run: run.info.start_time)}
     jobs = [newest[number] for number in sorted(newest)]
@@ -39,6 +39,7 @@ def job_table(runs: Sequence["Run"]) -> pd.DataFrame:
             **{name: run.data.metrics.get(name, np.nan) for name in NUMBERS},
             "error": run.data.tags.get("error", ""),
             "run_id": run.info.run_id,
+            "experiment_id": run.info.experiment_id,
             "overrides": run.data.tags["overrides"],
         }
         for run, one in zip(jobs, settings, strict=True)
@@ -79,7 +80,7 @@ def markdown(table: pd.DataFrame, failures: str) -> str:
         f"|{'---|' * len(header)}",
     ]
     for row in _rows(table):
-        link = f"[{row['job']}](#/experiments/0/runs/{row['run_id']})"
+        link = f"[{row['job']}](#/experiments/{row['experiment_id']}/runs/{row['run_id']})"
         cells = [link, *(row[key] for key in keys or ["name"]), *(_stability(row, name) for name in MEASURES)]
         lines.append(f"| {' | '.join(map(_cell, [*cells, _number(row['answer_mass']), row['status']]))} |")
     if failures:
