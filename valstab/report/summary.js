@@ -34,7 +34,7 @@ function showHeadline() {
     const seeds = data.per_seed[name];
     const samples = data.permutations ? plural(data.personas.length, "repetition") : plural(data.seeds.length, "seed");
     const spread = seeds && seeds.length > 1 ? `; by seed ${seeds.map((value) => number(value, 2)).join(", ")}` : "";
-    const note = data[name] === null ? meaning : `${meaning}; mean ± standard error over ${samples}${spread}`;
+    const note = data[`${name}_se`] === null ? meaning : `${meaning}; mean ± standard error over ${samples}${spread}`;
     return tile(title, withError(data[name], data[`${name}_se`]), note);
   });
   tiles.push(tile("Answer mass", number(data.answer_mass), "the mean probability on the offered letters"));

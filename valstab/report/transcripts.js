@@ -36,7 +36,7 @@ function chat(persona, context, encounter) {
   return make(
     "article",
     {},
-    make("h3", {}, "After talking about ", named(context)),
+    make("h3", {}, said.length ? "After talking about " : "In the context ", named(context)),
     said.length ? make("ol", { class: "chat" }, ...said) : make("p", { class: "hint" }, "There was no conversation."),
   );
 }

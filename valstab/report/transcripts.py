@@ -52,7 +52,7 @@ def blocks(plan: Plan, answers: pd.DataFrame, conversations: Sequence[Conversati
             for place in range(persona, len(conversations), personas)
         ]
         document = json.dumps(encounters, separators=(",", ":")).encode()
-        yield base64.b64encode(gzip.compress(document, mtime=0)).decode()
+        yield base64.b64encode(gzip.compress(document, compresslevel=6, mtime=0)).decode()
 
 
 def quantised(logprobs: NDArray[np.float64]) -> NDArray[np.int64]:
