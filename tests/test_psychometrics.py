@@ -14,9 +14,11 @@ from scipy.stats import norm, pearsonr, spearmanr
 from tests.score_arrays import labelled
 from valstab.psychometrics import (
     SCHWARTZ_CIRCLE,
+    MassSpread,
     answer_mass,
     circular_structure,
     cronbach_alpha,
+    mass_spread,
     position_bias,
 )
 from valstab.task import Item, Task
@@ -190,3 +192,9 @@ def test_answer_mass_by_hand():
     expected = {"minimum": 0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "under_half": 10 / 21}
     assert answer_mass(answers).to_dict() == pytest.approx(expected)
     assert answer_mass(answers.iloc[-1:]).isna().all()
+
+
+def test_mass_spread():
+    assert mass_spread([0.05, 0.45, 0.55, 1.0000001, np.nan], 0.5, bins=2) == MassSpread((0.5, 0.5), 0.5)
+    assert mass_spread([0.5], 0.5, bins=2) == MassSpread((0.0, 1.0), 0.0)
+    assert mass_spread([np.nan], 0.5) is None

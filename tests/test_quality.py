@@ -8,7 +8,11 @@ import pandas as pd
 import pytest
 
 from tests.score_arrays import labelled
-from valstab.quality import FLAWS, by_context, inspect, without_affected
+from valstab.quality import FLAWS, by_context, cut_messages, inspect, seems_cut, without_affected
+
+
+CUT = "and so it went on " * 6
+"""A message of a hundred characters that ends in the middle of a sentence."""
 
 
 def record(*texts, seed=0, context="chess", persona="Marilyn Monroe"):
@@ -43,8 +47,8 @@ def test_a_good_conversation_has_no_flaws_and_its_opening_is_not_inspected():
         ("**Assistant**: Sure.", "label_leak"),
         ("Sure.<|im_start|>", "label_leak"),
         ("Well then [INST] say it.", "label_leak"),
-        ("I have always thought that", "cut_off"),
-        ("First, the pawns,", "cut_off"),
+        ("I have always thought that " * 4, "cut_off"),
+        (f"{'First, the pawns, ' * 6}", "cut_off"),
     ],
 )
 def test_each_flaw(text, flaw):
@@ -73,7 +77,7 @@ def test_what_only_looks_like_a_flaw(text):
 
 def test_flaws_are_counted_over_messages():
     found = flaws("Hi.", "Hi.", "hi.", "As an AI, I", "", "")
-    assert found == {"repeated": 2, "persona_break": 1, "cut_off": 1, "empty": 2}
+    assert found == {"repeated": 2, "persona_break": 1, "empty": 2}
 
 
 def test_every_conversation_has_a_row_also_from_its_file(tmp_path):
@@ -101,7 +105,7 @@ def test_contexts_summed_up_by_hand():
     flags = inspect(
         [
             record("Hi.", "Yes.", "", "Yes."),
-            record("Hi.", "Yes", seed=1),
+            record("Hi.", CUT, seed=1),
             record("Hi.", "No.", context="joke"),
             record(context="neutral"),
         ]
@@ -131,7 +135,7 @@ def test_scores_without_affected_conversations():
     records = [
         record("Hi.", "Yes.", context="chess", persona="Bob"),
         record("Hi.", "As an AI, no.", context="joke", persona="Ann"),
-        record("Hi.", "No", context="chess", persona="Ann"),
+        record("Hi.", CUT, context="chess", persona="Ann"),
         record("Hi.", "No.", context="joke", persona="Bob"),
         record("Hi.", "", context="year", persona="Bob"),
     ]
@@ -153,3 +157,23 @@ def test_conversations_must_be_inspected_once():
         without_affected(SCORES, flags.iloc[:-1])
     with pytest.raises(ValueError, match="twice"):
         without_affected(SCORES, pd.concat([flags, flags.iloc[:1]]))
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("and so it went on to", True),
+        ("and so it went on,", True),
+        ("and so it went on. ", False),
+        ("and so it went on \U0001f600", False),
+        ("ومن ثم ذهبنا إلى", True),
+        ("short", False),
+        ("", False),
+    ],
+)
+def test_messages_that_seem_cut(text, cut):
+    assert seems_cut(text, 10) == cut
+
+
+def test_the_opening_was_not_generated():
+    assert cut_messages(["a long opening without an end", "a long message without an end"], 10) == [1]

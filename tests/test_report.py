@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from tests.reports import study
 from tests.scripted import HostileEngine
 from valstab.report import page
-from valstab.report.quality import MassSpread, PositionBias, cut_messages, mass_spread, position_bias, seems_cut
 from valstab.report.transcripts import LARGEST, STEPS_PER_NAT, quantised
 
 SCRIPTED = ("engine=random", "model.name=scripted", "engine._target_=tests.scripted.PersonaEngine")
@@ -63,47 +62,6 @@ def read(path):
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     return study(tmp_path_factory.mktemp("report") / "report.html", *HOSTILE, *SMALL)
-
-
-def test_position_bias():
-    # 6 of 8 could be read: A 3, B 2, C 1, so from thirds 3/6 - 2/6 has to move.
-    bias = position_bias(["A", None, "B", "A", "C", np.nan, "B", "A"], "ABC")
-    assert bias == PositionBias(pytest.approx((1 / 2, 1 / 3, 1 / 6)), pytest.approx(1 / 6))
-    assert position_bias([None, np.nan], "ABC") is None
-
-
-@given(st.lists(st.sampled_from("ABCD"), min_size=1))
-def test_the_excess_is_what_stands_above_equal_shares(chosen):
-    bias = position_bias(chosen, "ABCD")
-    above = sum(max(0, chosen.count(letter) / len(chosen) - 0.25) for letter in "ABCD")
-    assert bias.excess == pytest.approx(above)
-    assert sum(bias.shares) == pytest.approx(1)
-
-
-def test_mass_spread():
-    assert mass_spread([0.05, 0.45, 0.55, 1.0000001, np.nan], 0.5, bins=2) == MassSpread((0.5, 0.5), 0.5)
-    assert mass_spread([0.5], 0.5, bins=2) == MassSpread((0.0, 1.0), 0.0)
-    assert mass_spread([np.nan], 0.5) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "cut"),
-    [
-        ("and so it went on to", True),
-        ("and so it went on,", True),
-        ("and so it went on. ", False),
-        ("and so it went on \U0001f600", False),
-        ("ومن ثم ذهبنا إلى", True),
-        ("short", False),
-        ("", False),
-    ],
-)
-def test_messages_that_seem_cut(text, cut):
-    assert seems_cut(text, 10) == cut
-
-
-def test_the_opening_was_not_generated():
-    assert cut_messages(["a long opening without an end", "a long message without an end"], 10) == [1]
 
 
 @given(st.floats(-60, 0))

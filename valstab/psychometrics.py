@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from valstab.stability import spearman
@@ -28,6 +28,15 @@ SCHWARTZ_CIRCLE: tuple[tuple[str, ...], ...] = (
 )
 """The places of the ten values around the circle, in order (Schwartz 1992); the last is next to the first."""
 ENCOUNTER = ["seed", "context"]
+
+
+class MassSpread(NamedTuple):
+    """How the answer mass, the probability on the offered letters, spreads over the questions."""
+
+    shares: tuple[float, ...]
+    """Of the questions in each bin; the bins are equally wide, from 0 to 1."""
+    low: float
+    """Share of the questions under the limit."""
 
 
 class CircularStructure(NamedTuple):
@@ -147,6 +156,22 @@ def answer_mass(answers: pd.DataFrame) -> pd.Series:
     names = {"minimum": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95}
     quantiles = {name: known.quantile(level) for name, level in names.items()}
     return pd.Series({**quantiles, "under_half": (known < 0.5).mean()}, name="answer_mass", dtype=float)  # noqa: PLR2004
+
+
+def mass_spread(mass: ArrayLike, low: float, bins: int = 10) -> MassSpread | None:
+    """Spread the answer mass of the questions over bins; unknown ones (NaN) are left out. None if all are unknown.
+
+    Args:
+        mass: probabilities, shape (questions,); rounding may take them a little above 1.
+        low: the limit under which the model was mostly not answering.
+        bins: how many.
+    """
+    values = np.asarray(mass, dtype=float)
+    values = np.clip(values[np.isfinite(values)], 0, 1)
+    if not values.size:
+        return None
+    counts, _ = np.histogram(values, bins=bins, range=(0, 1))
+    return MassSpread(tuple((counts / values.size).tolist()), float((values < low).mean()))
 
 
 def _letter_probabilities(answers: pd.DataFrame, alphabet: list[str]) -> dict[str, float]:

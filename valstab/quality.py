@@ -32,22 +32,23 @@ PERSONA_BREAK = re.compile(
 )
 ROLES = "user|assistant|human|chatbot|context|system"
 CONTROL_MARK = r"<\|[a-z_]+\|>|\[/?INST\]|<</?SYS>>|</?s>|<(?:start|end)_of_turn>"
-CLOSED = re.compile(r"""[.!?…\u3002\uff01\uff1f][\s"'\u201d\u2019»)\]*_~`]*$""")
-"""Closing punctuation at the end, before nothing but closing quotes, brackets and marks of emphasis."""
+CUT_ENDS = ",;:-\u2013\u2014(["
+"""Besides letters, marks and digits, what a whole message does not end with."""
 
 
-def inspect(conversations: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def inspect(conversations: Iterable[Mapping[str, Any]], max_new_tokens: int = 100) -> pd.DataFrame:
     """Count what is wrong with the generated messages of each conversation, of both speakers.
 
     Args:
         conversations: records with seed, context, persona and messages, each of them with a text. The first
             message is the topic's opening, which is not generated, nor inspected.
+        max_new_tokens: the longest message, in tokens.
 
     Returns:
         One row a conversation: seed, context, persona, messages (how many were generated), and how many of them are
         empty; repeated (an earlier message, up to case and white space); persona_break (called itself an AI, or
         refused); label_leak (a role's or the persona's label at the start of a line, or a special token);
-        cut_off (without closing punctuation at the end).
+        cut_off (as `seems_cut` guesses).
     """
     rows = []
     for record in conversations:
@@ -56,12 +57,29 @@ def inspect(conversations: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         label = _label(str(record["persona"]))
         seen = {_plain(text) for text in texts[:1]}
         for text in texts[1:]:
-            for flaw in _flaws(text, seen, label):
+            for flaw in _flaws(text, seen, label, max_new_tokens):
                 counts[flaw] += 1
             seen.add(_plain(text))
         labels = {name: record[name] for name in ENCOUNTER}
         rows.append({**labels, "messages": max(0, len(texts) - 1), **counts})
     return pd.DataFrame(rows, columns=[*ENCOUNTER, "messages", *FLAWS])
+
+
+def seems_cut(text: str, max_new_tokens: int) -> bool:
+    """Tell whether a generated message seems to have ended at the limit of its tokens.
+
+    What an engine gives is text alone, so this is a guess: the message has at least as many characters as the limit has
+    tokens, and ends in the middle of a sentence.
+    """
+    text = text.rstrip()
+    if not text or len(text) < max_new_tokens:
+        return False
+    return text[-1] in CUT_ENDS or unicodedata.category(text[-1])[0] in "LMN"
+
+
+def cut_messages(texts: Sequence[str], max_new_tokens: int) -> list[int]:
+    """Give the places of a conversation's messages that seem cut; the opening (place 0) was not generated."""
+    return [place for place, text in enumerate(texts) if place and seems_cut(text, max_new_tokens)]
 
 
 def by_context(flags: pd.DataFrame) -> pd.DataFrame:
@@ -110,7 +128,7 @@ def _affected(flags: pd.DataFrame, flaws: Sequence[str]) -> pd.Series:
     return flags[list(flaws)].sum(axis=1) > 0
 
 
-def _flaws(text: str, seen: set[str], label: re.Pattern[str]) -> list[str]:
+def _flaws(text: str, seen: set[str], label: re.Pattern[str], max_new_tokens: int) -> list[str]:
     if not text.strip():
         return ["empty"]
     found = {
@@ -118,7 +136,7 @@ def _flaws(text: str, seen: set[str], label: re.Pattern[str]) -> list[str]:
         # Models write both kinds of apostrophes.
         "persona_break": PERSONA_BREAK.search(text.replace("\u2019", "'")) is not None,
         "label_leak": label.search(text) is not None,
-        "cut_off": not _is_closed(text),
+        "cut_off": seems_cut(text, max_new_tokens),
     }
     return [flaw for flaw, is_there in found.items() if is_there]
 
@@ -126,12 +144,6 @@ def _flaws(text: str, seen: set[str], label: re.Pattern[str]) -> list[str]:
 def _label(persona: str) -> re.Pattern[str]:
     speakers = rf"(?:{ROLES}|{re.escape(persona)})(?:\ ?\(chatbot\))?"
     return re.compile(rf"^\W*{speakers}[^\w\n]*:|{CONTROL_MARK}", re.IGNORECASE | re.MULTILINE)
-
-
-def _is_closed(text: str) -> bool:
-    end = text.rstrip()
-    # An emoji (So: other symbol; Sk and Mn: its modifiers) often stands for a full stop.
-    return CLOSED.search(end) is not None or unicodedata.category(end[-1]) in {"So", "Sk", "Mn"}
 
 
 def _plain(text: str) -> str:

@@ -110,7 +110,7 @@ def _sensitivity(run: Run, measure: Measure, undefined: Undefined) -> dict[str, 
     """Compute the stability again without the conversations that went wrong."""
     if not run.conversations or not run.n_messages:
         return {}
-    flags = quality.inspect(run.conversations)
+    flags = _flaws(run)
     left: xr.DataArray = quality.without_affected(run.scores, flags)
     found = Run(**{**vars(run), "scores": left}).stability(measure, undefined)
     return {
@@ -145,7 +145,11 @@ def _mass(run: Run) -> pd.DataFrame:
 def _conversations(run: Run) -> pd.DataFrame:
     if not run.conversations or not run.n_messages:
         return pd.DataFrame()
-    return quality.by_context(quality.inspect(run.conversations)).rename_axis("context").reset_index()
+    return quality.by_context(_flaws(run)).rename_axis("context").reset_index()
+
+
+def _flaws(run: Run) -> pd.DataFrame:
+    return quality.inspect(run.conversations, int(run.settings["max_new_tokens"]))
 
 
 def _of_all(runs: Runs, of_run: Any) -> pd.DataFrame:

@@ -5,11 +5,12 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from valstab.converse import Conversation
 from valstab.plan import Plan
-from valstab.prompts import letters
-from valstab.report.quality import cut_messages, mass_spread, position_bias
+from valstab.psychometrics import mass_spread, position_bias
+from valstab.quality import cut_messages
 from valstab.results import Results, Work
 from valstab.summary import LOW_MASS, warnings
 
@@ -28,8 +29,6 @@ def overview(
     for name in ("per_key", "per_persona"):
         document[name] = list(document[name].values())
     document["per_seed"] = {name: list(one.values()) for name, one in document["per_seed"].items()}
-    offered = letters(len(plan.task.scores))
-    bias = position_bias(results.answers["letter"], offered)
     spread = mass_spread(results.answers["answer_mass"], LOW_MASS)
     mass = results.answers.groupby("context", sort=False)["answer_mass"].mean()
     profiles = results.scores.mean("seed").transpose("persona", "key", "context").to_numpy()
@@ -48,12 +47,21 @@ def overview(
         "option_scores": plan.task.scores,
         "centred": plan.task.centred,
         "profiles": _numbers(profiles),
-        "position_bias": bias and {"letters": list(offered), **bias._asdict()},
+        "position_bias": _position_bias(results.answers),
         "mass_spread": spread and {"limit": LOW_MASS, **spread._asdict()},
         "mass_per_context": _numbers(mass.to_numpy()),
         "warnings": [*warnings(results), *conversation_warnings(plan, conversations)],
         "work": asdict(work),
     }
+
+
+def _position_bias(answers: pd.DataFrame) -> dict[str, Any] | None:
+    """Give each letter's share, and the part of the answers that would have to move to equal shares (`excess`)."""
+    table = position_bias(answers)
+    if table["share"].isna().all():
+        return None
+    excess = float(table["difference"].abs().sum() / 2)  # total variation distance
+    return {"letters": table["letter"].tolist(), "shares": table["share"].tolist(), "excess": excess}
 
 
 def conversation_warnings(plan: Plan, conversations: Sequence[Conversation]) -> list[str]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from valstab.converse import Conversation
 from valstab.plan import Plan
-from valstab.report.quality import cut_messages
+from valstab.quality import cut_messages
 
 STEPS_PER_NAT = 1000
 LARGEST = 99_999
