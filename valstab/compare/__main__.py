@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from valstab.stability import Measure, Undefined
 
+THREE_DECIMALS = "{:.3f}".format
 MOST_ROWS = 40
 """Rows of a table that are printed, and shown in Markdown."""
 
@@ -72,7 +73,9 @@ def compare_runs(config: CompareConfig, folder: Path) -> None:
     output = Console(highlight=False, markup=False, soft_wrap=True)
     with pd.option_context("display.width", 200, "display.max_columns", 20):
         table = next(iter(found.tables.values()))
-        output.print(f"\n{config.figure.title} · {len(runs)} runs\n\n{table.head(MOST_ROWS).to_string(index=False)}\n")
+        output.print(
+            f"\n{config.figure.title} · {len(runs)} runs\n\n{table.head(MOST_ROWS).to_string(index=False, float_format=THREE_DECIMALS)}\n"
+        )
     for sentence in (*found.sentences, *(f"note: {note}" for note in notes)):
         output.print(sentence)
     with tracked_comparison(
