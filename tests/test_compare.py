@@ -186,7 +186,7 @@ def test_every_figure_from_its_preset_on_the_embedded_model(valstab, launch_fold
     """Each preset runs for real at a small scale, and its figures are drawn from what MLflow has."""
     small = ["population.limit=3", "seeds=[0]"]
     topics = "topics.names=[joke,chess]"
-    one, two = "model=smollm2_135m", "model=smollm2_135m,smollm2_135m_4bit"
+    one, two = "model=smollm2_135m", "model=smollm2_135m,random"
     jobs = {
         "fig4a": [two, topics],
         "fig4b": [one, topics],

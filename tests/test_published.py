@@ -8,7 +8,7 @@ import pytest
 from tests import synthetic
 from valstab.cli import composed
 from valstab.config import ConfigError
-from valstab.runs import load_runs
+from valstab.load import load_runs
 from valstab.task import load_task
 
 LETTERS = "ABCDEF"

@@ -10,7 +10,6 @@ import pytest
 from tests.score_arrays import labelled
 from valstab.quality import FLAWS, by_context, cut_messages, inspect, seems_cut, without_affected
 
-
 CUT = "and so it went on " * 6
 """A message of a hundred characters that ends in the middle of a sentence."""
 

@@ -12,9 +12,10 @@ from tests import synthetic
 from tests.test_run import SCRIPTED
 from valstab.cli import composed
 from valstab.config import ConfigError
+from valstab.load import load_runs
 from valstab.plan import make_plan
 from valstab.run import run
-from valstab.runs import Runs, load_runs, told_apart
+from valstab.runs import Runs, told_apart
 
 SMALL = ("population.limit=4", "topics.names=[joke,chess]", "seeds=[3,7]")
 

@@ -18,7 +18,7 @@ def load_runs(
     runs: Iterable[str] = (),
     folders: Iterable[str | Path] = (),
 ) -> "Runs":
-    """Load finished runs as tidy pandas tables: see `valstab.runs.load_runs`."""
-    from valstab.runs import load_runs as load
+    """Load finished runs as tidy pandas tables: see `valstab.load.load_runs`."""
+    from valstab.load import load_runs as load
 
     return load(experiments, filter_string=filter_string, runs=runs, folders=folders)

@@ -6,30 +6,22 @@
     runs.scores                     # one row for each seed, context, persona and key
     runs.answers                    # one row a question
 
-A run is read from its results folder: an MLflow run's artifacts, a job's folder of a sweep, or results of the
-paper's published code (`valstab.published`).
+`valstab.load` finds and reads them.
 """
 
-import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from omegaconf import OmegaConf
 
 from valstab.config import ConfigError
-from valstab.scores import DIMENSIONS, score
+from valstab.scores import score
 from valstab.stability import Measure, Stability, Undefined, meaningful
-from valstab.task import Item, Task
-
-DOCUMENT = "stability.json"
-"""What makes a folder a run's results."""
+from valstab.task import Task
 
 TELLING = (
     ("quantization", "{}"),
@@ -152,43 +144,6 @@ class Runs:
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
-def load_runs(
-    experiments: Iterable[str] = (),
-    *,
-    filter_string: str | None = None,
-    runs: Iterable[str] = (),
-    folders: Iterable[str | Path] = (),
-) -> Runs:
-    """Load finished runs.
-
-    Args:
-        experiments: names of MLflow experiments. With none, and neither `runs` nor `folders`, all there are.
-        filter_string: as MLflow's search takes it, for instance "params.task = 'pvq' and metrics.rank_order > 0.1".
-        runs: ids of MLflow runs; that of a sweep's parent stands for its jobs.
-        folders: a run's folder, a sweep's folder in `multirun/`, or one with results of the published code.
-
-    Returns:
-        The runs, older ones first. Of several with the same configuration there is the newest.
-
-    Raises:
-        ConfigError: if a name, an id or a folder is unknown, or nothing is found.
-    """
-    experiments, runs, folders = list(experiments), list(runs), list(folders)
-    found: list[Run] = []
-    if experiments or filter_string or not (runs or folders):
-        found += _tracked(experiments, filter_string)
-    for identifier in runs:
-        found += _with_children(identifier)
-    for folder in folders:
-        found += _in_folder(Path(folder))
-    if not found:
-        where = ", ".join([*experiments, *runs, *map(str, folders)]) or "MLflow"
-        raise ConfigError(
-            "runs", where, "there is no finished run" + (f" with {filter_string}" if filter_string else "")
-        )
-    return told_apart(found)
-
-
 def told_apart(found: Sequence[Run]) -> Runs:
     """Give each run a label of its own, among those with the same task and length.
 
@@ -231,144 +186,6 @@ def comparable(runs: Runs, axes: Sequence[str] = ()) -> None:
             raise ConfigError(
                 "runs", f"({len(runs)})", f"can't be compared, since they differ in {name} ({said}); choose with filter"
             )
-
-
-def read_run(folder: Path, identifier: str | None = None) -> Run:
-    """Read a run from its results folder.
-
-    Raises:
-        ConfigError: if a file is missing or can't be used.
-    """
-    try:
-        document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
-        settings = flat(OmegaConf.to_container(OmegaConf.load(folder / "config.yaml")))
-        task = Task(
-            name=document["task"],
-            description=None,
-            items=tuple(Item(int(number), key, {}, {}) for number, key in document["key_of_item"].items()),
-            keys=tuple(document["keys"]),
-            scores=(),
-            centred=document["centred"],
-            wording=document["wording"],
-        )
-        profiles = pd.read_csv(folder / "profiles.csv", dtype={"context": str, "persona": str}, keep_default_na=False)
-        retests = folder / "retests.parquet"
-        said = folder / "conversations.jsonl"
-        return Run(
-            id=identifier or str(folder),
-            label=model_label(settings),
-            settings=settings,
-            task=task,
-            digest=document["wording_sha256"],
-            n_messages=int(settings["n_messages"]),
-            permutations=settings.get("population.personas") == "None",
-            scores=_labelled(profiles, document),
-            answers=pd.read_parquet(folder / "answers.parquet"),
-            retests=pd.read_parquet(retests) if retests.exists() else None,
-            conversations=[json.loads(line) for line in said.open(encoding="utf-8")] if said.exists() else (),
-        )
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise ConfigError("folders", folder, f"is not the results of a run that can be read: {problem}") from None
-
-
-def flat(nested: Any, prefix: str = "") -> dict[str, str]:
-    """Turn nested settings into one mapping, with names like `population.name` and text values."""
-    settings: dict[str, str] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            settings |= flat(value, f"{prefix}{key}.")
-        else:
-            settings[f"{prefix}{key}"] = str(value)
-    return settings
-
-
-def model_label(settings: Mapping[str, str]) -> str:
-    """Name the model of a run: with its precision where that is not the option's own."""
-    name, quantization = settings["model.name"], settings.get("quantization")
-    own = settings.get("model.quantization", quantization)
-    return name if quantization == own else f"{name} {quantization}"
-
-
-def _labelled(profiles: pd.DataFrame, document: Mapping[str, Any]) -> xr.DataArray:
-    labels = {"seed": document["seeds"], "context": document["contexts"], "persona": document["personas"]}
-    keys = document["keys"]
-    values = profiles[keys].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-    sizes = [len(names) for names in labels.values()]
-    return xr.DataArray(values.reshape(*sizes, len(keys)), dims=DIMENSIONS, coords={**labels, "key": keys})
-
-
-def _tracked(experiments: Sequence[str], filter_string: str | None) -> list[Run]:
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    client = mlflow.MlflowClient()
-    known = {experiment.name: experiment.experiment_id for experiment in client.search_experiments()}
-    for name in experiments:
-        if name not in known:
-            raise ConfigError(
-                "experiments", name, f"no such MLflow experiment in {_location()}; there are: {', '.join(known)}"
-            )
-    conditions = ["attributes.status = 'FINISHED'", "metrics.queries > 0", *([filter_string] if filter_string else [])]
-    ids = [known[name] for name in experiments] or list(known.values())
-    found: list[Any] = []
-    token = None
-    try:
-        while token or not found:
-            page = client.search_runs(
-                ids, " and ".join(conditions), order_by=["attributes.start_time"], page_token=token
-            )
-            found += page
-            token = page.token
-            if not token:
-                break
-    except MlflowException as error:
-        raise ConfigError("filter", filter_string, f"MLflow can't use it: {' '.join(str(error).split())}") from None
-    return [_downloaded(run.info.run_id) for run in found]
-
-
-def _with_children(identifier: str) -> list[Run]:
-    import mlflow
-    from mlflow.exceptions import MlflowException
-    from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
-
-    client = mlflow.MlflowClient()
-    try:
-        run = client.get_run(identifier)
-    except MlflowException as error:
-        raise ConfigError("runs", identifier, f"no such MLflow run in {_location()} ({error.error_code})") from None
-    children = client.search_runs(
-        [run.info.experiment_id],
-        f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{identifier}' and attributes.status = 'FINISHED' and metrics.queries > 0",
-        order_by=["attributes.start_time"],
-    )
-    return [_downloaded(each.info.run_id) for each in children or [run]]
-
-
-def _downloaded(identifier: str) -> Run:
-    import mlflow
-
-    return read_run(Path(mlflow.artifacts.download_artifacts(run_id=identifier)), identifier)
-
-
-def _location() -> str:
-    import mlflow
-
-    return re.sub(r"//[^/@\s]+@", "//", str(mlflow.get_tracking_uri()))
-
-
-def _in_folder(folder: Path) -> list[Run]:
-    from valstab.published import RESULTS, read_published
-
-    folder = folder.expanduser()
-    if not folder.is_dir():
-        raise ConfigError("folders", folder, "no such folder; allowed: a run's, a sweep's, or one of published results")
-    found = sorted(path.parent for path in folder.rglob(DOCUMENT))
-    if found:
-        return [read_run(path) for path in found]
-    if any(folder.rglob(RESULTS)):
-        return read_published(folder)
-    raise ConfigError("folders", folder, f"holds no results: neither {DOCUMENT} nor {RESULTS} anywhere in it")
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -40,12 +40,11 @@ def compare_runs(config: CompareConfig, folder: Path) -> None:
     """
     check(config)
     # Only now, since these take seconds to import.
-    import pandas as pd
     from matplotlib import pyplot as plt
     from rich.console import Console
 
     from valstab.compare.kinds import Request, compare
-    from valstab.runs import load_runs
+    from valstab.load import load_runs
     from valstab.track import quiet, tracked_comparison
 
     quiet()
@@ -71,11 +70,8 @@ def compare_runs(config: CompareConfig, folder: Path) -> None:
     summary = _summary(config.figure.title, found.sentences, next(iter(found.tables.values())), notes)
     (folder / "findings.md").write_text(summary, encoding="utf-8")
     output = Console(highlight=False, markup=False, soft_wrap=True)
-    with pd.option_context("display.width", 200, "display.max_columns", 20):
-        table = next(iter(found.tables.values()))
-        output.print(
-            f"\n{config.figure.title} · {len(runs)} runs\n\n{table.head(MOST_ROWS).to_string(index=False, float_format=THREE_DECIMALS)}\n"
-        )
+    shown = next(iter(found.tables.values())).head(MOST_ROWS).to_string(index=False, float_format=THREE_DECIMALS)
+    output.print(f"\n{config.figure.title} · {len(runs)} runs\n\n{shown}\n")
     for sentence in (*found.sentences, *(f"note: {note}" for note in notes)):
         output.print(sentence)
     with tracked_comparison(

@@ -33,7 +33,7 @@ def read_labels(source: str) -> dict[str, str]:
 
 
 def _asked(source: str) -> dict[str, str]:
-    from valstab.runs import load_runs
+    from valstab.load import load_runs
 
     runs = load_runs(folders=[source]) if Path(source).is_dir() else load_runs(runs=[source])
     run = next((run for run in runs if run.task.name == "character"), None)
