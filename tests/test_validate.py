@@ -16,6 +16,7 @@ from valstab.cli import composed
 from valstab.config import ConfigError
 from valstab.converse import Conversation
 from valstab.plan import make_plan
+from valstab.progress import Stage
 from valstab.scores import score
 from valstab.store import Shelf
 from valstab.task import load_task
@@ -52,7 +53,7 @@ def test_a_reversed_item_counts_the_other_way_round():
     config.task = example(scores=[0, 1, 2, 4, 8])  # of unequal steps: the last option's score becomes the first's
     plan = make_plan(config)
     conversations = [Conversation(encounter, ()) for encounter in plan.encounters]
-    answers = ask(plan, conversations, AgreeingEngine(None, None), Shelf(None), lambda number: None).answers
+    answers = ask(plan, conversations, AgreeingEngine(None, None), Shelf(None), Stage("asking", "questions", 0)).answers
     assert answers["score"].tolist() == [8, 8, 8, 8, 0, 0, 0, 8, 8, 8] * 2
     # Written down in the order of the scale, whichever way it counts.
     assert answers["logprob_5"].tolist() == [0] * 20

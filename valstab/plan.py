@@ -69,13 +69,13 @@ def make_plan(config: Config) -> Plan:
         ConfigError: at the first setting that can't be used.
     """
     check(config)
-    contexts = load_contexts(config.topics, config.n_messages)
+    task, contexts = load_task(config.task), load_contexts(config.topics, config.n_messages)
     most = len(config.seeds) * len(contexts)
     if config.parts > most:
         raise ConfigError("parts", config.parts, f"must be at most {most}, the number of seeds times contexts")
     return Plan(
         form=_form(config),
-        task=load_task(config.task),
+        task=task,
         seeds=tuple(config.seeds),
         contexts=contexts,
         personas=load_population(config.population),
