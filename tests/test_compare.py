@@ -1,6 +1,5 @@
 """`python -m valstab.compare`: from finished runs to pictures, tables, words and an MLflow run of its own."""
 
-import json
 from pathlib import Path
 
 import mlflow
@@ -221,8 +220,3 @@ def test_every_figure_from_its_preset_on_the_embedded_model(valstab, launch_fold
     assert "asked again after the same conversations with other option orders" in command.stdout
     pictures = {path.stem for path in launch_folder.glob("outputs/*/*/results/fig*.png")}
     assert {name for name in figures if name.startswith("fig")} - {f"fig{n}" for n in range(17, 22)} <= pictures
-    found = {
-        json.loads(path.read_text(encoding="utf-8"))["queries"]
-        for path in launch_folder.glob("multirun/*/*/*/results/stability.json")
-    }
-    assert found
