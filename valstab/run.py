@@ -70,7 +70,8 @@ def conclude_parts(
     """
     with _tracked(config, plan, folder, tags) as run_id:
         gathered = together(plan, parts)
-        _write_gathered(gathered, folder)
+        _write_conversations(gathered.conversations, folder)
+        _write_answers(gathered, folder)
         return _conclude(config, plan, gathered, folder, run_id)
 
 
@@ -111,7 +112,7 @@ def _gather(config: Config, plan: Plan, folder: Path) -> Gathered:
     )
     used = {**engine.identity, **engine.properties}
     gathered = Gathered(conversations, answers, retests, work, used, said.damaged + answered.damaged)
-    _write_gathered(gathered, folder)
+    _write_answers(gathered, folder)
     return gathered
 
 
@@ -133,8 +134,7 @@ def _conclude(config: Config, plan: Plan, gathered: Gathered, folder: Path, run_
     return results
 
 
-def _write_gathered(gathered: Gathered, folder: Path) -> None:
-    _write_conversations(gathered.conversations, folder)
+def _write_answers(gathered: Gathered, folder: Path) -> None:
     gathered.answers.to_parquet(folder / "answers.parquet", index=False)
     if gathered.retests is not None:
         gathered.retests.to_parquet(folder / "retests.parquet", index=False)
