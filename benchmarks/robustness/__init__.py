@@ -1,0 +1,1 @@
+"""What valstab survives: kills, faults, bad input and load, each tried for real and counted."""
