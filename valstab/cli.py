@@ -1,6 +1,7 @@
 """Start a Hydra command, and answer a user's mistake with one line instead of a traceback."""
 
 import dataclasses
+import errno
 import os
 import signal
 import sys
@@ -29,6 +30,9 @@ FILES = (("task", "items"), ("population", "personas"), ("topics", "openings"))
 """The settings that name a file of data."""
 INTERRUPTED = 128 + signal.SIGINT
 """The exit code after Ctrl-C, as in a shell."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The numbers of the errors of a full disk."""
 
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 COMPARED = ("figure",)
@@ -105,6 +109,10 @@ def start(app: Callable[[], object]) -> None:
         # Whoever read the output, such as `head`, has enough; Python would still try to write the rest at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if not shown or error.errno not in FULL:
+            raise
+        fail(error)
 
 
 def job(work: Callable[[], Any]) -> Any:
@@ -124,6 +132,8 @@ def fail(error: Exception) -> NoReturn:
 
 def explain(error: Exception, arguments: list[str]) -> str:
     """Say which key is wrong, its value, and what is allowed."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return f"{error}; when there is space again, the same command goes on where it was, with what its store has"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         return _missing(error.missing_cfg_file, error.options)
     if isinstance(error, OverrideParseException):
@@ -131,9 +141,12 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if str(error).startswith(NO_NAME):
         return _nameless(arguments)
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
-    if not isinstance(cause, OmegaConfBaseException) or not cause.full_key:
-        return str(error)
-    setting = _setting(cause.full_key, arguments)
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        return _wrong_setting(cause, _setting(cause.full_key, arguments))
+    return str(error)
+
+
+def _wrong_setting(cause: OmegaConfBaseException, setting: str) -> str:
     fields = typing.get_type_hints(cause.object_type) if dataclasses.is_dataclass(cause.object_type) else {}
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and fields:
         names = [name for name in fields if not name.startswith("_")]

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import mlflow
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 
@@ -16,28 +15,28 @@ SHOWN = 8
 """Digits of a digest, as in MLflow's own."""
 
 
-def log_inputs(config: Config, plan: Plan, identity: Mapping[str, str]) -> None:
-    """Log the inputs to the active run: equal digests, equal content.
+def inputs(config: Config, plan: Plan, identity: Mapping[str, str]) -> list[dict[str, str]]:
+    """Describe the inputs as the fields of MLflow datasets, each with its `context`: equal digests, equal content.
 
     Args:
         config: names the inputs and their files.
         plan: their content.
         identity: what the engine says of the model and how it is run.
     """
-    inputs: dict[str, tuple[str, str | None, Any]] = {
+    parts: dict[str, tuple[str, str | None, Any]] = {
         "model": (config.model.name, config.model.path, dict(identity)),
         "population": (config.population.name, config.population.personas, _plain(plan.personas)),
         "topics": (config.topics.name, config.topics.openings, _plain(plan.contexts)),
         "items": (f"{plan.task.name}: {plan.task.wording}", config.task.items, plan.task.digest),
     }
-    mlflow.log_inputs(
-        datasets=[
-            MetaDataset(CodeDatasetSource({"file": str(source)}), name=name, digest=record_key(content)[:SHOWN])
-            for name, source, content in inputs.values()
-        ],
-        contexts=list(inputs),
-        tags_list=[{} for _ in inputs],
-    )
+    return [
+        {**_dataset(name, source, content).to_dict(), "context": context}
+        for context, (name, source, content) in parts.items()
+    ]
+
+
+def _dataset(name: str, source: str | None, content: Any) -> MetaDataset:
+    return MetaDataset(CodeDatasetSource({"file": str(source)}), name=name, digest=record_key(content)[:SHOWN])
 
 
 def _plain(parts: tuple[Any, ...]) -> list[dict[str, Any]]:

@@ -9,12 +9,17 @@ import pandas as pd
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from rich.console import Console
 
-from valstab.jobs import figure, markdown, plain
+from valstab.jobs import describe_failures, figure, job_table, markdown, plain
 from valstab.provenance import provenance
-from valstab.track import SHORT, described, open_experiment
+from valstab.track import SHORT, described, explained, open_experiment
+
+ENDED_EARLY = "valstab: the sweep was ended before all of its jobs were done"
+
+RERUN = "rerun"
+"""The tag with the command that runs one job again, but for the job's own overrides."""
 
 
-def open_parent(experiment: str, overrides: str) -> str:
+def open_parent(experiment: str, overrides: str, rerun: str) -> str:
     """Make the run of a sweep, the parent of its jobs' runs, named by what it sets, and give its id.
 
     Raises:
@@ -22,9 +27,31 @@ def open_parent(experiment: str, overrides: str) -> str:
     """
     experiment_id = open_experiment(experiment)
     name = f"sweep · {overrides}"[:SHORT]
-    run = mlflow.MlflowClient().create_run(experiment_id, run_name=name, tags={"overrides": overrides, **provenance()})
-    run_id: str = run.info.run_id
+    tags = {"overrides": overrides, RERUN: rerun, **provenance()}
+    with explained():
+        run_id: str = mlflow.MlflowClient().create_run(experiment_id, run_name=name, tags=tags).info.run_id
     return run_id
+
+
+def conclude(parent: str, folder: Path, *, interrupted: bool = False, end_running: bool = False) -> str:
+    """Summarise a sweep's jobs in its run, on standard output and in `folder`; give the failures in words, if any.
+
+    Args:
+        parent: the id of the sweep's run.
+        folder: of the sweep.
+        interrupted: whether something ended it before its jobs were done.
+        end_running: whether to mark jobs that are still running as killed.
+
+    Raises:
+        TrackingError: if MLflow can't be reached or used.
+    """
+    with explained():
+        table = job_table(jobs_of(parent, end_running=end_running))
+        rerun = mlflow.MlflowClient().get_run(parent).data.tags[RERUN]
+        failures = ENDED_EARLY if interrupted else describe_failures(table, rerun)
+        status = "KILLED" if interrupted else "FAILED" if failures else "FINISHED"
+        _close(parent, status, table, failures, folder)
+    return failures
 
 
 def jobs_of(parent: str, *, end_running: bool) -> list[mlflow.entities.Run]:
@@ -39,7 +66,42 @@ def jobs_of(parent: str, *, end_running: bool) -> list[mlflow.entities.Run]:
     return _children(client, parent)
 
 
-def close_parent(parent: str, status: str, table: pd.DataFrame, failures: str, folder: Path) -> None:
+def record_failure(error: BaseException, tags: Mapping[str, str]) -> None:
+    """Mark a job of a sweep as failed in MLflow, where its own run could not: it had none yet, or died with it.
+
+    Raises:
+        TrackingError: if MLflow can't be reached or used.
+    """
+    with explained():
+        _record_failure(error, tags)
+
+
+def _record_failure(error: BaseException, tags: Mapping[str, str]) -> None:
+    client = mlflow.MlflowClient()
+    parent = client.get_run(tags[MLFLOW_PARENT_RUN_ID])
+    begun = [run for run in _children(client, parent.info.run_id) if run.data.tags["sweep.job"] == tags["sweep.job"]]
+    if not begun:
+        name = tags["overrides"][:SHORT]
+        begun = [client.create_run(parent.info.experiment_id, run_name=name, tags=dict(tags))]
+    for run in begun:
+        if run.info.status == "RUNNING":
+            client.set_tag(run.info.run_id, "error", described(error))
+            client.set_terminated(run.info.run_id, "FAILED")
+
+
+def _children(client: mlflow.MlflowClient, parent: str) -> list[mlflow.entities.Run]:
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    found: list[mlflow.entities.Run] = []
+    token = None
+    while True:
+        page = client.search_runs(experiments, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'", page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _close(parent: str, status: str, table: pd.DataFrame, failures: str, folder: Path) -> None:
     """End a sweep's run with its summary, which is printed and written to `folder` as well.
 
     A sweep of which no job began is removed.
@@ -63,29 +125,3 @@ def close_parent(parent: str, status: str, table: pd.DataFrame, failures: str, f
     output = Console(highlight=False, markup=False, soft_wrap=True)
     output.print(f"\n{plain(table)}\n\ntable and picture   {folder}")
     output.print(f"compare runs        mlflow ui  (this is run {parent})")
-
-
-def record_failure(error: BaseException, tags: Mapping[str, str]) -> None:
-    """Mark a job of a sweep as failed in MLflow, where its own run could not: it had none yet, or died with it."""
-    client = mlflow.MlflowClient()
-    parent = client.get_run(tags[MLFLOW_PARENT_RUN_ID])
-    begun = [run for run in _children(client, parent.info.run_id) if run.data.tags["sweep.job"] == tags["sweep.job"]]
-    if not begun:
-        name = tags["overrides"][:SHORT]
-        begun = [client.create_run(parent.info.experiment_id, run_name=name, tags=dict(tags))]
-    for run in begun:
-        if run.info.status == "RUNNING":
-            client.set_tag(run.info.run_id, "error", described(error))
-            client.set_terminated(run.info.run_id, "FAILED")
-
-
-def _children(client: mlflow.MlflowClient, parent: str) -> list[mlflow.entities.Run]:
-    experiments = [one.experiment_id for one in client.search_experiments()]
-    found: list[mlflow.entities.Run] = []
-    token = None
-    while True:
-        page = client.search_runs(experiments, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'", page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found

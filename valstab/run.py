@@ -20,7 +20,7 @@ from valstab.converse import Conversation, converse
 from valstab.cost import peak_bytes
 from valstab.engine import Engine
 from valstab.estimate import GIB, estimate
-from valstab.inputs import log_inputs
+from valstab.inputs import inputs
 from valstab.parts import Gathered, together, write_part
 from valstab.plan import Plan
 from valstab.plots import figures
@@ -29,7 +29,7 @@ from valstab.report.page import write_report
 from valstab.results import Results, Work, measure, profiles
 from valstab.store import Shelf, Store
 from valstab.summary import describe, summarise
-from valstab.track import log_part, log_results, run_name, tracked_run
+from valstab.track import Tracking, run_name, tell_part, tell_results, tracked_run
 
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
@@ -43,12 +43,13 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
     Raises:
         EngineError: if the model can't be loaded or run.
     """
-    with _tracked(config, plan, folder, tags) as run_id:
-        gathered = _gather(config, plan, folder)
+    with _tracked(config, plan, folder, tags) as tracking:
+        gathered = _gather(config, plan, folder, tracking)
         if plan.parts == 1:
-            return _conclude(config, plan, gathered, folder, run_id)
+            return _conclude(config, plan, gathered, folder, tracking)
         write_part(gathered, folder)
-        log_part(folder)
+        tell_part(tracking.record)
+        tracking.end("FINISHED")
         Console(highlight=False, soft_wrap=True).print(f"part {plan.part} of {plan.parts}  {folder}")
         return None
 
@@ -68,27 +69,27 @@ def conclude_parts(
     Raises:
         ConfigError: if the parts do not have all that was planned.
     """
-    with _tracked(config, plan, folder, tags) as run_id:
+    with _tracked(config, plan, folder, tags) as tracking:
         gathered = together(plan, parts)
         _write_conversations(gathered.conversations, folder)
         _write_answers(gathered, folder)
-        return _conclude(config, plan, gathered, folder, run_id)
+        return _conclude(config, plan, gathered, folder, tracking)
 
 
 @contextmanager
-def _tracked(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str]) -> Iterator[str]:
-    """Open the MLflow run, and give its id; the whole configuration is written before anything is computed."""
+def _tracked(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str]) -> Iterator[Tracking]:
+    """Open the MLflow run; the whole configuration is written before anything is computed."""
     plain = dataclasses.asdict(config)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create(plain), folder / "config.yaml")
-    with tracked_run(config, plain, plan, tags) as tracked:
-        yield tracked.info.run_id
+    with tracked_run(config, plain, plan, tags, folder) as tracking:
+        yield tracking
 
 
-def _gather(config: Config, plan: Plan, folder: Path) -> Gathered:
+def _gather(config: Config, plan: Plan, folder: Path, tracking: Tracking) -> Gathered:
     """Hold the conversations and ask the questions."""
     engine = load_engine(config)
-    log_inputs(config, plan, engine.identity)
+    tracking.record.inputs = inputs(config, plan, engine.identity)
     said, answered = shelves(config, plan, engine)
     with display(run_name(config)) as begin:
         start = time.perf_counter()
@@ -116,7 +117,7 @@ def _gather(config: Config, plan: Plan, folder: Path) -> Gathered:
     return gathered
 
 
-def _conclude(config: Config, plan: Plan, gathered: Gathered, folder: Path, run_id: str) -> Results:
+def _conclude(config: Config, plan: Plan, gathered: Gathered, folder: Path, tracking: Tracking) -> Results:
     """Measure, write all results, say what was found, and log it to the open MLflow run."""
     work = gathered.work
     results = measure(gathered.answers, plan.task, config.undefined, permutations=plan.permutations)
@@ -129,8 +130,10 @@ def _conclude(config: Config, plan: Plan, gathered: Gathered, folder: Path, run_
             f"{gathered.damaged} damaged lines of the store were left out, and what was missing was made again"
         )
     output.print(f"files and pictures  {folder}")
-    log_results(results, work, describe(results, work), gathered.engine, folder)
-    output.print(f"compare runs        mlflow ui  (this is run {run_id})")
+    tell_results(tracking.record, results, work, describe(results, work), gathered.engine)
+    tracking.end("FINISHED")
+    if tracking.record.logged:
+        output.print(f"compare runs        mlflow ui  (this is run {tracking.run_id})")
     return results
 
 

@@ -46,13 +46,24 @@ class Shelf:
         return self._records.get(key)
 
     def put(self, records: Mapping[str, Any]) -> None:
-        """Add records; when this returns, they outlive the process, however it ends."""
+        """Add records; when this returns, they outlive the process, however it ends.
+
+        Raises:
+            OSError: if they can't be written, as on a full disk; those that were written before stay.
+        """
         self._records |= records
         if self._folder is None or self._file is None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        with self._file.open("ab") as file:
-            file.write(b"".join(_line(key, record) for key, record in records.items()))
+        with self._file.open("ab", buffering=0) as file:
+            for key, record in records.items():
+                line, length = _line(key, record), file.tell()
+                try:
+                    while line:
+                        line = line[file.write(line) :]
+                except OSError:
+                    file.truncate(length)
+                    raise
 
     def __len__(self) -> int:
         """Count the records."""

@@ -22,7 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from valstab.cli import MISTAKES, explain, fail
+from valstab.cli import FULL, MISTAKES, explain, fail
 from valstab.config import ConfigError, UserError
 
 PARENT = "VALSTAB_SWEEP"
@@ -33,8 +33,6 @@ JOB = "sweep.job"
 
 OVERRIDES = "overrides"
 """The tag with what was set on the command line, or by the sweep for this job."""
-
-ENDED_EARLY = "valstab: the sweep was ended before all of its jobs were done"
 
 OF_THE_SWEEP = ("hydra.mode=", "hydra.sweeper", "hydra.sweep.", "+hydra.job.env_set.")
 """Overrides that a job does not need when it runs again."""
@@ -62,13 +60,14 @@ class Sweep(Callback):
         swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
         try:
             self.parent = open_parent(
-                config.tracking.experiment, shown(" ".join([*swept, *config.hydra.overrides.task]))
+                config.tracking.experiment,
+                shown(" ".join([*swept, *config.hydra.overrides.task])),
+                shown(rerun_prefix(config)),
             )
         except UserError as error:
             fail(error)
         config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{PARENT}='{self.parent}'")
         self.folder = Path(config.hydra.sweep.dir).absolute()
-        self.prefix = rerun_prefix(config)
         Sweep.ongoing = self
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
@@ -79,27 +78,36 @@ class Sweep(Callback):
         """
         if Sweep.ongoing is not self:
             return
-        if failures := self.close(interrupted=False):
-            sys.exit(failures)
-        if config.parts > 1:
-            from valstab.assemble import assemble
+        try:
+            failures = self.close(interrupted=False)
+            if not failures and config.parts > 1:
+                from valstab.assemble import assemble
 
-            try:
                 assemble(config, self.parent, self.folder)
-            except MISTAKES as error:
-                fail(error)
+        except MISTAKES as error:
+            fail(error)
+        if failures:
+            sys.exit(failures)
 
     def close(self, *, interrupted: bool) -> str:
-        """Summarise the jobs in the parent run and on standard output; give the failures in words, if any."""
-        from valstab.jobs import describe_failures, job_table
-        from valstab.parent import close_parent, jobs_of
+        """Summarise the jobs in the parent run and on standard output; give the failures in words, if any.
+
+        Raises:
+            UserError: if MLflow can't be reached or used; `valstab.sync` does the same later.
+        """
+        from valstab.parent import conclude
 
         Sweep.ongoing = None
-        table = job_table(jobs_of(self.parent, end_running=not (interrupted and self.detached)))
-        failures = ENDED_EARLY if interrupted else describe_failures(table, self.prefix)
-        status = "KILLED" if interrupted else "FAILED" if failures else "FINISHED"
-        close_parent(self.parent, status, table, failures, self.folder)
-        return failures
+        try:
+            return conclude(
+                self.parent,
+                self.folder,
+                interrupted=interrupted,
+                end_running=not (interrupted and self.detached),
+            )
+        except UserError as error:
+            later = f"results stay in {self.folder}, `python -m valstab.sync` logs them"
+            raise UserError(f"{error}; {later}") from error
 
 
 def compose_jobs(config: DictConfig) -> None:
@@ -125,7 +133,10 @@ def closed_sweep() -> Iterator[None]:
         yield
     except BaseException:
         if Sweep.ongoing:
-            Sweep.ongoing.close(interrupted=True)
+            try:
+                Sweep.ongoing.close(interrupted=True)
+            except UserError as error:
+                sys.stderr.write(f"valstab: {error}\n")
         raise
 
 
@@ -139,11 +150,14 @@ def attempt(work: Callable[[], float | None]) -> float | None:
         from valstab.parent import record_failure
 
         log = logging.getLogger("valstab")
-        if isinstance(error, MISTAKES):
+        if isinstance(error, MISTAKES) or getattr(error, "errno", None) in FULL:
             log.error("job failed: %s", explain(error, HydraConfig.get().overrides.task))  # noqa: TRY400
         else:
             log.exception("job failed")
-        record_failure(error, job_tags(HydraConfig.get()))
+        try:
+            record_failure(error, job_tags(HydraConfig.get()))
+        except UserError as away:
+            log.error("%s", away)  # noqa: TRY400
         return math.nan
 
 

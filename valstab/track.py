@@ -2,24 +2,34 @@
 
 import logging
 import math
+import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlparse
 
 import mlflow
 import platformdirs
 from filelock import FileLock
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NOTE
+from sqlalchemy.exc import SQLAlchemyError
 
 from valstab.config import Config, UserError
 from valstab.plan import Plan
 from valstab.provenance import provenance
+from valstab.record import Record
 from valstab.results import Results, Work
+from valstab.store import record_key
+from valstab.unfinished import ticket
 
 SHORT = 250
 """Longer parameter values are cut: the whole configuration is the artifact `config.yaml`."""
@@ -35,59 +45,232 @@ REFUSED = re.compile(r"[^\w\-. ]")
 """Characters that MLflow does not allow in a metric's name, or that would make another level of it."""
 
 
+Entity = TypeVar("Entity")
+
+TICKET = "valstab.ticket"
+"""The tag by which an unfinished run is found again."""
+
+BATCH = 100
+"""The most parameters, tags or metrics that MLflow takes at once."""
+
+UNAVAILABLE = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
+"""What MLflow calls the failures of a server that waiting may mend."""
+
+RETRIES = "3"
+"""How often a request to a server is tried again, over about 12 seconds: the results wait on disk after that."""
+
+
 class TrackingError(UserError):
     """An MLflow server or database that can't be used."""
+
+
+class MlflowAwayError(TrackingError):
+    """An MLflow server that does not answer now."""
 
 
 def open_experiment(name: str) -> str:
     """Give an experiment's id, and make it (and the database) if there is none yet.
 
     Raises:
-        TrackingError: if MLflow can't be reached or used.
+        MlflowAwayError: if MLflow can't be reached now.
+        TrackingError: if it can't be used for another reason.
     """
     quiet()
-    if urlparse(mlflow.get_tracking_uri()).scheme in {"", "file"}:
+    uri = mlflow.get_tracking_uri()
+    if urlparse(uri).scheme in {"", "file"}:
         raise TrackingError(
             "MLflow's file store can't hold the metric rank_order beside rank_order/KEY; let MLFLOW_TRACKING_URI name "
             "a database or a server, such as sqlite:///mlflow.db, or `mlflow migrate-filestore` an old ./mlruns"
         )
-    try:
-        with _creation_lock():
-            experiment_id: str = mlflow.set_experiment(name).experiment_id
-    except MlflowException as error:
-        message = re.sub(r"//[^/@\s]+@", "//", " ".join(str(error).split()))  # a URL may hold a password
-        raise TrackingError(f"MLflow (MLFLOW_TRACKING_URI) can't be used: {message}") from error
+    with explained(), _creation_lock():
+        _make_database(uri)
+        experiment_id: str = mlflow.set_experiment(name).experiment_id
     return experiment_id
 
 
 @contextmanager
-def tracked_run(
-    config: Config, plain: Mapping[str, Any], plan: Plan, tags: Mapping[str, str]
-) -> Iterator[mlflow.ActiveRun]:
-    """Open an MLflow run with its parameters and tags.
+def explained() -> Iterator[None]:
+    """Turn what MLflow raises, through all of its layers, into one line.
 
-    An exception marks it as failed, an interruption as killed, and both are named in the tag `error`.
+    Raises:
+        MlflowAwayError: if MLflow can't be reached now.
+        TrackingError: if it can't be used for another reason.
+    """
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        message = re.sub(r"//[^/@\s]+@", "//", " ".join(str(error).split()))  # a URL may hold a password
+        kind = MlflowAwayError if _may_come_back(error) else TrackingError
+        raise kind(f"MLflow (MLFLOW_TRACKING_URI) can't be used: {message}") from error
+
+
+def _may_come_back(error: BaseException) -> bool:
+    """Say whether this is a server that does not answer: waiting can help."""
+    causes: list[BaseException] = []
+    while error not in causes:
+        causes.append(error)
+        error = error.__cause__ or error.__context__ or error
+    return urlparse(mlflow.get_tracking_uri()).scheme in {"http", "https"} and any(
+        isinstance(each, OSError) or getattr(each, "error_code", None) in UNAVAILABLE for each in causes
+    )
+
+
+def _make_database(uri: str) -> None:
+    """Make a new SQLite database under another name first: a kill in between would leave one that can't be opened."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}-{secrets.token_hex(4)}.tmp")
+    mlflow.MlflowClient(f"sqlite:///{draft}").search_experiments()
+    draft.replace(path)
+
+
+class Tracking:
+    """A run's record, in its file and, as far as MLflow can be reached, there.
+
+    What MLflow can't be told now is said in one line on standard error; `python -m valstab.sync` tells it later.
+
+    Args:
+        record: what is known when the run begins.
+        results: the folder of its results, which the record is written beside.
+
+    Raises:
+        TrackingError: if MLflow can't be used by what is set, which waiting would not change.
+    """
+
+    def __init__(self, record: Record, results: Path) -> None:
+        self.record = record
+        self.run_id: str | None = None
+        """In MLflow, once it is known there."""
+        self._results = results
+        self._is_told = False
+        record.write(results)
+        try:
+            self.run_id = publish(record)
+        except MlflowAwayError as error:
+            self._tell(error)
+
+    def end(self, status: str) -> None:
+        """Write the record, and log all of it and the results' files."""
+        self.record.status = status
+        self.record.ended = _now()
+        self.record.write(self._results)
+        try:
+            self.run_id = publish(self.record, self._results)
+        except TrackingError as error:
+            self._tell(error)
+            return
+        self.record.logged = True
+        self.record.write(self._results)
+
+    def _tell(self, error: TrackingError) -> None:
+        if not self._is_told:
+            sys.stderr.write(f"valstab: {error}; results stay in {self._results}, `python -m valstab.sync` logs them\n")
+        self._is_told = True
+
+
+@contextmanager
+def tracked_run(
+    config: Config, plain: Mapping[str, Any], plan: Plan, tags: Mapping[str, str], results: Path
+) -> Iterator[Tracking]:
+    """Open an MLflow run with its parameters and tags; an earlier start's, if that did not finish.
+
+    An exception marks it as failed, an interruption as killed, and both are named in the tag `error`. Otherwise
+    the block itself ends it.
 
     Args:
         config: the configuration.
         plain: the same as nested dictionaries.
         plan: what the run does.
         tags: more of them.
+        results: the folder of its results.
 
     Raises:
-        TrackingError: if MLflow can't be reached or used.
+        TrackingError: if MLflow can't be used by what is set.
     """
-    experiment_id = open_experiment(config.tracking.experiment)
-    with mlflow.start_run(experiment_id=experiment_id, run_name=run_name(config)) as run:
+    key = record_key([plain, mlflow.get_tracking_uri()])
+    with ticket(Path(config.store.path) if config.store.path else None, key) as number:
+        tracking = Tracking(
+            Record(
+                experiment=config.tracking.experiment,
+                name=run_name(config),
+                ticket=number,
+                began=_now(),
+                parameters=_parameters(config, plain),
+                tags={**_wording(plan), **provenance(), **tags},
+            ),
+            results,
+        )
         try:
-            mlflow.log_params(_parameters(config, plain))
-            mlflow.set_tags({**_wording(plan), **provenance(), **tags})
-            yield run
+            yield tracking
         except BaseException as error:
-            mlflow.set_tag("error", described(error))
-            if isinstance(error, KeyboardInterrupt):
-                mlflow.end_run("KILLED")
+            tracking.record.tags["error"] = described(error)
+            tracking.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
+
+
+def publish(record: Record, results: Path | None = None) -> str:
+    """Bring MLflow up to what a record says, and give the run's id; any number of times.
+
+    Args:
+        record: of the run.
+        results: a folder whose files are logged as well.
+
+    Raises:
+        MlflowAwayError: if MLflow can't be reached now.
+        TrackingError: if it can't be used for another reason.
+    """
+    experiment_id = open_experiment(record.experiment)
+    with explained():
+        client = mlflow.MlflowClient()
+        run_id = _begun(client, experiment_id, record)
+        for parameters in _batches([Param(*each) for each in record.parameters.items()]):
+            client.log_batch(run_id, params=parameters)
+        for tags in _batches([RunTag(*each) for each in record.tags.items()]):
+            client.log_batch(run_id, tags=tags)
+        if record.inputs:
+            client.log_inputs(run_id, [_dataset(each) for each in record.inputs])
+        if record.ended is None:
+            return run_id
+        points = [
+            Metric(name, value, record.ended, step)
+            for name, values in record.metrics.items()
+            for step, value in enumerate(values)
+            if value is not None
+        ]
+        for metrics in _batches(points):
+            client.log_batch(run_id, metrics=metrics)
+        if results is not None:
+            client.log_artifacts(run_id, str(results))
+        client.set_terminated(run_id, record.status, record.ended)
+        return run_id
+
+
+def _begun(client: mlflow.MlflowClient, experiment_id: str, record: Record) -> str:
+    """Give the id of the record's run: of the one that has its ticket, or a new one."""
+    found = client.search_runs([experiment_id], f"tags.`{TICKET}` = '{record.ticket}'")
+    if not found:
+        tags = resolve_tags({TICKET: record.ticket})
+        created: str = client.create_run(experiment_id, record.began, tags, record.name).info.run_id
+        return created
+    run = found[0]
+    run_id: str = run.info.run_id
+    if record.ended is None and run.info.status != "RUNNING":
+        client.update_run(run_id, "RUNNING")
+    if "error" in run.data.tags and "error" not in record.tags:
+        client.delete_tag(run_id, "error")
+    return run_id
+
+
+def _batches(entities: Sequence[Entity]) -> Iterator[Sequence[Entity]]:
+    for start in range(0, len(entities), BATCH):
+        yield entities[start : start + BATCH]
+
+
+def _dataset(fields: Mapping[str, str]) -> DatasetInput:
+    described = {name: value for name, value in fields.items() if name != "context"}
+    return DatasetInput(Dataset(**described), [InputTag(MLFLOW_DATASET_CONTEXT, fields["context"])])
 
 
 @contextmanager
@@ -106,7 +289,7 @@ def tracked_comparison(
         TrackingError: if MLflow can't be reached or used.
     """
     experiment_id = open_experiment(experiment)
-    with mlflow.start_run(experiment_id=experiment_id, run_name=name):
+    with explained(), mlflow.start_run(experiment_id=experiment_id, run_name=name):
         mlflow.log_params({key: _short(value) for key, value in parameters.items()})
         mlflow.log_dict({"compared": list(compared)}, "compared.json")
 
@@ -119,7 +302,8 @@ def tracked_comparison(
 
 
 def quiet() -> None:
-    """Let libraries that MLflow uses say what goes wrong only."""
+    """Let libraries that MLflow uses say what goes wrong only, and not wait for minutes where no server is."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", RETRIES)
     for name in ("alembic", "matplotlib", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -127,6 +311,10 @@ def quiet() -> None:
 def metric_name(name: str) -> str:
     """Replace the characters that MLflow does not allow in a metric's name; slashes make levels of it."""
     return "/".join(REFUSED.sub("_", part) for part in name.split("/"))
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _short(value: str) -> str:
@@ -147,27 +335,21 @@ def run_name(config: Config) -> str:
     return f"{model} · {config.population.name} · {config.task.name} · n={config.n_messages}{part}"
 
 
-def log_results(results: Results, work: Work, description: str, engine: Mapping[str, str], folder: Path) -> None:
-    """Log the metrics, the description (in Markdown), what the engine really used (as tags), and all of `folder`."""
+def tell_results(record: Record, results: Results, work: Work, description: str, engine: Mapping[str, str]) -> None:
+    """Add the metrics, the description (in Markdown), and what the engine really used (as tags)."""
     document = results.document()
     per_key = {
         f"rank_order/{REFUSED.sub('_', key)}": stability["mean"] for key, stability in document["per_key"].items()
     }
-    metrics = {**results.headline(), **per_key, **asdict(work)}
-    mlflow.log_metrics({name: value for name, value in metrics.items() if value is not None})
-    for name, per_seed in document["per_seed"].items():
-        for step, value in enumerate(per_seed.values()):
-            if value is not None:
-                mlflow.log_metric(f"seed/{name}", value, step=step)
-    mlflow.set_tags({f"engine.{name}": value for name, value in engine.items()})
-    mlflow.set_tag(MLFLOW_RUN_NOTE, description)
-    mlflow.log_artifacts(str(folder))
+    record.metrics = {name: [value] for name, value in {**results.headline(), **per_key, **asdict(work)}.items()}
+    record.metrics |= {f"seed/{name}": list(per_seed.values()) for name, per_seed in document["per_seed"].items()}
+    record.tags |= {f"engine.{name}": value for name, value in engine.items()}
+    record.tags[MLFLOW_RUN_NOTE] = description
 
 
-def log_part(folder: Path) -> None:
-    """Log the files of a part of a run, which has no results of its own."""
-    mlflow.set_tag(MLFLOW_RUN_NOTE, "A part of a run; the run that all parts came together as has the results.")
-    mlflow.log_artifacts(str(folder))
+def tell_part(record: Record) -> None:
+    """Say that this is a part of a run, which has no results of its own."""
+    record.tags[MLFLOW_RUN_NOTE] = "A part of a run; the run that all parts came together as has the results."
 
 
 def _creation_lock() -> FileLock:

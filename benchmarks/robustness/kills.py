@@ -1,0 +1,190 @@
+"""Kill a real run with kill -9 at random moments of each of its phases, start it again, and compare how it ends.
+
+The run is of the embedded model. In each round it is killed a few times in a row, then left alone to its end; what it
+leaves must equal, byte for byte, what a run left that was never killed.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import numpy as np
+
+from benchmarks.robustness.finding import Finding
+from valstab.record import read_record
+
+COMMAND = (
+    *("model=smollm2_135m", "model.dtype=float32", "task=religion", "population=real_world_personas"),
+    *("population.limit=3", "topics.names=[joke,chess]", "seeds=[0]", "n_messages=1", "max_new_tokens=8"),
+    "hydra.run.dir=outputs/${now:%H-%M-%S-%f}",
+)
+PHASES = {
+    "loading": "results.mlflow.json",
+    "conversing": "results/conversations.jsonl",
+    "asking": "results/answers.parquet",
+    "writing": "results/report.html",
+    "logging": None,
+}
+"""Each phase ends when this file is there, below the run's folder."""
+KILLS = 50
+SAME = ("answers.parquet", "conversations.jsonl", "profiles.csv", "stability.json")
+OWN = ("peak_memory_gib", "conversing_seconds", "asking_seconds", "queries_per_second")
+SPENT = ("encoded_tokens", "generated_tokens", "reused_conversations", "reused_answers")
+"""Metrics of the work, which a run that goes on did less of."""
+END = 600
+
+
+@dataclass
+class Phase:
+    """A phase of the run that was left alone."""
+
+    name: str
+    sign: str | None
+    """The file that ends it."""
+    seconds: float
+
+
+def findings(kills: int = KILLS, command: Sequence[str] = COMMAND) -> Iterator[Finding]:
+    """Kill a run in all phases, one after the other, and count for each how often all was as if nothing had been."""
+    moments = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as name:
+        alone = Place(Path(name, "alone"), command)
+        phases = alone.watched()
+        expected = alone.outcome()
+        planned = [phases[number % len(phases)] for number in range(kills)]
+        held = dict.fromkeys((phase.name for phase in phases), 0)
+        for start in range(0, kills, len(phases)):
+            place = Place(Path(name, f"round {start}"), command)
+            round_of = planned[start : start + len(phases)]
+            for phase in round_of:
+                place.killed(phase, moments.random())
+            place.finish()
+            found = place.outcome()
+            different = {key: (value, found[key]) for key, value in expected.items() if value != found[key]}
+            if different:
+                print(f"after kills: {different}", file=sys.stderr)
+            else:
+                for phase in round_of:
+                    held[phase.name] += 1
+        for phase in phases:
+            tried = sum(each is phase for each in planned)
+            yield Finding(f"kill -9 while {phase.name}", tried, held[phase.name], "the batch in flight")
+
+
+class Place:
+    """A folder in which one run is started until it ends."""
+
+    def __init__(self, folder: Path, command: Sequence[str]) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._command = command
+
+    def watched(self) -> list[Phase]:
+        """Let a run end, and give how long its phases took."""
+        process = self._start()
+        phases, before = [], time.monotonic()
+        for name, sign in PHASES.items():
+            self._wait(process, sign)
+            now = time.monotonic()
+            phases.append(Phase(name, sign, now - before))
+            before = now
+        if process.returncode != 0:
+            raise SystemExit(f"the run failed:\n{self._log()}")
+        return phases
+
+    def killed(self, phase: Phase, share: float) -> None:
+        """Start the run and kill it when a share of a phase is over (or at the run's end, if it is faster now)."""
+        process = self._start()
+        signs = list(PHASES.values())
+        place = list(PHASES).index(phase.name)
+        if place:
+            self._wait(process, signs[place - 1])
+        with_end = time.monotonic() + share * phase.seconds
+        while process.poll() is None and time.monotonic() < with_end:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def finish(self) -> None:
+        """Start the run and let it end."""
+        process = self._start()
+        self._wait(process, None)
+        if process.returncode != 0:
+            raise SystemExit(f"the run that was killed did not go on:\n{self._log()}")
+
+    def outcome(self) -> dict[str, object]:
+        """Give all that must not depend on kills: files, MLflow's runs with their numbers, the store's soundness."""
+        results = self._newest()
+        client = mlflow.MlflowClient(f"sqlite:///{self._folder}/mlflow.db")
+        experiment = client.get_experiment_by_name("valstab")
+        runs = client.search_runs([experiment.experiment_id])
+        metrics = [{k: v for k, v in run.data.metrics.items() if k not in (*OWN, *SPENT)} for run in runs]
+        artifacts = sorted(file.path for run in runs for file in client.list_artifacts(run.info.run_id))
+        listed = self._python("-m", "valstab.store", "list")
+        return {
+            **{name: hashlib.sha256((results / name).read_bytes()).hexdigest() for name in SAME},
+            "record": read_record(results.with_name("results.mlflow.json")).status,
+            "runs": [(run.info.status, run.data.tags.get("error")) for run in runs],
+            "metrics": metrics,
+            "artifacts": artifacts,
+            "store": [line.split()[:2] for line in listed.splitlines() if line.startswith("  ")],
+            "damaged": "damaged" in listed,
+        }
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        self._before = set(self._folder.glob("outputs/*"))
+        with (self._folder / "log.txt").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "valstab", *self._command],
+                cwd=self._folder,
+                stdout=log,
+                stderr=log,
+                env=self._environment(),
+            )
+
+    def _wait(self, process: "subprocess.Popen[bytes]", sign: str | None) -> None:
+        """Wait until a run has left a file, or has ended."""
+        end = time.monotonic() + END
+        while process.poll() is None and not (sign and self._left(sign)):
+            if time.monotonic() > end:
+                process.kill()
+                raise SystemExit(f"the run hangs:\n{self._log()}")
+            time.sleep(0.002)
+
+    def _left(self, sign: str) -> bool:
+        return any((folder / sign).exists() for folder in set(self._folder.glob("outputs/*")) - self._before)
+
+    def _newest(self) -> Path:
+        return max(self._folder.glob("outputs/*/results.mlflow.json")).with_name("results")
+
+    def _log(self) -> str:
+        return (self._folder / "log.txt").read_text(errors="replace")[-3000:]
+
+    def _python(self, *arguments: str) -> str:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self._folder,
+            env=self._environment(),
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    def _environment(self) -> dict[str, str]:
+        # The cache of converted weights and locks is made anew as well: it may not be left half-made either.
+        cache = {"XDG_CACHE_HOME": str(self._folder / "cache")}
+        return {**os.environ, **cache, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+
+
+if __name__ == "__main__":
+    for finding in findings():
+        print(json.dumps(finding._asdict()))
