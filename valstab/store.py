@@ -74,7 +74,9 @@ class Shelf:
         Shelf(folder).put(self._records)
 
     def _read(self, path: Path) -> None:
-        for line in path.read_bytes().split(b"\n")[:-1]:
+        *lines, unfinished = path.read_bytes().split(b"\n")
+        self.damaged += bool(unfinished)
+        for line in lines:
             check, _, content = line.partition(b" ")
             if check != _checksum(content):
                 self.damaged += 1

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 import mlflow
 import platformdirs
@@ -49,6 +49,8 @@ Entity = TypeVar("Entity")
 
 TICKET = "valstab.ticket"
 """The tag by which an unfinished run is found again."""
+
+SQLITE = "sqlite:///"
 
 BATCH = 100
 """The most parameters, tags or metrics that MLflow takes at once."""
@@ -117,13 +119,13 @@ def _may_come_back(error: BaseException) -> bool:
 
 def _make_database(uri: str) -> None:
     """Make a new SQLite database under another name first: a kill in between would leave one that can't be opened."""
-    path = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///") or path.exists():
+    path = Path(unquote(uri.removeprefix(SQLITE)))
+    if not uri.startswith(SQLITE) or path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}-{secrets.token_hex(4)}.tmp")
-    mlflow.MlflowClient(f"sqlite:///{draft}").search_experiments()
-    draft.replace(path)
+    draft = f"-{secrets.token_hex(4)}.tmp"
+    mlflow.MlflowClient(uri + draft).search_experiments()
+    path.with_name(path.name + draft).replace(path)
 
 
 class Tracking:

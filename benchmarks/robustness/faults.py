@@ -1,0 +1,139 @@
+"""Break what a run stands on (the disk, MLflow, the store, the clock) and compare how it ends once that is mended."""
+
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from benchmarks.robustness.command import Ended, begin, differences, launch, outcome
+from benchmarks.robustness.finding import Finding
+
+SETTINGS = ("model=random", "population.limit=12", "topics.names=[joke,chess]", "seeds=[0]")
+DISK_MIB = 24
+KIB = 1024
+TIMES = 20
+NOBODY = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+DAY = 86_400
+
+
+def findings(times: int = TIMES) -> Iterator[Finding]:
+    """Yield one finding for each kind of fault."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        launch(folder / "alone", *SETTINGS)
+        expected = outcome(folder / "alone")
+        for fault in (full_disk, damaged_store, mlflow_away, jumping_clock, two_processes):
+            yield fault(folder, expected, times)
+
+
+def full_disk(folder: Path, expected: dict[str, object], times: int) -> Finding:
+    """Let a small disk be full; when there is space again, the same command must end as if nothing had been."""
+    used = sum(file.stat().st_size for file in (folder / "alone").rglob("*") if file.is_file())
+    held = full = 0
+    for number in range(times):
+        with _small_disk(folder / f"disk_{number}") as disk:
+            if disk is None:
+                return Finding("disk full: not tried, as no tmpfs can be mounted here", 0, 0, "-")
+            filler = disk / "filler"
+            _leave(filler, number * used // times)
+            first = launch(disk, *SETTINGS)
+            full += "No space left" in first.said or "disk is full" in first.said
+            filler.unlink()
+            again = launch(disk, *SETTINGS) if first.code else launch(disk, module="valstab.sync")
+            held += _is_clear(first) and again.code == 0 and not differences(expected, outcome(disk))
+    return Finding(f"disk full, {full} times before the run's end", times, held, "nothing that was written")
+
+
+def damaged_store(folder: Path, expected: dict[str, object], times: int) -> Finding:
+    """Flip bytes in a store's files, or cut them short; a new start must say so in one line and make the rest again."""
+    random = np.random.default_rng(0)
+    held = 0
+    for number in range(times):
+        place = folder / f"damaged_{number}"
+        shutil.copytree(folder / "alone" / ".valstab", place / ".valstab")
+        for file in place.glob(".valstab/*/*/*.jsonl"):
+            content = bytearray(file.read_bytes())
+            for at in random.integers(len(content), size=3):
+                content[at] ^= 1 << int(random.integers(8))
+            file.write_bytes(content[: int(random.integers(1, len(content)))] if number % 2 else content)
+        again = launch(place, *SETTINGS)
+        held += again.code == 0 and not differences(expected, outcome(place))
+    return Finding("store with flipped bytes, or cut short", times, held, "the damaged records")
+
+
+def mlflow_away(folder: Path, expected: dict[str, object], times: int) -> Finding:
+    """Let nobody answer for MLflow; `valstab.sync` must log all of it later."""
+    held = 0
+    for number in range(max(1, times // 10)):
+        place = folder / f"away_{number}"
+        away = launch(place, *SETTINGS, **NOBODY)
+        logged = launch(place, module="valstab.sync")
+        held += away.code == logged.code == 0 and not differences(expected, outcome(place))
+    return Finding("MLflow's server away from start to end", max(1, times // 10), held, "nothing")
+
+
+def jumping_clock(folder: Path, expected: dict[str, object], times: int) -> Finding:
+    """Let the clock jump by up to a day, back or forth, whenever it is read."""
+    held = 0
+    read = time.time
+    for number in range(max(1, times // 10)):
+        random = np.random.default_rng(number)
+        with mock.patch("time.time", lambda random=random: read() + random.uniform(-DAY, DAY)):
+            jumped = launch(folder / f"clock_{number}", *SETTINGS)
+        held += jumped.code == 0 and not differences(expected, outcome(folder / f"clock_{number}"))
+    return Finding("clock that jumps by up to a day", max(1, times // 10), held, "nothing")
+
+
+def two_processes(folder: Path, expected: dict[str, object], times: int) -> Finding:
+    """Start the same run twice at once, on one store and one database."""
+    held = 0
+    for number in range(max(1, times // 10)):
+        place = folder / f"two_{number}"
+        place.mkdir()
+        both = [begin(place, folder / f"two_{number}_{one}.log", SETTINGS, {}) for one in "ab"]
+        for process in both:
+            process.join()
+        found = outcome(place)
+        runs = found.pop("runs")
+        is_whole = [status for status, _ in runs] == ["FINISHED", "FINISHED"] if isinstance(runs, list) else False
+        metrics = found.pop("metrics")
+        twice = sorted(2 * expected["metrics"]) if isinstance(expected["metrics"], list) else None
+        files = {name: value for name, value in expected.items() if name in found}
+        held += is_whole and metrics == twice and not differences(files, found)
+    return Finding("two processes, one store, one database", max(1, times // 10), held, "nothing")
+
+
+def _is_clear(ended: Ended) -> bool:
+    """Say whether a command succeeded, or ended in one line that says why."""
+    return ended.code == 0 or (
+        "Traceback" not in ended.said and ended.said.strip().splitlines()[-1].startswith("valstab: ")
+    )
+
+
+@contextmanager
+def _small_disk(folder: Path) -> Iterator[Path | None]:
+    """Mount a small tmpfs; give None where that is not allowed."""
+    folder.mkdir()
+    size = f"size={DISK_MIB}m"
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], capture_output=True, check=False)
+    if mounted.returncode:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def _leave(filler: Path, free: int) -> None:
+    """Fill a disk but for some bytes."""
+    blank = bytes(4 * KIB)
+    with filler.open("wb", buffering=0) as file:
+        for _ in range((shutil.disk_usage(filler.parent).free - free) // len(blank)):
+            file.write(blank)
