@@ -115,7 +115,7 @@ class Model:
     template: dict[str, Any] = field(default_factory=dict)
     """Arguments of the chat template, such as `enable_thinking: false`."""
     dtype: str = "auto"
-    """`auto` is bfloat16 where the hardware computes it natively, else float32 (CPU) or float16 (GPU)."""
+    """`auto` is bfloat16 where it is fast (CPUs with AMX, GPUs that know it), else float32 (CPU) or float16 (GPU)."""
     quantization: str = "none"
     """What the setting `quantization` begins as."""
     trust_remote_code: bool = False
