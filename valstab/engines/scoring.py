@@ -12,6 +12,7 @@ from valstab.engine import Usage
 from valstab.engines import trunk
 from valstab.engines.caches import common_beginning
 from valstab.engines.causal import Causal
+from valstab.engines.distribution import require_numbers
 from valstab.engines.memory import Limits, batches, halving
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,9 @@ class Scoring:
         def distributions(rows: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
             # Padding stands on the right: between beginning and question it would shift a sliding window.
             tokens, mask = self._causal.pad([own[row] for row in rows], left=False)
-            yield from zip(rows, self._distribution(way, start, beginning, tokens, mask), strict=True)
+            found = self._distribution(way, start, beginning, tokens, mask)
+            require_numbers(found)
+            yield from zip(rows, found, strict=True)
 
         for batch in batches(lengths, self._limits, OWN_TOKENS if way == "trunk" else None):
             yield from halving(batch, distributions, lambda: None, self._limits)
@@ -110,7 +113,9 @@ class Scoring:
     def _check(self, start: Tensor, own: Sequence[list[int]]) -> None:
         """Find the first way that agrees with encoding a few prompts whole."""
         tokens, mask = self._causal.pad(own[:CHECKED], left=False)
-        expected = self._distribution("whole", start, None, tokens, mask).exp()
+        logprobs = self._distribution("whole", start, None, tokens, mask)
+        require_numbers(logprobs)
+        expected = logprobs.exp()
         fastest, length = self.way, start.shape[1] + tokens.shape[1]
         while self.way != "whole":
             try:

@@ -18,6 +18,7 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from valstab.config import Model
 from valstab.engine import Cache, Choice, Continuation, EngineError, Usage
+from valstab.engines.distribution import require_numbers
 from valstab.engines.loading import precision, resolved_sampling
 from valstab.engines.tokens import Tokens
 from valstab.engines.weights import checkpoint, fingerprint
@@ -157,7 +158,9 @@ class VllmEngine:
                 for output, tokens in zip(self._generate(prompts, params), letters, strict=True)
             )
             for number, dialogue in some:
-                yield number, np.array(list(itertools.islice(found, len(dialogue))))
+                logprobs = np.array(list(itertools.islice(found, len(dialogue))))
+                require_numbers(torch.from_numpy(logprobs))
+                yield number, logprobs
 
     def _generate(self, prompts: Sequence[list[int]], params: Sequence[Any]) -> Iterator[Any]:
         """Give each prompt's completion, in order."""

