@@ -121,6 +121,7 @@ class OpenaiEngine:
         prices = (usd_per_million_read, usd_per_million_written)
         self.usage = Usage(prices=Prices(*(price or 0.0 for price in prices)) if any(prices) else None)
         self.cache = Cache()
+        self.window = None
         sampling = {name: value for name, value in asdict(model.sampling).items() if value is not None}
         self._sampling = sampling
         self.identity: Mapping[str, str] = {
