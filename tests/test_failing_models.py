@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmarks.robustness import models
+from valstab.config import Model
 from valstab.engine import EngineError
 from valstab.engines.distribution import require_numbers
 from valstab.engines.transformers import TransformersEngine
@@ -13,9 +14,15 @@ from valstab.store import Store
 
 
 @pytest.fixture(scope="module")
-def nonsense(tmp_path_factory) -> TransformersEngine:
+def tiny_model(tmp_path_factory) -> Model:
+    """A tiny model with random weights, not yet loaded."""
+    return models.tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def nonsense(tmp_path_factory, tiny_model) -> TransformersEngine:
     """A tiny model with random weights, which was asked before: the first time takes a check of how to ask."""
-    engine = TransformersEngine(models.tiny(tmp_path_factory.mktemp("tiny")), "none", device="cpu")
+    engine = TransformersEngine(tiny_model, "none", device="cpu")
     models.gather(models.small_plan(), engine, tmp_path_factory.mktemp("first"))
     return engine
 
@@ -39,3 +46,18 @@ def test_what_came_before_the_weights_failed_is_in_the_store(nonsense, tmp_path,
     assert models.ended_by_bad_numbers(nonsense, tmp_path, math.nan, number)
     store = Store(tmp_path, nonsense.identity)
     assert (len(store.shelf("conversations")), len(store.shelf("answers"))) == (messages, answers)
+
+
+@pytest.mark.parametrize("shortage", models.SHORTAGES, ids=lambda error: type(error).__name__)
+def test_memory_that_runs_out_now_and_then_changes_nothing(tmp_path, tiny_model, caplog, shortage):
+    assert models.goes_on_after_shortages(tiny_model, tmp_path, shortage, every=9)
+    # A shortage while it is tried how questions can share their beginning is no reason to share less.
+    assert "slower" not in caplog.text
+
+
+def test_memory_that_is_never_enough_is_said_in_one_line(nonsense, tmp_path):
+    def fail(_):
+        raise MemoryError
+
+    with models.before_each_pass(nonsense, fail), pytest.raises(EngineError, match="out of memory with a single"):
+        models.gather(models.small_plan(), nonsense, tmp_path)

