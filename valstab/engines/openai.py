@@ -311,7 +311,14 @@ def _read(answer: Any) -> Completion:
         if logprobs.get("top_logprobs"):
             first = [(token, float(logprob)) for token, logprob in logprobs["top_logprobs"][0].items()]
     usage = answer.get("usage") or {}
-    return Completion(str(text), first, int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+    return Completion(
+        _whole(str(text)), first, int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+    )
+
+
+def _whole(text: str) -> str:
+    """Put halves of surrogate pairs together, as JSON may have them; a half alone is no character and is replaced."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _completed(pending: dict[Future[Done], int]) -> Iterator[tuple[int, Done]]:
