@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -66,3 +68,30 @@ def test_memory_that_is_never_enough_is_said_in_one_line(nonsense, tmp_path):
 @pytest.mark.parametrize("lives", [1, 7, 12, 25])
 def test_a_run_goes_on_when_a_server_that_died_is_back(tmp_path, lives):
     assert models.goes_on_after_death(tmp_path, lives)
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    """A run of the embedded model in float32: batches of up to 64, one thread, at once."""
+    return models.in_a_process("--batch-size=64")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("option", "threads"), models.ALIKE)
+def test_the_same_run_says_and_answers_the_same_however_it_is_made(undisturbed, option, threads):
+    found = models.in_a_process(option, threads=threads)
+    assert found.apart(undisturbed).is_rounding
+    assert len({text for texts in found.said for text in texts[1:]}) > 6
+    # What was done before an interruption, or in parts, came from the store.
+    assert (found.reused > 0) == (option in {"--parts=4", "--interrupted=70"})
+
+
+def test_other_letters_are_rounding_only_where_two_were_as_probable():
+    def outcome(*logprobs):
+        row = {"letter": "AB"[int(np.argmax(logprobs))], "logprob_1": logprobs[0], "logprob_2": logprobs[1]}
+        return models.Outcome([("Hi.",)], pd.DataFrame([row]), 0)
+
+    assert outcome(-1.0, -1.0005).apart(outcome(-1.0005, -1.0)).is_rounding
+    assert outcome(-1.0, -1.1).apart(outcome(-1.1, -1.0)) == (0, 1, pytest.approx(0.1))
+    assert not outcome(-1.0, -1.1).apart(outcome(-1.1, -1.0)).is_rounding
+    assert not outcome(-1.0, -1.1).apart(outcome(-1.0, -1.1)._replace(said=[("Ho.",)])).is_rounding

@@ -1,7 +1,11 @@
-"""Models that fail: numbers that are none, memory that runs out, servers that die."""
+"""Models that fail: numbers that are none, memory that runs out, servers that die, and machines that are not alike."""
 
 import itertools
+import json
 import math
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +39,10 @@ MESSAGES, QUESTIONS = 12, 20
 """Of a run with these settings."""
 UNFINISHED = 10
 """The most answers that are lost: those of two conversations, since questions after both are asked at a time."""
+TIE = 1e-3
+"""Log-probabilities of two letters that rounding in float32 may turn round."""
+ALIKE = (("--batch-size=1", 1), ("--batch-size=64", 2), ("--parts=4", 1), ("--interrupted=70", 1))
+"""Ways to make the same run: what to ask of `apart`, and threads."""
 SHORTAGES = (
     torch.OutOfMemoryError("CUDA out of memory"),
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
@@ -57,6 +65,30 @@ class Outcome(NamedTuple):
         same_letters = self.answers["letter"].equals(other.answers["letter"])
         return self.said == other.said and same_letters and np.allclose(*logprobs, atol=1e-3)
 
+    def apart(self, other: "Outcome") -> "Difference":
+        """Tell two outcomes apart."""
+        (mine, theirs) = (outcome.answers for outcome in (self, other))
+        best = np.sort(mine.filter(like="logprob_").to_numpy(float), axis=1)
+        differs = (mine["letter"] != theirs["letter"]).to_numpy()
+        messages = sum(
+            a != b for one, two in zip(self.said, other.said, strict=True) for a, b in zip(one, two, strict=True)
+        )
+        return Difference(messages, int(differs.sum()), float(np.max(best[differs, -1] - best[differs, -2], initial=0)))
+
+
+class Difference(NamedTuple):
+    """How far two outcomes are apart."""
+
+    messages: int
+    letters: int
+    margin: float
+    """The most that the chosen letter of a question that was answered otherwise led by, in log-probability."""
+
+    @property
+    def is_rounding(self) -> bool:
+        """Say whether all was said alike, and other letters were chosen only in ties but for rounding in float32."""
+        return not self.messages and self.margin < TIE
+
 
 def findings() -> Iterator[Finding]:
     """Try all of it on a tiny model and the embedded one."""
@@ -78,6 +110,34 @@ def findings() -> Iterator[Finding]:
         )
         yield Finding("memory runs out at every 9th to 23rd forward pass", len(SHORTAGES) * len(EVERY), held, "nothing")
         yield deaths(Path(folder), range(1, 32))
+    yield from machines()
+
+
+def machines() -> Iterator[Finding]:
+    """Make the same run of the embedded model in processes of several kinds."""
+    expected = in_a_process("--batch-size=64")
+    found = [in_a_process(option, threads=threads).apart(expected) for option, threads in ALIKE]
+    letters = sum(difference.letters for difference in found)
+    lost = f"{letters} of {len(ALIKE) * QUESTIONS} letters fell otherwise, all of them ties but for rounding"
+    what = "float32: batches of 1 and 64, 1 and 2 threads, in parts, resumed"
+    yield Finding(what, len(ALIKE), sum(difference.is_rounding for difference in found), lost)
+    rounded = in_a_process("--dtype=bfloat16", "--batch-size=1").apart(in_a_process("--dtype=bfloat16"))
+    lost = f"{rounded.messages} of {MESSAGES} messages and {rounded.letters} of {QUESTIONS} letters are others"
+    yield Finding("bfloat16: batches of 1 and 64 (nothing is promised)", 1, 1, lost)
+
+
+def in_a_process(*options: str, threads: int = 1) -> Outcome:
+    """Make the small run of the embedded model in a process of its own (`benchmarks.robustness.apart`)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.robustness.apart", *options],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    document = json.loads(done.stdout.splitlines()[-1])
+    return Outcome(list(map(tuple, document["said"])), pd.DataFrame(document["answers"]), document["reused"])
 
 
 def deaths(folder: Path, lives: Sequence[int]) -> Finding:
