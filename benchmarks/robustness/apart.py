@@ -35,7 +35,9 @@ if __name__ == "__main__":
                 for part in range(1, options.parts + 1) if options.parts > 1 or options.interrupted else ():
                     gather(small_plan("max_new_tokens=20", f"parts={options.parts}", f"part={part}"), engine, store)
         except KeyboardInterrupt:
-            pass
+            options.interrupted = 0
+        if options.interrupted:
+            parser.error("the run was over before the interruption")
         outcome = gather(small_plan("max_new_tokens=20"), engine, store)
     answers = json.loads(outcome.answers.to_json(orient="records", double_precision=15))
     print(f"\n{json.dumps({'said': outcome.said, 'answers': answers, 'reused': outcome.reused})}")

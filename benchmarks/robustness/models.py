@@ -41,7 +41,7 @@ UNFINISHED = 10
 """The most answers that are lost: those of two conversations, since questions after both are asked at a time."""
 TIE = 1e-3
 """Log-probabilities of two letters that rounding in float32 may turn round."""
-ALIKE = (("--batch-size=1", 1), ("--batch-size=64", 2), ("--parts=4", 1), ("--interrupted=70", 1))
+ALIKE = (("--batch-size=1", 1), ("--batch-size=64", 2), ("--parts=2", 1), ("--interrupted=40", 1))
 """Ways to make the same run: what to ask of `apart`, and threads."""
 SHORTAGES = (
     torch.OutOfMemoryError("CUDA out of memory"),
