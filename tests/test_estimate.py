@@ -60,6 +60,7 @@ class ClockedEngine:
     def __init__(self, model=None, quantization="none"):
         self.usage = Usage()
         self.cache = Cache(tokens=10**6, token_bytes=1000)
+        self.window = None
         self.identity = {"engine": "clocked"}
         self.properties = {}
         self.spent = 0.0

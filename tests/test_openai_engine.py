@@ -220,6 +220,11 @@ def test_a_base_model_completes_text(serve):
     assert (server.bodies[0]["prompt"], server.bodies[0]["logprobs"]) == ("SAM:Answer: (", 20)
 
 
+def test_half_a_character_is_replaced_and_two_halves_are_one(serve):
+    server = serve(said("Oh \ud83d\ude00 and \ud83d!"))
+    assert dict(engine_on(server).continue_dialogues([Continuation(CHAT, 1, 100)])) == {0: "Oh \U0001f600 and \ufffd!"}
+
+
 GOOD = said("B", A=0.2, B=0.5, C=0.1)
 
 

@@ -15,6 +15,7 @@ from valstab.config import Model, Sampling
 from valstab.engine import Choice, Continuation, EngineError, Message, Prompt
 from valstab.engines import generation, trunk
 from valstab.engines.generation import draw
+from valstab.engines.loading import precision
 from valstab.engines.memory import Limits
 from valstab.engines.transformers import TransformersEngine
 from valstab.engines.weights import checkpoint
@@ -358,6 +359,22 @@ def test_sampling_is_the_users_then_the_checkpoints_then_the_librarys(tmp_path):
     (folder / "generation_config.json").write_text('{"eos_token_id": 2, "do_sample": true, "temperature": 0.6}')
     engine = TransformersEngine(Model(name="small", path=str(folder), dtype="float32"), "none", device="cpu")
     assert "'temperature': 0.6" in engine.identity["sampling"]
+
+
+@pytest.mark.parametrize(
+    ("device", "has_tiles", "knows_bfloat16", "dtype"),
+    [
+        ("cpu", True, False, torch.bfloat16),
+        ("cpu", False, True, torch.float32),
+        ("cuda:1", False, True, torch.bfloat16),
+        ("cuda", True, False, torch.float16),
+    ],
+)
+def test_the_precision_is_what_the_hardware_is_fast_in(monkeypatch, device, has_tiles, knows_bfloat16, dtype):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_tiles)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: knows_bfloat16)
+    assert precision("auto", device) is dtype
+    assert precision("float16", device) is torch.float16
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from valstab.converse import Conversation
+from valstab.converse import Conversation, without
 from valstab.engine import Choice, Engine
 from valstab.plan import Encounter, Plan
 from valstab.progress import Stage
@@ -84,6 +84,7 @@ def answers_key(plan: Plan, conversation: Conversation, retest: int = 0) -> str:
             plan.task.digest,
             conversation.texts,
             *_again(retest),
+            *without(conversation.unseen),
         ]
     )
 
@@ -111,7 +112,7 @@ def choices_after(
     return [
         Choice(
             prompt=question_prompt(
-                plan.form, encounter.persona, conversation.texts, _question(plan.task, item, encounter, order)
+                plan.form, encounter.persona, conversation.shown, _question(plan.task, item, encounter, order)
             ),
             options=letters(len(order)),
             seed=stream_seed(

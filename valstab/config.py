@@ -18,6 +18,7 @@ QUANTIZATIONS = ("none", "8bit", "4bit")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 FORMATS = ("auto", "base", "chat")
 UNDEFINED = ("zero", "drop")
+OVERFLOWS = ("stop", "truncate")
 OPENED = ("continue", "message")
 BACKENDS = ("mp", "ray")
 MEASURES = ("rank_order", "ipsative")
@@ -115,7 +116,7 @@ class Model:
     template: dict[str, Any] = field(default_factory=dict)
     """Arguments of the chat template, such as `enable_thinking: false`."""
     dtype: str = "auto"
-    """`auto` is bfloat16 where the hardware computes it natively, else float32 (CPU) or float16 (GPU)."""
+    """`auto` is bfloat16 where it is fast (CPUs with AMX, GPUs that know it), else float32 (CPU) or float16 (GPU)."""
     quantization: str = "none"
     """What the setting `quantization` begins as."""
     trust_remote_code: bool = False
@@ -289,6 +290,11 @@ class Config:
     """Messages that are generated for a conversation: odd, so that the tested model speaks last, or 0 for none."""
     max_new_tokens: int = 100
     """The longest message, in tokens."""
+    overflow: str = "stop"
+    """Where a conversation may become longer than the model can read: `stop` before anything is said, or `truncate`.
+
+    `truncate` leaves the oldest messages out of what the model is shown, as many as have to be.
+    """
     retests: int = 0
     """How often everything is asked again after the same conversations, with other option orders."""
     seeds: list[int] = MISSING
@@ -412,6 +418,7 @@ def check(config: Config) -> None:
     require("model.dtype", config.model.dtype, DTYPES)
     require("quantization", config.quantization, QUANTIZATIONS)
     require("undefined", config.undefined, UNDEFINED)
+    require("overflow", config.overflow, OVERFLOWS)
     n_messages = config.n_messages
     if n_messages < 0 or (n_messages > 0 and n_messages % 2 == 0):
         raise ConfigError(

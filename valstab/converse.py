@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from valstab.engine import Continuation, Engine
+from valstab.engine import Continuation, Engine, Window
 from valstab.plan import Encounter, Plan
 from valstab.progress import Stage
 from valstab.prompts import PROTOCOL_VERSION, TESTED_ROLES, reply_prompt, stop_pattern
 from valstab.store import Shelf, record_key
 from valstab.streams import stream_seed
+from valstab.window import unseen_by_questions, unseen_by_speaker
 
 HELD_TOGETHER = 128
 """Conversations that are held at the same time, and stored when all of them are complete."""
@@ -23,6 +24,15 @@ class Conversation:
     texts: tuple[str, ...]
     reused: bool = False
     """Whether all of it was on the shelf."""
+    unseen: int = 0
+    """How many of its oldest texts the questions after it leave out, since not all fit what the model can read."""
+    shortened: int = 0
+    """How many of its messages were said with some of the oldest texts left out."""
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The texts that questions after it follow."""
+        return self.texts[self.unseen :]
 
     def record(self) -> dict[str, Any]:
         """Give the conversation as plain data: seed, context, persona, and messages with role and text."""
@@ -48,29 +58,51 @@ def _hold(
     plan: Plan, engine: Engine, shelf: Shelf, stage: Stage, encounters: Sequence[Encounter]
 ) -> list[Conversation]:
     """Hold some conversations, all of them one message further at a time, and store them at the end."""
+    window = window_of(plan, engine)
     said = [opened(encounter) for encounter in encounters]
+    shortened = [0] * len(said)
     new: dict[str, str] = {}
     incomplete: set[int] = set()
     try:
-        for number in range(plan.n_messages):
-            reached = [index for index, texts in enumerate(said) if len(texts) == number + 1]
-            for index in reached:
-                stage.skip(recall(plan, encounters[index], shelf, said[index]))
-            missing = [index for index in reached if len(said[index]) == number + 1]
+        for _ in range(plan.n_messages):
+            keys: dict[int, str] = {}
+            requests = []
+            for index, (encounter, texts) in enumerate(zip(encounters, said, strict=True)):
+                unseen = unseen_by_speaker(plan, encounter, texts, window)
+                shortened[index] += unseen > 0
+                key = _message_key(plan, encounter, texts, unseen)
+                text = shelf.get(key)
+                if text is None:
+                    keys[index] = key
+                    requests.append(reply_request(plan, encounter, texts, unseen))
+                else:
+                    texts.append(text)
+                    stage.skip(1)
+            missing = list(keys)
             incomplete.update(missing)
-            requests = [reply_request(plan, encounters[index], said[index]) for index in missing]
             for place, text in engine.continue_dialogues(requests):
                 index = missing[place]
-                new[_message_key(plan, encounters[index], said[index])] = text
+                new[keys[index]] = text
                 said[index].append(text)
                 stage.advance(1)
     finally:  # after Ctrl-C as well
         if new:
             shelf.put(new)
     return [
-        Conversation(encounter, tuple(texts), reused=plan.n_messages > 0 and index not in incomplete)
+        Conversation(
+            encounter,
+            tuple(texts),
+            reused=plan.n_messages > 0 and index not in incomplete,
+            unseen=unseen_by_questions(plan, encounter, texts, window),
+            shortened=shortened[index],
+        )
         for index, (encounter, texts) in enumerate(zip(encounters, said, strict=True))
     ]
+
+
+def window_of(plan: Plan, engine: Engine) -> Window | None:
+    """Give what conversations are shortened to, if they are to be."""
+    return engine.window if plan.truncates else None
 
 
 def opened(encounter: Encounter) -> list[str]:
@@ -78,25 +110,27 @@ def opened(encounter: Encounter) -> list[str]:
     return [encounter.context.opening] if encounter.context.opening else []
 
 
-def recall(plan: Plan, encounter: Encounter, shelf: Shelf, texts: list[str]) -> int:
-    """Go on with a conversation as far as the shelf has it, in place; give the number of messages added."""
-    before = len(texts)
-    while len(texts) <= plan.n_messages and (text := shelf.get(_message_key(plan, encounter, texts))) is not None:
+def recall(plan: Plan, encounter: Encounter, shelf: Shelf, texts: list[str], window: Window | None = None) -> None:
+    """Go on with a conversation as far as the shelf has it, in place."""
+    while len(texts) <= plan.n_messages:
+        key = _message_key(plan, encounter, texts, unseen_by_speaker(plan, encounter, texts, window))
+        text = shelf.get(key)
+        if text is None:
+            return
         texts.append(text)
-    return len(texts) - before
 
 
-def reply_request(plan: Plan, encounter: Encounter, texts: Sequence[str]) -> Continuation:
-    """Ask for the message that follows an opening and the messages after it."""
+def reply_request(plan: Plan, encounter: Encounter, texts: Sequence[str], unseen: int = 0) -> Continuation:
+    """Ask for the message that follows an opening and the messages after it, the oldest ones `unseen`."""
     return Continuation(
-        prompt=reply_prompt(plan.form, encounter.persona, texts),
+        prompt=reply_prompt(plan.form, encounter.persona, texts[unseen:]),
         seed=stream_seed("message", *encounter.labels, len(texts) - 1),
         max_new_tokens=plan.max_new_tokens,
         stop=stop_pattern(plan.form, encounter.persona),
     )
 
 
-def _message_key(plan: Plan, encounter: Encounter, texts: Sequence[str]) -> str:
+def _message_key(plan: Plan, encounter: Encounter, texts: Sequence[str], unseen: int) -> str:
     """Give the key of the next message: all that determines it, but for the engine."""
     return record_key(
         [
@@ -106,5 +140,11 @@ def _message_key(plan: Plan, encounter: Encounter, texts: Sequence[str]) -> str:
             encounter.labels,
             plan.max_new_tokens,
             texts,
+            *without(unseen),
         ]
     )
+
+
+def without(unseen: int) -> tuple[str, ...]:
+    """Tell the keys of what followed a shortened conversation from those of what followed the whole."""
+    return (f"without the oldest {unseen}",) if unseen else ()

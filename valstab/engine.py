@@ -5,7 +5,7 @@ An engine is any class that is called with ``model`` (a `valstab.config.Model`),
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -105,11 +105,22 @@ class Cache(NamedTuple):
     token_bytes: int = 0
 
 
+class Window(NamedTuple):
+    """What a model can read at once."""
+
+    tokens: int
+    """The most tokens that a prompt and what follows it may have."""
+    count: Callable[[Prompt], int]
+    """Gives the tokens of a prompt."""
+
+
 class Engine(Protocol):
     """Runs one language model."""
 
     usage: Usage
     cache: Cache
+    window: Window | None
+    """None where it is not known, as of a server, or there is no limit."""
 
     @property
     def identity(self) -> Mapping[str, str]:

@@ -9,11 +9,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from valstab.ask import answers_key, choices_after, option_orders
-from valstab.converse import HELD_TOGETHER, Conversation, opened, recall, reply_request
+from valstab.converse import HELD_TOGETHER, Conversation, opened, recall, reply_request, window_of
 from valstab.cost import Dialogue, Floats, Talking, attended, fit, peak_bytes, predict, talking
-from valstab.engine import Engine, Usage, usd
+from valstab.engine import Engine, Usage, Window, usd
 from valstab.plan import Encounter, Plan
 from valstab.store import Shelf
+from valstab.window import longest, unseen_by_questions, unseen_by_speaker
 
 SAMPLE = 32
 """Conversations that are held to measure."""
@@ -56,6 +57,8 @@ class Estimate:
     """Of the store, the run's files and their copies in MLflow."""
     usd: float | None = None
     """What the tokens cost, if they have a price."""
+    overflow: tuple[int, int] | None = None
+    """The tokens of the longest prompt and of the model's window, if the oldest messages may be left out."""
 
     def __str__(self) -> str:
         """Say it in a few lines."""
@@ -69,6 +72,7 @@ class Estimate:
                 f"memory         about {self.memory_bytes / GIB:.1f} GiB",
                 f"disk           about {self.disk_bytes / 1e6:,.0f} MB",
                 *([] if self.usd is None else [f"price          about {self.usd:,.2f} US dollars"]),
+                *([] if self.overflow is None else [_overflow(*self.overflow)]),
             ]
         )
 
@@ -104,7 +108,8 @@ def estimate(plan: Plan, engine: Engine, said: Shelf, answered: Shelf) -> Estima
     Raises:
         EngineError: if the model can't be run.
     """
-    known = [_recalled(plan, encounter, said) for encounter in plan.encounters]
+    window = window_of(plan, engine)
+    known = [_recalled(plan, encounter, said, window) for encounter in plan.encounters]
     held = [conversation for conversation in known if len(conversation.texts) == plan.n_texts]
     unsaid = [conversation.encounter for conversation in known if len(conversation.texts) < plan.n_texts]
     rounds = range(1 + plan.retests)
@@ -112,9 +117,11 @@ def estimate(plan: Plan, engine: Engine, said: Shelf, answered: Shelf) -> Estima
         answered.get(answers_key(plan, conversation, retest)) is None for conversation in held for retest in rounds
     )
     items = len(plan.task.items)
+    most = longest(plan, window) if window else 0
+    overflow = (most, window.tokens) if window and most > window.tokens else None
     size = (len(unsaid), unasked * items, len(held), plan.questions - unasked * items)
     if not unasked:
-        return Estimate(*size)
+        return Estimate(*size, overflow=overflow)
     sample = _evenly(unsaid or plan.encounters, SAMPLE)
     talked = _talk(plan, engine, sample)
     groups = [min(HELD_TOGETHER, len(unsaid) - start) for start in range(0, len(unsaid), HELD_TOGETHER)]
@@ -123,7 +130,9 @@ def estimate(plan: Plan, engine: Engine, said: Shelf, answered: Shelf) -> Estima
         for rows in groups
         for number in range(plan.n_messages)
     ]
-    conversations = [Conversation(encounter, tuple(said)) for encounter, said in zip(sample, talked.texts, strict=True)]
+    conversations = [
+        _conversation(plan, encounter, texts, window) for encounter, texts in zip(sample, talked.texts, strict=True)
+    ]
     asked = _ask(plan, engine, _evenly(conversations, FEW))
     said_bytes = np.mean([sum(len(text.encode()) + LINE_BYTES for text in said) for said in talked.texts])
 
@@ -146,13 +155,18 @@ def estimate(plan: Plan, engine: Engine, said: Shelf, answered: Shelf) -> Estima
         + unasked * (asked.stored_bytes + 2 * items * ANSWER_BYTES)
         + PICTURES_BYTES,
         usd=engine.usage.prices and usd(engine.usage.prices, encoded, generated),
+        overflow=overflow,
     )
 
 
-def _recalled(plan: Plan, encounter: Encounter, shelf: Shelf) -> Conversation:
+def _recalled(plan: Plan, encounter: Encounter, shelf: Shelf, window: Window | None) -> Conversation:
     texts = opened(encounter)
-    recall(plan, encounter, shelf, texts)
-    return Conversation(encounter, tuple(texts))
+    recall(plan, encounter, shelf, texts, window)
+    return _conversation(plan, encounter, texts, window)
+
+
+def _conversation(plan: Plan, encounter: Encounter, texts: Sequence[str], window: Window | None) -> Conversation:
+    return Conversation(encounter, tuple(texts), unseen=unseen_by_questions(plan, encounter, texts, window))
 
 
 def _talk(plan: Plan, engine: Engine, sample: Sequence[Encounter]) -> _Talked:
@@ -161,11 +175,15 @@ def _talk(plan: Plan, engine: Engine, sample: Sequence[Encounter]) -> _Talked:
     Messages that are not held repeat those that are.
     """
     texts = [opened(encounter) for encounter in sample]
+    window = window_of(plan, engine)
     if not plan.n_messages:
         return _Talked(texts, Dialogue((0, 0), (0, 0)), 0, np.zeros(len(Talking._fields)))
 
     def call(rows: int, max_new_tokens: int) -> tuple[_Call, list[str]]:
-        requests = [reply_request(plan, *each) for each in zip(sample[:rows], texts[:rows], strict=True)]
+        requests = [
+            reply_request(plan, *each, unseen_by_speaker(plan, *each, window))
+            for each in zip(sample[:rows], texts[:rows], strict=True)
+        ]
         brief = [replace(request, max_new_tokens=max_new_tokens) for request in requests]
         timed, replies = _timed(engine, lambda: dict(engine.continue_dialogues(brief)))
         return timed, [replies[index] for index in range(len(brief))]
@@ -231,6 +249,13 @@ def _evenly(all_of_them: Sequence[Result], most: int) -> list[Result]:
     """Take some, as far apart as they can be: of all seeds and contexts."""
     number = min(most, len(all_of_them))
     return [all_of_them[i * len(all_of_them) // number] for i in range(number)]
+
+
+def _overflow(most: int, window: int) -> str:
+    return (
+        f"window         up to {most:,} tokens, but the model can read {window:,}: the oldest messages are left out, "
+        "and time is less sure"
+    )
 
 
 def _duration(seconds: float) -> str:

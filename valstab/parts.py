@@ -96,5 +96,6 @@ def _summed(works: Sequence[Work], questions: int) -> Work:
         generated_tokens=total("generated_tokens"),
         reused_conversations=total("reused_conversations"),
         reused_answers=reused,
+        shortened_prompts=total("shortened_prompts"),
         usd=None if any(work.usd is None for work in works) else total("usd"),
     )

@@ -35,6 +35,8 @@ class Plan:
     personas: tuple[Persona, ...]
     n_messages: int
     max_new_tokens: int
+    truncates: bool = False
+    """Whether the oldest messages are left out where not all fit what the model can read."""
     retests: int = 0
     part: int = 1
     parts: int = 1
@@ -81,6 +83,7 @@ def make_plan(config: Config) -> Plan:
         personas=load_population(config.population),
         n_messages=config.n_messages,
         max_new_tokens=config.max_new_tokens,
+        truncates=config.overflow == "truncate",
         retests=config.retests,
         part=config.part or 1,
         parts=config.parts,

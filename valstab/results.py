@@ -27,6 +27,8 @@ class Work:
     generated_tokens: int
     reused_conversations: int
     reused_answers: int
+    shortened_prompts: int = 0
+    """Messages and questions before which the oldest messages were left out, since not all fit the model's window."""
     usd: float | None = None
     """What the tokens cost, if they have a price."""
 

@@ -30,6 +30,7 @@ from valstab.results import Results, Work, measure, profiles
 from valstab.store import Shelf, Store
 from valstab.summary import describe, summarise
 from valstab.track import Tracking, run_name, tell_part, tell_results, tracked_run
+from valstab.window import require_fit
 
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
@@ -89,6 +90,7 @@ def _tracked(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str]) 
 def _gather(config: Config, plan: Plan, folder: Path, tracking: Tracking) -> Gathered:
     """Hold the conversations and ask the questions."""
     engine = load_engine(config)
+    require_fit(plan, engine.window, config.model.name)
     tracking.record.inputs = inputs(config, plan, engine.identity)
     said, answered = shelves(config, plan, engine)
     with display(run_name(config)) as begin:
@@ -109,6 +111,7 @@ def _gather(config: Config, plan: Plan, folder: Path, tracking: Tracking) -> Gat
         generated_tokens=engine.usage.generated_tokens,
         reused_conversations=sum(conversation.reused for conversation in conversations),
         reused_answers=reused,
+        shortened_prompts=sum(shortened_prompts(plan, conversation) for conversation in conversations),
         usd=engine.usage.usd,
     )
     used = {**engine.identity, **engine.properties}
@@ -143,6 +146,12 @@ def _write_answers(gathered: Gathered, folder: Path) -> None:
         gathered.retests.to_parquet(folder / "retests.parquet", index=False)
 
 
+def shortened_prompts(plan: Plan, conversation: Conversation) -> int:
+    """Count the messages and questions before which the oldest of a conversation was left out."""
+    questions = len(plan.task.items) * (1 + plan.retests)
+    return conversation.shortened + (questions if conversation.unseen else 0)
+
+
 def dry_run(config: Config, plan: Plan) -> None:
     """Print what a run would take.
 
@@ -151,6 +160,7 @@ def dry_run(config: Config, plan: Plan) -> None:
     """
     start = time.perf_counter()
     engine = load_engine(config)
+    require_fit(plan, engine.window, config.model.name)
     said, answered = shelves(config, plan, engine)
     found = estimate(plan, engine, said, answered)
     output = Console(highlight=False, markup=False, soft_wrap=True)

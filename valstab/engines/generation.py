@@ -10,6 +10,7 @@ from transformers import DynamicCache, RepetitionPenaltyLogitsProcessor, TopPLog
 from valstab.engine import Continuation, Usage
 from valstab.engines.caches import KeptBeginnings, join
 from valstab.engines.causal import Causal
+from valstab.engines.distribution import require_numbers
 from valstab.engines.loading import ResolvedSampling
 from valstab.engines.memory import Limits, batches, give_back, halving
 
@@ -88,6 +89,7 @@ class Generation:
         alive = set(rows)
         while alive:
             logits = self._encode(tokens, mask, cache)
+            require_numbers(logits[[position for position, row in enumerate(rows) if row in alive]])
             self._usage.generated_tokens += len(alive)
             self._usage.steps += 1
             uniform = [draws[row][len(generated[row])] if row in alive else 0.0 for row in rows]

@@ -59,12 +59,14 @@ def halving(
 ) -> Iterator[tuple[int, Result]]:
     """Yield what `compute` yields for a batch's indices; where memory runs out, go on with halves of what is left.
 
-    Later batches then have at most as many rows as the halves. `make_way` frees what can be done without.
+    Later batches then have at most as many rows as the halves. `make_way` frees what can be done without. A single row
+    is tried once more after that.
 
     Raises:
         EngineError: if memory does not suffice for a single row.
     """
     waiting = [list(batch)]
+    alone: set[int] = set()
     while waiting:
         rows = waiting.pop()
         done = set()
@@ -74,18 +76,22 @@ def halving(
                 yield index, result
             continue
         except (RuntimeError, MemoryError) as error:
-            if not _is_shortage(error):
+            if not is_shortage(error):
                 raise
-            if len(rows) == 1:
+            if len(rows) == 1 and alone.issuperset(rows):
                 raise EngineError("out of memory with a single dialogue; use a smaller model or shorter ones") from None
         make_way()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         left = [index for index in rows if index not in done]
         half = max(1, len(rows) // 2)
-        limits.rows = min(limits.rows, half)
+        if len(rows) == 1:
+            alone.update(rows)
+        else:
+            limits.rows = min(limits.rows, half)
         waiting += [left[start : start + half] for start in range(0, len(left), half)][::-1]
 
 
-def _is_shortage(error: Exception) -> bool:
+def is_shortage(error: Exception) -> bool:
+    """Tell whether an error says that memory ran out, on a GPU, on the CPU or in Python."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

@@ -121,6 +121,7 @@ class OpenaiEngine:
         prices = (usd_per_million_read, usd_per_million_written)
         self.usage = Usage(prices=Prices(*(price or 0.0 for price in prices)) if any(prices) else None)
         self.cache = Cache()
+        self.window = None
         sampling = {name: value for name, value in asdict(model.sampling).items() if value is not None}
         self._sampling = sampling
         self.identity: Mapping[str, str] = {
@@ -310,7 +311,14 @@ def _read(answer: Any) -> Completion:
         if logprobs.get("top_logprobs"):
             first = [(token, float(logprob)) for token, logprob in logprobs["top_logprobs"][0].items()]
     usage = answer.get("usage") or {}
-    return Completion(str(text), first, int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+    return Completion(
+        _whole(str(text)), first, int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+    )
+
+
+def _whole(text: str) -> str:
+    """Put halves of surrogate pairs together, as JSON may have them; a half alone is no character and is replaced."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _completed(pending: dict[Future[Done], int]) -> Iterator[tuple[int, Done]]:

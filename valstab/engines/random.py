@@ -17,6 +17,7 @@ class RandomEngine:
     def __init__(self, model: Model, quantization: str) -> None:  # noqa: ARG002  (as every engine)
         self.usage = Usage()
         self.cache = Cache()
+        self.window = None
         self.identity: Mapping[str, str] = {"engine": "random"}
         self.properties: Mapping[str, str] = {}
 

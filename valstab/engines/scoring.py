@@ -12,7 +12,8 @@ from valstab.engine import Usage
 from valstab.engines import trunk
 from valstab.engines.caches import common_beginning
 from valstab.engines.causal import Causal
-from valstab.engines.memory import Limits, batches, halving
+from valstab.engines.distribution import require_numbers
+from valstab.engines.memory import Limits, batches, halving, is_shortage
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +59,7 @@ class Scoring:
         shared = common_beginning(prompts)
         own = [prompt[shared:] for prompt in prompts]
         start = torch.tensor([prompts[0][:shared]], dtype=torch.long, device=self._causal.device)
-        beginning = None
-        if shared:
-            if not self._is_checked:
-                self._check(start, own)
-            beginning = self._encode(start)
+        beginning = self._begin(start, own) if shared else None
         way = self._way(max(map(len, prompts))) if beginning is not None else "whole"
         self._usage.encoded_tokens += sum(map(len, own)) + shared * (1 if way != "whole" else len(prompts))
         lengths = {i: len(row) if way == "trunk" else len(prompts[i]) for i, row in enumerate(own)}
@@ -70,10 +67,28 @@ class Scoring:
         def distributions(rows: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
             # Padding stands on the right: between beginning and question it would shift a sliding window.
             tokens, mask = self._causal.pad([own[row] for row in rows], left=False)
-            yield from zip(rows, self._distribution(way, start, beginning, tokens, mask), strict=True)
+            found = self._distribution(way, start, beginning, tokens, mask)
+            require_numbers(found)
+            yield from zip(rows, found, strict=True)
 
         for batch in batches(lengths, self._limits, OWN_TOKENS if way == "trunk" else None):
             yield from halving(batch, distributions, lambda: None, self._limits)
+
+    def _begin(self, start: Tensor, own: Sequence[list[int]]) -> DynamicCache | None:
+        """Encode the common beginning, unless it can't be shared; the first time, see how it can."""
+
+        def check(rows: Sequence[int]) -> Iterator[tuple[int, None]]:
+            self._check(start, [own[row] for row in rows])
+            yield from ((row, None) for row in rows)
+
+        def encode(_: Sequence[int]) -> Iterator[tuple[int, DynamicCache | None]]:
+            yield 0, self._encode(start)
+
+        if not self._is_checked:
+            list(halving(range(min(CHECKED, len(own))), check, lambda: None, self._limits))
+            self._is_checked = True
+        ((_, beginning),) = halving([0], encode, lambda: None, self._limits)
+        return beginning
 
     def _way(self, length: int) -> str:
         """Give the first way that works for prompts of a length."""
@@ -109,18 +124,20 @@ class Scoring:
 
     def _check(self, start: Tensor, own: Sequence[list[int]]) -> None:
         """Find the first way that agrees with encoding a few prompts whole."""
-        tokens, mask = self._causal.pad(own[:CHECKED], left=False)
-        expected = self._distribution("whole", start, None, tokens, mask).exp()
+        tokens, mask = self._causal.pad(own, left=False)
+        logprobs = self._distribution("whole", start, None, tokens, mask)
+        require_numbers(logprobs)
+        expected = logprobs.exp()
         fastest, length = self.way, start.shape[1] + tokens.shape[1]
         while self.way != "whole":
             try:
                 found = self._distribution(self._way(length), start, self._encode(start), tokens, mask).exp()
                 if float((found - expected).abs().max()) < TOLERANCE[self._dtype]:
                     break
-            except UNSUPPORTED:
-                pass
+            except UNSUPPORTED as error:
+                if is_shortage(error):
+                    raise
             del self._ways[0]
         if self.way != fastest:
             does = "share copies of" if self.way == "copies" else "can't share"
             log.warning("%s: questions %s their beginning; slower", type(self._causal.model).__name__, does)
-        self._is_checked = True

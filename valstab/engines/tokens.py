@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,15 +28,18 @@ class Tokens:
         self.tokenizer = tokenizer
         self._arguments = dict(arguments or {})
         self._letters: dict[str, list[int]] = {}
+        self._controls = _pattern(tokenizer)
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Give the tokens of a prompt: the chat template's own special tokens, or a base model's usual ones.
+
+        What a message has that looks like a control token (`<|im_end|>`) stays text: it is shown with a space in it.
 
         Raises:
             EngineError: if the chat template refuses the dialogue, or leaves its system message out.
         """
         if not prompt.messages:
-            return list(self.tokenizer(prompt.text).input_ids)
+            return list(self.tokenizer(self._harmless(prompt.text)).input_ids)
         return list(self.tokenizer(self._render(prompt.messages) + prompt.text, add_special_tokens=False).input_ids)
 
     def has_template(self) -> bool:
@@ -65,7 +69,7 @@ class Tokens:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def _render(self, messages: Sequence[Message]) -> str:
-        plain = [{"role": message.role, "content": message.text} for message in messages]
+        plain = [{"role": message.role, "content": self._harmless(message.text)} for message in messages]
         if not self.has_template():
             raise EngineError("the tokenizer has no chat template: model.format must be base, for a base model")
         try:
@@ -74,9 +78,12 @@ class Tokens:
             )
         except (TemplateError, TypeError, ValueError) as error:
             raise EngineError(f"the model's chat template refuses a dialogue ({error}){_advice(messages)}") from error
-        if messages[0].role == "system" and messages[0].text.strip() not in text:
+        if messages[0].role == "system" and plain[0]["content"].strip() not in text:
             raise EngineError(f"the model's chat template leaves the system message out{_advice(messages)}")
         return text
+
+    def _harmless(self, text: str) -> str:
+        return self._controls.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text) if self._controls else text
 
     def of_letter(self, letter: str) -> list[int]:
         """Give every token that is exactly this letter where it follows a bracket.
@@ -99,6 +106,13 @@ class Tokens:
     def decode(self, tokens: Sequence[int]) -> str:
         """Give the text of what was generated."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+
+
+def _pattern(tokenizer: Any) -> re.Pattern[str] | None:
+    """Give what finds a tokenizer's control tokens in a text; those that are white space or one character are text."""
+    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    controls = [token for token in special.union(tokenizer.all_special_tokens) if len(token.strip()) > 1]
+    return re.compile("|".join(map(re.escape, sorted(controls, key=len, reverse=True)))) if controls else None
 
 
 def _advice(messages: Sequence[Message]) -> str:

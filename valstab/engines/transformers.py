@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from valstab.config import Model
-from valstab.engine import Cache, Choice, Continuation, EngineError, Usage
+from valstab.engine import Cache, Choice, Continuation, EngineError, Usage, Window
 from valstab.engines import fused
 from valstab.engines.causal import Causal
+from valstab.engines.context import context_window, require_room
 from valstab.engines.generation import Generation
 from valstab.engines.loading import end_tokens, load, precision, resolved_sampling, use_own_cores
 from valstab.engines.memory import GIB, Limits, free_bytes
@@ -69,6 +70,8 @@ class TransformersEngine:
             # One half is for the batch at work, the other for what is kept between messages.
             token_bytes = causal.token_bytes()
         self.cache = Cache(int(cache_bytes / 2 / token_bytes), token_bytes)
+        length = context_window(loaded.config)
+        self.window = None if length is None else Window(length, lambda prompt: len(self.tokens.encode(prompt)))
         self._scoring = Scoring(causal, Limits(batch_size, self.cache.tokens), self.usage)
         self._generation = Generation(
             causal,
@@ -96,7 +99,10 @@ class TransformersEngine:
     @torch.inference_mode()
     def continue_dialogues(self, requests: Sequence[Continuation]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text as it ends."""
-        yield from self._generation.run([self.tokens.encode(request.prompt) for request in requests], requests)
+        prompts = [self.tokens.encode(request.prompt) for request in requests]
+        for prompt, request in zip(prompts, requests, strict=True):
+            require_room(len(prompt) + request.max_new_tokens, self.window)
+        yield from self._generation.run(prompts, requests)
 
     @torch.inference_mode()
     def choose(self, dialogues: Iterable[Sequence[Choice]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
@@ -104,9 +110,9 @@ class TransformersEngine:
         self._generation.forget()
         for index, choices in enumerate(dialogues):
             logprobs = np.empty((len(choices), len(choices[0].options)))
-            for row, distribution in self._scoring.run([self.tokens.encode(choice.prompt) for choice in choices]):
+            prompts = [self.tokens.encode(choice.prompt) for choice in choices]
+            require_room(max(map(len, prompts)) + 1, self.window)
+            for row, distribution in self._scoring.run(prompts):
                 letters = [distribution[self.tokens.of_letter(letter)] for letter in choices[row].options]
                 logprobs[row] = torch.stack([torch.logsumexp(letter, 0) for letter in letters]).cpu().numpy()
-            if np.isnan(logprobs).any():
-                raise EngineError("the model's probabilities are not numbers (NaN); try model.dtype=float32")
             yield index, logprobs

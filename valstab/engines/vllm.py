@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from transformers import AutoTokenizer, GenerationConfig
 
 from valstab.config import Model
-from valstab.engine import Cache, Choice, Continuation, EngineError, Usage
+from valstab.engine import Cache, Choice, Continuation, EngineError, Usage, Window
+from valstab.engines.context import require_room
+from valstab.engines.distribution import require_numbers
 from valstab.engines.loading import precision, resolved_sampling
 from valstab.engines.tokens import Tokens
 from valstab.engines.weights import checkpoint, fingerprint
@@ -111,6 +113,8 @@ class VllmEngine:
         self._params = SamplingParams
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=model.trust_remote_code)
         self.tokens = Tokens(tokenizer, model.template)
+        length = self._llm.llm_engine.model_config.max_model_len
+        self.window = Window(length, lambda prompt: len(self.tokens.encode(prompt)))
         self._sampling = resolved_sampling(model.sampling, _generation_config(source))
         self.usage = Usage()
         self.cache = Cache()
@@ -157,10 +161,14 @@ class VllmEngine:
                 for output, tokens in zip(self._generate(prompts, params), letters, strict=True)
             )
             for number, dialogue in some:
-                yield number, np.array(list(itertools.islice(found, len(dialogue))))
+                logprobs = np.array(list(itertools.islice(found, len(dialogue))))
+                require_numbers(torch.from_numpy(logprobs))
+                yield number, logprobs
 
     def _generate(self, prompts: Sequence[list[int]], params: Sequence[Any]) -> Iterator[Any]:
         """Give each prompt's completion, in order."""
+        for prompt, each in zip(prompts, params, strict=True):
+            require_room(len(prompt) + each.max_tokens, self.window)
         given = [{"prompt_token_ids": prompt} for prompt in prompts]
         for prompt, output in zip(prompts, self._llm.generate(given, list(params), use_tqdm=False), strict=True):
             (completion,) = output.outputs

