@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from valstab.config import CompareConfig, Config, ConfigT, UserError, allowed, register, typed
 from valstab.options import described, listing
+from valstab.secrecy import problem, redacted
 
 PACKAGE = Path(__file__).parent
 CONF = str(next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir()))
@@ -83,8 +85,9 @@ def start(app: Callable[[], object]) -> None:
     """Run a Hydra app. HYDRA_FULL_ERROR=1 in the environment shows tracebacks.
 
     Raises:
-        SystemExit: with one line, at a user's mistake or after Ctrl-C.
+        SystemExit: with one line, at a user's mistake or after Ctrl-C; with a traceback at any other error.
     """
+    _refuse_secret_arguments(sys.argv[1:])
     register()
     # For the help: Hydra's own list of groups has no descriptions.
     OmegaConf.register_new_resolver("options", _options, replace=True)
@@ -96,7 +99,7 @@ def start(app: Callable[[], object]) -> None:
         fail(error)
     except ValueError as error:
         if not shown or not str(error).startswith(NO_NAME):
-            raise
+            sys.exit(redacted(traceback.format_exc()))
         fail(error)
     except KeyboardInterrupt:
         sys.stderr.write("\nvalstab: interrupted; the same command goes on where it was, with what its store has\n")
@@ -105,6 +108,8 @@ def start(app: Callable[[], object]) -> None:
         # Whoever read the output, such as `head`, has enough; Python would still try to write the rest at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception:  # noqa: BLE001 - the traceback as Python would print it, but for secrets
+        sys.exit(redacted(traceback.format_exc()))
 
 
 def job(work: Callable[[], Any]) -> Any:
@@ -117,9 +122,17 @@ def job(work: Callable[[], Any]) -> Any:
         fail(error)
 
 
+def _refuse_secret_arguments(arguments: Iterable[str]) -> None:
+    """End the command at an argument with a password or a key, before Hydra reads, prints or writes it."""
+    for argument in arguments:
+        key, equals, _ = argument.lstrip("+~").partition("=")
+        if found := problem(key if key == "engine.url" else "", argument):
+            fail(ConfigError(key if equals else "command line", "...", found))
+
+
 def fail(error: Exception) -> NoReturn:
     """End the command with one line that says what is wrong."""
-    sys.exit(f"valstab: {' '.join(explain(error, sys.argv[1:]).split())}")
+    sys.exit(f"valstab: {redacted(' '.join(explain(error, sys.argv[1:]).split()))}")
 
 
 def explain(error: Exception, arguments: list[str]) -> str:

@@ -454,13 +454,12 @@ def _check_ranges(prefix: str, settings: Any, ranges: Mapping[str, Range]) -> No
 
 def _check_server(engine: OpenaiEngine, quantization: str) -> None:
     require("engine.opened", engine.opened, OPENED)
-    address = urlsplit(engine.url)
-    if address.scheme not in {"http", "https"} or not address.hostname:
+    try:
+        address = urlsplit(engine.url)
+        sound = address.scheme in {"http", "https"} and address.hostname and address.port != 0
+    except ValueError:  # brackets that are no IPv6 address, or a port that is no number
+        sound = False
+    if not sound:
         raise ConfigError("engine.url", engine.url, "must be an address such as http://localhost:8000/v1")
-    if address.username or address.password or address.query:
-        # The address would be logged.
-        raise ConfigError(
-            "engine.url", "...", "may hold no name, password or query; engine.key_variable is for the key"
-        )
     if quantization != "none":
         raise ConfigError("quantization", quantization, "is up to the server with engine=openai; allowed: none")

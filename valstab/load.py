@@ -5,7 +5,6 @@ paper's published code (`valstab.published`).
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from valstab.config import ConfigError
 from valstab.published import RESULTS, read_published
 from valstab.runs import Run, Runs, told_apart
 from valstab.scores import DIMENSIONS
+from valstab.secrecy import redacted
 from valstab.task import Item, Task
 
 DOCUMENT = "stability.json"
@@ -174,7 +174,7 @@ def _downloaded(identifier: str) -> Run:
 
 
 def _location() -> str:
-    return re.sub(r"//[^/@\s]+@", "//", str(mlflow.get_tracking_uri()))
+    return redacted(str(mlflow.get_tracking_uri()))
 
 
 def _in_folder(folder: Path) -> list[Run]:

@@ -6,10 +6,10 @@ other through one line that `Sweep` adds to every job's configuration, and throu
 
 import logging
 import math
-import re
 import shlex
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 
 from valstab.cli import MISTAKES, explain, fail
 from valstab.config import ConfigError, UserError
+from valstab.secrecy import redacted, refuse_secrets
 
 PARENT = "VALSTAB_SWEEP"
 """The environment variable with the id of the sweep's MLflow run, which Hydra sets for its jobs."""
@@ -62,7 +63,7 @@ class Sweep(Callback):
         swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
         try:
             self.parent = open_parent(
-                config.tracking.experiment, shown(" ".join([*swept, *config.hydra.overrides.task]))
+                config.tracking.experiment, redacted(" ".join([*swept, *config.hydra.overrides.task]))
             )
         except UserError as error:
             fail(error)
@@ -107,6 +108,7 @@ def compose_jobs(config: DictConfig) -> None:
 
     Raises:
         HydraException: if an option or a key does not exist, or a value is of the wrong type.
+        ConfigError: if a setting holds a secret.
     """
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return
@@ -115,7 +117,7 @@ def compose_jobs(config: DictConfig) -> None:
     overrides = OverridesParser.create(loader).parse_overrides([*swept, *config.hydra.overrides.task])
     for batch in BasicSweeper.split_arguments(overrides, max_batch_size=None):
         for job in batch:
-            loader.load_sweep_config(config, job)
+            refuse_secrets(loader.load_sweep_config(config, job))
 
 
 @contextmanager
@@ -140,9 +142,10 @@ def attempt(work: Callable[[], float | None]) -> float | None:
 
         log = logging.getLogger("valstab")
         if isinstance(error, MISTAKES):
-            log.error("job failed: %s", explain(error, HydraConfig.get().overrides.task))  # noqa: TRY400
+            said = redacted(explain(error, HydraConfig.get().overrides.task))
+            log.error("job failed: %s", said)  # noqa: TRY400
         else:
-            log.exception("job failed")
+            log.error("job failed\n%s", redacted(traceback.format_exc()))  # noqa: TRY400  (would show it as it is)
         record_failure(error, job_tags(HydraConfig.get()))
         return math.nan
 
@@ -153,15 +156,10 @@ def job_tags(hydra: Any) -> dict[str, str]:
     Args:
         hydra: the job's own Hydra configuration.
     """
-    tags = {OVERRIDES: shown(shlex.join(hydra.overrides.task))}
+    tags = {OVERRIDES: redacted(shlex.join(hydra.overrides.task))}
     if parent := hydra.job.env_set.get(PARENT):
         tags |= {"mlflow.parentRunId": parent, JOB: str(hydra.job.num)}
     return tags
-
-
-def shown(overrides: str) -> str:
-    """Leave the name and password of an address out, even where the run will refuse it."""
-    return re.sub(r"(?<=//)[^/@\s]+@", "", overrides)
 
 
 def rerun_prefix(config: DictConfig) -> str:

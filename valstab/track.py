@@ -20,6 +20,7 @@ from valstab.config import Config, UserError
 from valstab.plan import Plan
 from valstab.provenance import provenance
 from valstab.results import Results, Work
+from valstab.secrecy import redacted
 
 SHORT = 250
 """Longer parameter values are cut: the whole configuration is the artifact `config.yaml`."""
@@ -55,7 +56,7 @@ def open_experiment(name: str) -> str:
         with _creation_lock():
             experiment_id: str = mlflow.set_experiment(name).experiment_id
     except MlflowException as error:
-        message = re.sub(r"//[^/@\s]+@", "//", " ".join(str(error).split()))  # a URL may hold a password
+        message = redacted(" ".join(str(error).split()))
         raise TrackingError(f"MLflow (MLFLOW_TRACKING_URI) can't be used: {message}") from error
     return experiment_id
 
@@ -135,7 +136,7 @@ def _short(value: str) -> str:
 
 def described(error: BaseException) -> str:
     """Name an error in the tag `error`."""
-    return f"{type(error).__name__}: {error}".rstrip(": ")[:SHORT]
+    return redacted(f"{type(error).__name__}: {error}".rstrip(": "))[:SHORT]
 
 
 def run_name(config: Config) -> str:
