@@ -66,6 +66,7 @@ def option(folder, group, name, text):
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["OPENAI_API_KEY", "TEAM_LOGIN"])
 def test_a_run_a_sweep_and_a_comparison_keep_the_key_to_themselves(serve, valstab, launch_folder, variable):
     server = serve(GOOD)
@@ -78,6 +79,7 @@ def test_a_run_a_sweep_and_a_comparison_keep_the_key_to_themselves(serve, valsta
     assert leaks(launch_folder, done, compared) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "content"),
     [
@@ -97,6 +99,7 @@ def test_a_server_that_repeats_the_key(serve, command, launch_folder, status, co
     assert leaks(launch_folder, *results) == []
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_in_a_sweep(command, launch_folder):
     settings = ("engine=openai", "model=auto", "model.path=served", f"engine.url={NOBODY}", "engine.tries=1", *SMALL)
     results = command("-m", *settings, "seeds=[0],[1]")
@@ -104,8 +107,7 @@ def test_a_server_that_is_not_there_in_a_sweep(command, launch_folder):
     assert leaks(launch_folder, *results) == []
 
 
-@pytest.mark.parametrize("address", ADDRESSES)
-@pytest.mark.parametrize("sweep", [[], ["-m"]])
+@pytest.mark.parametrize(("address", "sweep"), [(LOGIN, []), (ADDRESSES[3], []), (ADDRESSES[1], ["-m"])])
 def test_an_address_on_the_command_line(command, launch_folder, address, sweep):
     results = command(*sweep, "engine=openai", "model=auto", "model.path=served", f"engine.url='{address}'", *SMALL)
     for result in results:
@@ -117,15 +119,17 @@ def test_an_address_on_the_command_line(command, launch_folder, address, sweep):
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "sweep"),
     [
-        *(f"url: {address}" for address in ADDRESSES),
-        f"key_variable: {CANARY}",
-        "url: http://127.0.0.1:9/${oc.env:OPENAI_API_KEY}",
-        f"url: ${{oc.env:NOT_SET,{LOGIN}}}",
+        (f"url: {LOGIN}", []),
+        (f"url: {LOGIN}", ["-m"]),
+        (f"url: {ADDRESSES[2]}", []),
+        (f"key_variable: {CANARY}", ["-m"]),
+        ("url: http://127.0.0.1:9/${oc.env:OPENAI_API_KEY}", []),
+        ("url: http://127.0.0.1:9/${oc.env:OPENAI_API_KEY}", ["-m"]),
+        (f"url: ${{oc.env:NOT_SET,{LOGIN}}}", []),
     ],
 )
-@pytest.mark.parametrize("sweep", [[], ["-m"]])
 def test_an_address_in_an_option_of_ones_own(command, launch_folder, text, sweep):
     option(launch_folder, "engine", "mine", f"# Ours.\ndefaults:\n  - openai\n{text}\n")
     (launch_folder / "mine").rename(launch_folder.parent / f"{launch_folder.name}-mine")
@@ -162,16 +166,17 @@ def test_a_secret_in_any_other_setting(command, launch_folder, setting):
     assert leaks(launch_folder, *results) == []
 
 
-@pytest.mark.parametrize("scheme", ["http", "postgresql", "mysql+pymysql", "nonsense"])
-def test_a_tracking_server_s_password(command, launch_folder, scheme):
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["http", "nonsense"])
+def test_a_tracking_server_s_password(command, valstab, launch_folder, scheme):
     place = {
         "MLFLOW_TRACKING_URI": f"{scheme}://me:{CANARY}@127.0.0.1:9/mine",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     }
     results = [
         *command("model=random", *SMALL, **place),
-        *command("-m", "model=random", *SMALL, "seeds=[0],[1]", **place),
-        *command(module="valstab.compare", **place),
+        valstab("-m", "model=random", *SMALL, "seeds=[0],[1]", **PLANTED, **place),
+        valstab(module="valstab.compare", **PLANTED, **place),
     ]
     assert all(result.returncode == 1 for result in results)
     assert leaks(launch_folder, *results) == []

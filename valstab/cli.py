@@ -19,7 +19,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from valstab.config import CompareConfig, Config, ConfigT, UserError, allowed, register, typed
+from valstab.config import CompareConfig, Config, ConfigError, ConfigT, UserError, allowed, one_line, register, typed
+from valstab.data import found
 from valstab.options import described, listing
 from valstab.secrecy import problem, redacted
 
@@ -75,9 +76,9 @@ def job_config(composed: DictConfig, kind: type[ConfigT]) -> ConfigT:
     for group, name in FILES:
         section = getattr(config, group, None)
         value = getattr(section, name, None)
-        if value is not None and not Path(value).expanduser().exists():
-            found = next((folder / value for folder in own if (folder / value).exists()), value)
-            setattr(section, name, str(found))
+        if value is not None and found(value) is None:
+            beside = next((folder / value for folder in own if found(folder / value)), value)
+            setattr(section, name, str(beside))
     return config
 
 
@@ -132,7 +133,7 @@ def _refuse_secret_arguments(arguments: Iterable[str]) -> None:
 
 def fail(error: Exception) -> NoReturn:
     """End the command with one line that says what is wrong."""
-    sys.exit(f"valstab: {redacted(' '.join(explain(error, sys.argv[1:]).split()))}")
+    sys.exit(f"valstab: {one_line(redacted(explain(error, sys.argv[1:])))}")
 
 
 def explain(error: Exception, arguments: list[str]) -> str:

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from valstab.cli import fail
 from valstab.config import ConfigError
-from valstab.secrecy import refuse_secrets
+from valstab.secrecy import refuse_composed_secrets
 
 
 class Guard(Callback):
@@ -16,7 +16,7 @@ class Guard(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """End the command at a secret; anything but SystemExit would only be a warning."""
         try:
-            refuse_secrets(config)
+            refuse_composed_secrets(config)
         except ConfigError as error:
             fail(error)
 

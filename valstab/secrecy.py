@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,9 +11,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from valstab.config import ConfigError
 
-LOGIN = re.compile(r"(?<=//)[^/?#@\s]+@")
+LOGIN = re.compile(r"(?<=://)[^/?#@\s]+@")
 """The name and password of an address."""
-QUERIED = re.compile(r"(?<=[?&])([^?&=#\s]*(?:key|token|secret|password|signature)[^?&=#\s]*=)[^&#\s'\"]+", re.IGNORECASE)
+QUERIED = re.compile(
+    r"(?<=[?&])([^?&=#\s]*(?:key|token|secret|password|signature)[^?&=#\s]*=)[^&#\s'\"]+", re.IGNORECASE
+)
 """A key in the query of an address."""
 NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 VARIABLE = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(_|$)", re.IGNORECASE)
@@ -53,19 +56,25 @@ def problem(key: str, text: str) -> str | None:
     return None
 
 
-def refuse_secrets(settings: Mapping[str, Any] | DictConfig) -> None:
-    """Refuse nested settings that hold a secret; those that Hydra composed with Hydra's own part.
+def refuse_composed_secrets(composed: DictConfig) -> None:
+    """Refuse a configuration that holds a secret, where it was composed and in what it refers to.
 
     Raises:
         ConfigError: naming the key, without the value.
     """
-    plain: Any = settings
-    if isinstance(settings, DictConfig):
-        try:
-            plain = OmegaConf.to_container(settings, resolve=True)
-        except OmegaConfBaseException:  # is said, with its key, where the setting is used
-            plain = OmegaConf.to_container(settings, resolve=False)
-    for key, value in _leaves(plain):
+    refuse_secrets(OmegaConf.to_container(composed))
+    own = OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])
+    with suppress(OmegaConfBaseException):  # a broken reference is told where the setting is used
+        refuse_secrets(OmegaConf.to_container(own, resolve=True))
+
+
+def refuse_secrets(settings: Any) -> None:
+    """Refuse nested settings that hold a secret.
+
+    Raises:
+        ConfigError: naming the key, without the value.
+    """
+    for key, value in _leaves(settings):
         name = key.removeprefix(ENVIRONMENT)
         if name != key and VARIABLE.search(name):
             raise ConfigError(key, "...", "would be written to .hydra; set it in the environment itself")

@@ -23,8 +23,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from valstab.cli import MISTAKES, explain, fail
-from valstab.config import ConfigError, UserError
-from valstab.secrecy import redacted, refuse_secrets
+from valstab.config import ConfigError, UserError, one_line
+from valstab.secrecy import redacted, refuse_composed_secrets
 
 PARENT = "VALSTAB_SWEEP"
 """The environment variable with the id of the sweep's MLflow run, which Hydra sets for its jobs."""
@@ -117,7 +117,7 @@ def compose_jobs(config: DictConfig) -> None:
     overrides = OverridesParser.create(loader).parse_overrides([*swept, *config.hydra.overrides.task])
     for batch in BasicSweeper.split_arguments(overrides, max_batch_size=None):
         for job in batch:
-            refuse_secrets(loader.load_sweep_config(config, job))
+            refuse_composed_secrets(loader.load_sweep_config(config, job))
 
 
 @contextmanager
@@ -137,12 +137,12 @@ def attempt(work: Callable[[], float | None]) -> float | None:
         return work()
     try:
         return work()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - it is logged, and the other jobs go on
         from valstab.parent import record_failure
 
         log = logging.getLogger("valstab")
         if isinstance(error, MISTAKES):
-            said = redacted(explain(error, HydraConfig.get().overrides.task))
+            said = one_line(redacted(explain(error, HydraConfig.get().overrides.task)))
             log.error("job failed: %s", said)  # noqa: TRY400
         else:
             log.error("job failed\n%s", redacted(traceback.format_exc()))  # noqa: TRY400  (would show it as it is)
