@@ -1,6 +1,7 @@
 """Start a Hydra command, and answer a user's mistake with one line instead of a traceback."""
 
 import dataclasses
+import errno
 import os
 import signal
 import sys
@@ -38,6 +39,8 @@ COMPARED = ("figure",)
 """The groups of `valstab.compare`; all others are of a run."""
 NO_NAME = "Config group override must be a string"
 """How the bare ValueError begins that Hydra raises where a group's option is null or a number."""
+SHOWN = 60
+"""Characters of an argument that is too long for a message."""
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
 
 
@@ -61,8 +64,12 @@ def composed_comparison(*overrides: str) -> CompareConfig:
 
 def _composed(name: str, kind: type[ConfigT], overrides: Iterable[str]) -> ConfigT:
     register()
-    with initialize_config_dir(CONF, version_base="1.3"):
-        return typed(compose(name, list(overrides)), kind)
+    given = list(overrides)
+    try:
+        with initialize_config_dir(CONF, version_base="1.3"):
+            return typed(compose(name, given), kind)
+    except OSError as error:
+        raise _no_file(error, given) from None
 
 
 def job_config(composed: DictConfig, kind: type[ConfigT]) -> ConfigT:
@@ -109,6 +116,10 @@ def start(app: Callable[[], object]) -> None:
         # Whoever read the output, such as `head`, has enough; Python would still try to write the rest at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG and shown:
+            fail(_no_file(error, sys.argv[1:]))
+        sys.exit(redacted(traceback.format_exc()))
     except Exception:  # noqa: BLE001 - the traceback as Python would print it, but for secrets
         sys.exit(redacted(traceback.format_exc()))
 
@@ -169,6 +180,12 @@ def _setting(key: str, arguments: list[str]) -> str:
     root = key.partition("[")[0]
     matching = [argument for argument in arguments if argument.lstrip("+~").partition("=")[0] == root]
     return matching[-1].lstrip("+~") if matching else key
+
+
+def _no_file(error: OSError, arguments: Iterable[str]) -> ConfigError:
+    """Say that an option's name can't be that of a file."""
+    longest = max(arguments, key=len, default="")
+    return ConfigError("command line", longest[:SHOWN], f"can't be used: {error.strerror}")
 
 
 def _nameless(arguments: list[str]) -> str:

@@ -55,9 +55,14 @@ def _read_openings(name: str) -> dict[str, str]:
     for pair in document.value if isinstance(document, yaml.MappingNode) else [()]:
         if not all(node.tag == TEXT and node.value.strip() for node in pair) or not pair:
             raise ConfigError(key, path, "must map each topic's name to its opening message")
-        name, opening = (node.value for node in pair)
+        name, opening = (_joined(node.value) for node in pair)
         if name in openings:
             raise ConfigError(key, path, f"has {name} twice; each topic may stand only once")
         require_text(key, path, name + opening)
         openings[name] = opening
     return openings
+
+
+def _joined(text: str) -> str:
+    """Join the halves that JSON, which is YAML, writes of characters beyond 16 bits; a lone half stays what it is."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")

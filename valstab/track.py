@@ -1,8 +1,11 @@
 """Log a run to MLflow. Where is MLflow's own setting (MLFLOW_TRACKING_URI), by default beside the launch directory."""
 
+import hashlib
+import json
 import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -31,6 +34,9 @@ UNCOMPARED = re.compile(
     r"|population\.(personas|introduction|seeds)|topics\.openings"
 )
 """Settings that are no parameters."""
+
+LONGEST = 200
+"""Characters of a metric's name; MLflow allows 250."""
 
 REFUSED = re.compile(r"[^\w\-. ]")
 """Characters that MLflow does not allow in a metric's name, or that would make another level of it."""
@@ -112,7 +118,9 @@ def tracked_comparison(
         mlflow.log_dict({"compared": list(compared)}, "compared.json")
 
         def log(numbers: Mapping[str, float], summary: str, folder: Path) -> None:
-            mlflow.log_metrics({metric_name(key): value for key, value in numbers.items() if math.isfinite(value)})
+            names = metric_names(tuple(key.split("/")) for key in numbers)
+            finite = {key: value for key, value in numbers.items() if math.isfinite(value)}
+            mlflow.log_metrics({names[tuple(key.split("/"))]: value for key, value in finite.items()})
             mlflow.set_tag(MLFLOW_RUN_NOTE, summary)
             mlflow.log_artifacts(str(folder))
 
@@ -125,9 +133,25 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def metric_name(name: str) -> str:
-    """Replace the characters that MLflow does not allow in a metric's name; slashes make levels of it."""
-    return "/".join(REFUSED.sub("_", part) for part in name.split("/"))
+def metric_names(names: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """Give each name, a tuple of its levels, the one that it has in MLflow.
+
+    Characters that MLflow does not allow become `_`. Where two names would then be the same, or one is too long, they
+    end with a digest of what they were.
+    """
+    plain = {name: "/".join(_level(part) for part in name) for name in names}
+    number = Counter(short.casefold() for short in plain.values())
+    return {
+        name: short
+        if number[short.casefold()] == 1 and len(short) <= LONGEST
+        else f"{short[:LONGEST]}_{hashlib.sha256(json.dumps(name).encode()).hexdigest()[:8]}"
+        for name, short in plain.items()
+    }
+
+
+def _level(part: str) -> str:
+    plain = REFUSED.sub("_", part)
+    return plain if plain.strip(". ") else "_" * len(plain)  # a path's own names
 
 
 def _short(value: str) -> str:
@@ -151,9 +175,8 @@ def run_name(config: Config) -> str:
 def log_results(results: Results, work: Work, description: str, engine: Mapping[str, str], folder: Path) -> None:
     """Log the metrics, the description (in Markdown), what the engine really used (as tags), and all of `folder`."""
     document = results.document()
-    per_key = {
-        f"rank_order/{REFUSED.sub('_', key)}": stability["mean"] for key, stability in document["per_key"].items()
-    }
+    names = metric_names(("rank_order", key) for key in document["per_key"])
+    per_key = {names["rank_order", key]: stability["mean"] for key, stability in document["per_key"].items()}
     metrics = {**results.headline(), **per_key, **asdict(work)}
     mlflow.log_metrics({name: value for name, value in metrics.items() if value is not None})
     for name, per_seed in document["per_seed"].items():
