@@ -1,7 +1,6 @@
 """Names of any kind, from the files that have them to the results, MLflow and a comparison, and back."""
 
 import csv
-import io
 import json
 import re
 import shlex
@@ -85,7 +84,8 @@ def test_names_of_every_kind_come_back_unharmed(settings, launch_folder):
     }
     answers = pd.read_parquet(folder / "answers.parquet")
     assert list(answers["persona"].unique()) == list(answers["context"].unique()) == list(NAMES)
-    rows = list(csv.DictReader(io.StringIO((folder / "profiles.csv").read_text(encoding="utf-8"), newline="")))
+    with (folder / "profiles.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
     assert [row["persona"] for row in rows] == list(NAMES) * len(NAMES)
     said = [json.loads(line) for line in (folder / "conversations.jsonl").read_text("utf-8").split("\n")[:-1]]
     assert [one["persona"] for one in said] == list(NAMES) * len(NAMES)
@@ -108,7 +108,7 @@ def test_names_of_every_kind_come_back_unharmed(settings, launch_folder):
     text = (launch_folder / "deep" / "compared" / "findings.md").read_text(encoding="utf-8")
     assert settings.model.name not in text
     assert plain(settings.model.name) in text
-    assert "](" not in text
+    assert re.search(r"(?<!\\)\](?=\()", text) is None
     assert re.search(r"(?<!\\)<", text) is None
 
 

@@ -1,7 +1,6 @@
 """Start a Hydra command, and answer a user's mistake with one line instead of a traceback."""
 
 import dataclasses
-import errno
 import os
 import signal
 import sys
@@ -68,8 +67,10 @@ def _composed(name: str, kind: type[ConfigT], overrides: Iterable[str]) -> Confi
     try:
         with initialize_config_dir(CONF, version_base="1.3"):
             return typed(compose(name, given), kind)
-    except OSError as error:
-        raise _no_file(error, given) from None
+    except (OSError, ValueError) as error:
+        if not _is_too_long(error):
+            raise
+        raise UserError(one_line(explain(error, given))) from None
 
 
 def job_config(composed: DictConfig, kind: type[ConfigT]) -> ConfigT:
@@ -105,10 +106,6 @@ def start(app: Callable[[], object]) -> None:
         app()
     except shown as error:
         fail(error)
-    except ValueError as error:
-        if not shown or not str(error).startswith(NO_NAME):
-            sys.exit(redacted(traceback.format_exc()))
-        fail(error)
     except KeyboardInterrupt:
         sys.stderr.write("\nvalstab: interrupted; the same command goes on where it was, with what its store has\n")
         sys.exit(INTERRUPTED)
@@ -116,9 +113,9 @@ def start(app: Callable[[], object]) -> None:
         # Whoever read the output, such as `head`, has enough; Python would still try to write the rest at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG and shown:
-            fail(_no_file(error, sys.argv[1:]))
+    except (OSError, ValueError) as error:
+        if shown and (_is_too_long(error) or str(error).startswith(NO_NAME)):
+            fail(error)
         sys.exit(redacted(traceback.format_exc()))
     except Exception:  # noqa: BLE001 - the traceback as Python would print it, but for secrets
         sys.exit(redacted(traceback.format_exc()))
@@ -157,7 +154,7 @@ def explain(error: Exception, arguments: list[str]) -> str:
         return _nameless(arguments)
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if not isinstance(cause, OmegaConfBaseException) or not cause.full_key:
-        return str(error)
+        return _too_long(arguments) if _is_too_long(error) else str(error)
     setting = _setting(cause.full_key, arguments)
     fields = typing.get_type_hints(cause.object_type) if dataclasses.is_dataclass(cause.object_type) else {}
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and fields:
@@ -166,6 +163,16 @@ def explain(error: Exception, arguments: list[str]) -> str:
     problem = str(cause.msg).splitlines()[0]
     kind = fields.get(str(cause.key))
     return f"{setting}: {problem}" + (f"; allowed: {_describe(kind)}" if kind is not None else "")
+
+
+def _is_too_long(error: Exception) -> bool:
+    """Tell what Python and the file system say of an override with a name or a number of too many characters."""
+    return isinstance(error, OSError | ValueError) and ("name too long" in str(error) or "Exceeds the" in str(error))
+
+
+def _too_long(arguments: Iterable[str]) -> str:
+    key, _, value = max(arguments, key=len, default="").lstrip("+~").partition("=")
+    return f"{key[:SHOWN]}={value[:SHOWN]}...: is too long"
 
 
 def _missing(file: str, options: Sequence[str]) -> str:
@@ -180,12 +187,6 @@ def _setting(key: str, arguments: list[str]) -> str:
     root = key.partition("[")[0]
     matching = [argument for argument in arguments if argument.lstrip("+~").partition("=")[0] == root]
     return matching[-1].lstrip("+~") if matching else key
-
-
-def _no_file(error: OSError, arguments: Iterable[str]) -> ConfigError:
-    """Say that an option's name can't be that of a file."""
-    longest = max(arguments, key=len, default="")
-    return ConfigError("command line", longest[:SHOWN], f"can't be used: {error.strerror}")
 
 
 def _nameless(arguments: list[str]) -> str:

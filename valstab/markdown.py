@@ -21,5 +21,6 @@ def table(content: pd.DataFrame) -> str:
     """Lay a table out, numbers with three decimals; text that looks like a number stays as it is."""
     shown = content.map(lambda cell: plain(cell) if isinstance(cell, str) else cell)
     shown.columns = pd.Index([plain(name) for name in content])
-    texts = [place for place, kind in enumerate(content.dtypes) if not pd.api.types.is_numeric_dtype(kind)]
+    kinds = content.dtypes if len(content) else ()  # without rows tabulate knows of no columns
+    texts = [place for place, kind in enumerate(kinds) if not pd.api.types.is_numeric_dtype(kind)]
     return f"{shown.to_markdown(index=False, tablefmt='github', floatfmt='.3f', disable_numparse=texts)}\n"

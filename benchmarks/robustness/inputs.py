@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from benchmarks.robustness.finding import Finding
 from valstab.cli import MISTAKES, composed, explain
-from valstab.config import RescoreConfig, UserError
+from valstab.config import ConfigError, RescoreConfig, UserError
 from valstab.data import HERE
 from valstab.load import read_run
 from valstab.plan import make_plan
@@ -164,9 +164,7 @@ def _command(_: Path, content: bytes) -> None:
         # A ValueError of the bare class is what Hydra raises where an option's name is none: see `cli.start`.
         if not isinstance(error, MISTAKES) and not str(error).startswith("Config group override"):
             raise
-        line = " ".join(explain(error, overrides).split())
-        if not line:
-            raise
+        raise ConfigError("command", "line", explain(error, overrides)) from None
 
 
 def _answers() -> pd.DataFrame:
@@ -233,13 +231,15 @@ SETTINGS = (
     b"n_messages=3\nseeds=[0,1]\npopulation.limit=3",
     b"task=donation\ntopics.names=[joke]\nengine=openai\nengine.url=http://localhost:8000/v1",
     b"population=none\npopulation.permutations=4\nparts=2\npart=1\nmodel.sampling.top_p=0.9",
-    b"task.scores=[1,2,3,4,5,6]\ntask.keys=null\nmodel.template={a: 1}\nstore.path=null",
+    b"task.scores=[1,2,3,4,5,6]\ntask.keys=null\n+model.template.a=1\nstore.path=null",
 )
 
 LOADERS = {
     "population": Loader(_file("population.personas", "population.introduction='{name}, who is {gender}.'"), (PEOPLE,)),
     "items": Loader(_file("task.items", "task=religion"), (ITEMS,)),
-    "topics": Loader(_file("topics.openings"), (TOPICS, b"joke: Hi\nchess: |\n  Let us\n  talk\n")),
+    "topics": Loader(
+        _file("topics.openings", "topics.names=null"), (TOPICS, b"joke: Hi\nchess: |\n  Let us\n  talk\n")
+    ),
     "saved answers": Loader(_rescored, (_parquet(),)),
     "published results": Loader(_published, (_results_json(),)),
     **{f"run: {name}": Loader(_part_of_run(name), (content,)) for name, content in _run().items()},

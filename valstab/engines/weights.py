@@ -108,9 +108,9 @@ def _file_in_package(path: str) -> Path:
 def _unpack(file: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    packed = AutoModelForCausalLM.from_pretrained(
-        file.parent, gguf_file=file.name, dtype="float32", trust_remote_code=False
-    )
+    own_code = {"trust_remote_code": False}  # left out, transformers would ask at the terminal
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, **own_code)
+    packed = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32", **own_code)
     config = copy.deepcopy(packed.config)
     # A model that remembers how it was packed can't be saved, so its weights move to a fresh one.
     del config.quantization_config
@@ -120,7 +120,6 @@ def _unpack(file: Path, folder: Path) -> None:
     unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
     try:
         plain.save_pretrained(unfinished)
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, trust_remote_code=False)
         tokenizer.save_pretrained(unfinished)
         unfinished.rename(folder)
     finally:
