@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
 TEXT = ("text", ("string", "large_string"))
 WHOLE = ("whole numbers", ("integer",))
-KINDS = {"seed": WHOLE, "context": TEXT, "persona": TEXT, "item": WHOLE, "score": ("numbers", ("integer", "floating"))}
-"""The columns that are read: what they must be, and which of Arrow's types are that."""
+NUMBERS = ("numbers", ("integer", "floating"))
+KINDS = {"seed": WHOLE, "context": TEXT, "persona": TEXT, "item": WHOLE, "score": NUMBERS}
+"""The columns that there must be, what they are, and which of Arrow's types are that."""
+OPTIONAL = {"letter": ("text", ("string", "large_string", "null")), "answer_mass": NUMBERS}
+"""Those that are read where they are there."""
 LABELS = ("seed", "context", "persona", "item")
 FEWEST = 10
 """Where not one in so many answers is there, the missing are not looked for: their number may exceed all memory."""
@@ -73,7 +76,8 @@ def _read(path: Path) -> "pd.DataFrame":
         file = pq.ParquetFile(path)
         _check_columns(path, file.schema_arrow)
         # Not by what the file says of pandas: that may be damaged, or anything.
-        answers: pd.DataFrame = file.read(columns=list(KINDS)).to_pandas(ignore_metadata=True)
+        columns = [name for name in (*KINDS, *OPTIONAL) if name in file.schema_arrow.names]
+        answers: pd.DataFrame = file.read(columns=columns).to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError, LookupError, ValueError, TypeError) as error:
         if isinstance(error, ConfigError):
             raise
@@ -92,7 +96,9 @@ def _check_columns(path: Path, schema: "pa.Schema") -> None:
     missing = [name for name in KINDS if name not in schema.names]
     if missing:
         raise ConfigError("answers", path, f"lacks the column {', '.join(missing)}; it needs {', '.join(KINDS)}")
-    for name, (wanted, allowed) in KINDS.items():
+    for name, (wanted, allowed) in (KINDS | OPTIONAL).items():
+        if name not in schema.names:
+            continue
         if schema.names.count(name) > 1:
             raise ConfigError("answers", path, f"has the column {name} twice")
         kind = schema.field(name).type
