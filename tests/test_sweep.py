@@ -15,7 +15,6 @@ import pytest
 
 from valstab.jobs import describe_failures, figure, job_table, markdown, plain, swept_keys
 from valstab.store import Shelf
-from valstab.sweep import shown
 
 ROOT = str(Path(__file__).parents[1])
 SMALL = ("population.limit=4", "topics.names=[joke,chess]", "seeds=[0]")
@@ -140,12 +139,6 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(mode, launch_folder):
         (child,) = logged(launch_folder)
     assert child.info.status == "KILLED"
     assert child.data.tags["error"] == "KeyboardInterrupt"
-
-
-def test_a_password_in_an_address_is_not_shown():
-    assert (
-        shown("engine.url=http://me:secret@host:8000/v1 n_messages=3") == "engine.url=http://host:8000/v1 n_messages=3"
-    )
 
 
 class RunInfo(NamedTuple):

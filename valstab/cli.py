@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -19,8 +20,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from valstab.config import CompareConfig, Config, ConfigT, UserError, allowed, register, typed
+from valstab.config import CompareConfig, Config, ConfigError, ConfigT, UserError, allowed, one_line, register, typed
+from valstab.data import found
 from valstab.options import described, listing
+from valstab.secrecy import problem, redacted
 
 PACKAGE = Path(__file__).parent
 CONF = str(next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir()))
@@ -39,6 +42,8 @@ COMPARED = ("figure",)
 """The groups of `valstab.compare`; all others are of a run."""
 NO_NAME = "Config group override must be a string"
 """How the bare ValueError begins that Hydra raises where a group's option is null or a number."""
+SHOWN = 60
+"""Characters of an argument that is too long for a message."""
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
 
 
@@ -62,8 +67,14 @@ def composed_comparison(*overrides: str) -> CompareConfig:
 
 def _composed(name: str, kind: type[ConfigT], overrides: Iterable[str]) -> ConfigT:
     register()
-    with initialize_config_dir(CONF, version_base="1.3"):
-        return typed(compose(name, list(overrides)), kind)
+    given = list(overrides)
+    try:
+        with initialize_config_dir(CONF, version_base="1.3"):
+            return typed(compose(name, given), kind)
+    except (OSError, ValueError) as error:
+        if not _is_too_long(error):
+            raise
+        raise UserError(one_line(explain(error, given))) from None
 
 
 def job_config(composed: DictConfig, kind: type[ConfigT]) -> ConfigT:
@@ -77,9 +88,9 @@ def job_config(composed: DictConfig, kind: type[ConfigT]) -> ConfigT:
     for group, name in FILES:
         section = getattr(config, group, None)
         value = getattr(section, name, None)
-        if value is not None and not Path(value).expanduser().exists():
-            found = next((folder / value for folder in own if (folder / value).exists()), value)
-            setattr(section, name, str(found))
+        if value is not None and found(value) is None:
+            beside = next((folder / value for folder in own if found(folder / value)), value)
+            setattr(section, name, str(beside))
     return config
 
 
@@ -87,8 +98,9 @@ def start(app: Callable[[], object]) -> None:
     """Run a Hydra app. HYDRA_FULL_ERROR=1 in the environment shows tracebacks.
 
     Raises:
-        SystemExit: with one line, at a user's mistake or after Ctrl-C.
+        SystemExit: with one line, at a user's mistake or after Ctrl-C; with a traceback at any other error.
     """
+    _refuse_secret_arguments(sys.argv[1:])
     register()
     # For the help: Hydra's own list of groups has no descriptions.
     OmegaConf.register_new_resolver("options", _options, replace=True)
@@ -98,10 +110,6 @@ def start(app: Callable[[], object]) -> None:
         app()
     except shown as error:
         fail(error)
-    except ValueError as error:
-        if not shown or not str(error).startswith(NO_NAME):
-            raise
-        fail(error)
     except KeyboardInterrupt:
         sys.stderr.write("\nvalstab: interrupted; the same command goes on where it was, with what its store has\n")
         sys.exit(INTERRUPTED)
@@ -109,10 +117,13 @@ def start(app: Callable[[], object]) -> None:
         # Whoever read the output, such as `head`, has enough; Python would still try to write the rest at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        if not shown or error.errno not in FULL:
-            raise
-        fail(error)
+    except (OSError, ValueError) as error:
+        is_full = isinstance(error, OSError) and error.errno in FULL
+        if shown and (is_full or _is_too_long(error) or str(error).startswith(NO_NAME)):
+            fail(error)
+        sys.exit(redacted(traceback.format_exc()))
+    except Exception:  # noqa: BLE001 - the traceback as Python would print it, but for secrets
+        sys.exit(redacted(traceback.format_exc()))
 
 
 def job(work: Callable[[], Any]) -> Any:
@@ -125,9 +136,17 @@ def job(work: Callable[[], Any]) -> Any:
         fail(error)
 
 
+def _refuse_secret_arguments(arguments: Iterable[str]) -> None:
+    """End the command at an argument with a password or a key, before Hydra reads, prints or writes it."""
+    for argument in arguments:
+        key, equals, _ = argument.lstrip("+~").partition("=")
+        if found := problem(key if key == "engine.url" else "", argument):
+            fail(ConfigError(key if equals else "command line", "...", found))
+
+
 def fail(error: Exception) -> NoReturn:
     """End the command with one line that says what is wrong."""
-    sys.exit(f"valstab: {' '.join(explain(error, sys.argv[1:]).split())}")
+    sys.exit(f"valstab: {one_line(redacted(explain(error, sys.argv[1:])))}")
 
 
 def explain(error: Exception, arguments: list[str]) -> str:
@@ -143,7 +162,7 @@ def explain(error: Exception, arguments: list[str]) -> str:
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return _wrong_setting(cause, _setting(cause.full_key, arguments))
-    return str(error)
+    return _too_long(arguments) if _is_too_long(error) else str(error)
 
 
 def _wrong_setting(cause: OmegaConfBaseException, setting: str) -> str:
@@ -154,6 +173,16 @@ def _wrong_setting(cause: OmegaConfBaseException, setting: str) -> str:
     problem = str(cause.msg).splitlines()[0]
     kind = fields.get(str(cause.key))
     return f"{setting}: {problem}" + (f"; allowed: {_describe(kind)}" if kind is not None else "")
+
+
+def _is_too_long(error: Exception) -> bool:
+    """Tell what Python and the file system say of an override with a name or a number of too many characters."""
+    return isinstance(error, OSError | ValueError) and ("name too long" in str(error) or "Exceeds the" in str(error))
+
+
+def _too_long(arguments: Iterable[str]) -> str:
+    key, _, value = max(arguments, key=len, default="").lstrip("+~").partition("=")
+    return f"{key[:SHOWN]}={value[:SHOWN]}...: is too long"
 
 
 def _missing(file: str, options: Sequence[str]) -> str:

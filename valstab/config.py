@@ -6,8 +6,9 @@ is answered at once.
 """
 
 import difflib
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -26,6 +27,13 @@ KINDS = (
     *("bars", "tests", "lines", "context_pairs", "values_and_behaviour", "components"),
     *("neutral_profile", "neutral_order", "appraisal", "leaderboard"),
 )
+
+LARGEST_SEED = 1 << 63
+MOST = 1_000_000
+"""Of messages, retests or tokens: no run would end."""
+
+LONGEST = 2_000
+"""Characters of a message."""
 
 Range = tuple[Callable[[float], bool], str]
 AT_LEAST_ONE: Range = (lambda value: value >= 1, "must be at least 1")
@@ -64,7 +72,19 @@ class ConfigError(UserError, ValueError):
     """A setting that can't be used: says in one line which key, which value and what is allowed."""
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
-        super().__init__(" ".join(f"{key}={value}: {allowed}".split()))
+        super().__init__(one_line(f"{key}={value}: {allowed}"))
+
+
+def one_line(text: str) -> str:
+    r"""Make a message one line of a bearable length, with what steers a terminal or can't be printed as an escape.
+
+    Example:
+        >>> print(one_line("a\n  b \x1b[2J"))
+        a b \x1b[2J
+    """
+    line = " ".join(text.split())
+    line = line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def allowed(value: object, options: Iterable[str]) -> str:
@@ -79,6 +99,12 @@ def require(key: str, value: object, options: Collection[str]) -> None:
     """Raise `ConfigError` unless `value` is one of `options`."""
     if value not in options:
         raise ConfigError(key, value, allowed(value, options))
+
+
+def require_text(key: str, value: object, text: str) -> None:
+    """Raise `ConfigError` unless a text can be written to a UTF-8 file and read from it again."""
+    if "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
+        raise ConfigError(key, value, "must be Unicode text, without NUL characters")
 
 
 @dataclass
@@ -414,6 +440,7 @@ def check(config: Config) -> None:
     Raises:
         ConfigError: at the first value that can't be used.
     """
+    _check_texts("", asdict(config))
     require("model.format", config.model.format, FORMATS)
     require("model.dtype", config.model.dtype, DTYPES)
     require("quantization", config.quantization, QUANTIZATIONS)
@@ -450,24 +477,40 @@ def _check_numbers(config: Config) -> None:
         raise ConfigError("seeds", config.seeds, "needs at least one seed, for instance seeds=[0,1,2,3,4]")
     if len(set(config.seeds)) < len(config.seeds):
         raise ConfigError("seeds", config.seeds, "each seed may stand only once")
+    if not all(abs(seed) < LARGEST_SEED for seed in config.seeds):
+        raise ConfigError("seeds", config.seeds, "each must fit in 64 bits")
+    if config.n_messages > MOST or config.retests > MOST or config.max_new_tokens > MOST:
+        name = max(("n_messages", "retests", "max_new_tokens"), key=lambda name: getattr(config, name))
+        raise ConfigError(name, getattr(config, name), f"must be at most {MOST:,}")
+
+
+def _check_texts(key: str, nested: Any) -> None:
+    if isinstance(nested, Mapping):
+        for name, value in nested.items():
+            require_text(key or "configuration", name, str(name))
+            _check_texts(f"{key}.{name}".lstrip("."), value)
+    elif isinstance(nested, list):
+        for value in nested:
+            _check_texts(key, value)
+    elif isinstance(nested, str):
+        require_text(key, nested, nested)
 
 
 def _check_ranges(prefix: str, settings: Any, ranges: Mapping[str, Range]) -> None:
     for name, (fits, rule) in ranges.items():
         value = getattr(settings, name, None)
-        if value is not None and not fits(value):
+        if value is not None and not (math.isfinite(value) and fits(value)):
             raise ConfigError(f"{prefix}.{name}", value, rule)
 
 
 def _check_server(engine: OpenaiEngine, quantization: str) -> None:
     require("engine.opened", engine.opened, OPENED)
-    address = urlsplit(engine.url)
-    if address.scheme not in {"http", "https"} or not address.hostname:
+    try:
+        address = urlsplit(engine.url)
+        sound = address.scheme in {"http", "https"} and address.hostname and address.port != 0
+    except ValueError:  # brackets that are no IPv6 address, or a port that is no number
+        sound = False
+    if not sound:
         raise ConfigError("engine.url", engine.url, "must be an address such as http://localhost:8000/v1")
-    if address.username or address.password or address.query:
-        # The address would be logged.
-        raise ConfigError(
-            "engine.url", "...", "may hold no name, password or query; engine.key_variable is for the key"
-        )
     if quantization != "none":
         raise ConfigError("quantization", quantization, "is up to the server with engine=openai; allowed: none")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from valstab.config import MEASURES
+from valstab.markdown import plain as text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +73,7 @@ def markdown(table: pd.DataFrame, failures: str) -> str:
         return "No job has begun."
     finished = int((table["status"] == DONE).sum())
     keys = swept_keys(table)
-    header = ["job", *(keys or ["name"]), "rank-order ± SE", "ipsative ± SE", "answer mass", "status"]
+    header = ["job", *map(text, keys or ["name"]), "rank-order ± SE", "ipsative ± SE", "answer mass", "status"]
     lines = [
         f"**{finished} of {len(table)} jobs finished.**" + _best(table),
         "",
@@ -81,10 +82,11 @@ def markdown(table: pd.DataFrame, failures: str) -> str:
     ]
     for row in _rows(table):
         link = f"[{row['job']}](#/experiments/{row['experiment_id']}/runs/{row['run_id']})"
-        cells = [link, *(row[key] for key in keys or ["name"]), *(_stability(row, name) for name in MEASURES)]
-        lines.append(f"| {' | '.join(map(_cell, [*cells, _number(row['answer_mass']), row['status']]))} |")
+        names = [text(row[key]) for key in keys or ["name"]]
+        cells = [link, *names, *(_stability(row, name) for name in MEASURES), _number(row["answer_mass"])]
+        lines.append(f"| {' | '.join([*cells, row['status']])} |")
     if failures:
-        lines += ["", "```text", failures, "```"]
+        lines += ["", "```text", failures.replace("```", "` ` `"), "```"]
     return "\n".join([*lines, "", "The table is the artifact `sweep.csv`, the picture `sweep.png`."])
 
 
@@ -158,7 +160,7 @@ def _best(table: pd.DataFrame) -> str:
     if name is None or len(table) == 1:
         return ""
     best = _rows(table.sort_values(name, ascending=False))[0]
-    return f" The highest {name.replace('_', '-')} stability is {_stability(best, name)}, of {best['name']}."
+    return f" The highest {name.replace('_', '-')} stability is {_stability(best, name)}, of {text(best['name'])}."
 
 
 def _stability(row: dict[Any, Any], name: str) -> str:
@@ -168,7 +170,3 @@ def _stability(row: dict[Any, Any], name: str) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.3f}" if np.isfinite(value) else "-"
-
-
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|")

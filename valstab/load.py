@@ -5,7 +5,6 @@ paper's published code (`valstab.published`).
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,16 @@ import xarray as xr
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pyarrow import ArrowException
+from yaml import YAMLError
 
+from valstab import data
 from valstab.config import ConfigError
-from valstab.published import RESULTS, read_published
+from valstab.published import RESULTS, UNREADABLE, read_published
 from valstab.runs import Run, Runs, told_apart
 from valstab.scores import DIMENSIONS
+from valstab.secrecy import redacted
 from valstab.task import Item, Task
 
 DOCUMENT = "stability.json"
@@ -98,7 +102,7 @@ def read_run(folder: Path, identifier: str | None = None) -> Run:
             retests=pd.read_parquet(retests) if retests.exists() else None,
             conversations=[json.loads(line) for line in said.open(encoding="utf-8")] if said.exists() else (),
         )
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (*UNREADABLE, YAMLError, ArrowException, OmegaConfBaseException) as error:
         problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ConfigError("folders", folder, f"is not the results of a run that can be read: {problem}") from None
 
@@ -174,16 +178,16 @@ def _downloaded(identifier: str) -> Run:
 
 
 def _location() -> str:
-    return re.sub(r"//[^/@\s]+@", "//", str(mlflow.get_tracking_uri()))
+    return redacted(str(mlflow.get_tracking_uri()))
 
 
 def _in_folder(folder: Path) -> list[Run]:
-    folder = folder.expanduser()
-    if not folder.is_dir():
+    place = data.found(folder)
+    if place is None or not place.is_dir():
         raise ConfigError("folders", folder, "no such folder; allowed: a run's, a sweep's, or one of published results")
-    found = sorted(path.parent for path in folder.rglob(DOCUMENT))
+    found = sorted(path.parent for path in place.rglob(DOCUMENT))
     if found:
         return [read_run(path) for path in found]
-    if any(folder.rglob(RESULTS)):
-        return read_published(folder)
+    if any(place.rglob(RESULTS)):
+        return read_published(place)
     raise ConfigError("folders", folder, f"holds no results: neither {DOCUMENT} nor {RESULTS} anywhere in it")

@@ -1,11 +1,12 @@
 """What a run will do: every encounter of a persona with a topic, and what is asked after each."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from valstab.config import Config, ConfigError, check
 from valstab.population import Persona, load_population
 from valstab.prompts import Format
+from valstab.secrecy import refuse_secrets
 from valstab.task import Task, load_task
 from valstab.topics import Context, load_contexts
 
@@ -70,6 +71,7 @@ def make_plan(config: Config) -> Plan:
     Raises:
         ConfigError: at the first setting that can't be used.
     """
+    refuse_secrets(asdict(config))
     check(config)
     task, contexts = load_task(config.task), load_contexts(config.topics, config.n_messages)
     most = len(config.seeds) * len(contexts)

@@ -8,6 +8,8 @@ from valstab.data import locate, read_table
 from valstab.wording import fill
 
 Gender = Literal["F", "M"]
+MOST = 100_000
+"""Repetitions; so many take hours with the fastest model."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ def load_population(config: Population) -> tuple[Persona, ...]:
 
 
 def _permutations(number: int) -> tuple[Persona, ...]:
-    if number < 1:
-        raise ConfigError("population.permutations", number, "must be at least 1 where population.personas is null")
+    if not 1 <= number <= MOST:
+        raise ConfigError("population.permutations", number, f"must be 1 to {MOST:,} where population.personas is null")
     return tuple(Persona(f"permutation_{i + 1:02d}", "M" if i % 2 == 0 else "F") for i in range(number))
 
 

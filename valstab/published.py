@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from valstab.config import ConfigError
+from valstab.config import ConfigError, require_text
 from valstab.runs import Run
 from valstab.scores import score
 from valstab.task import Task
@@ -34,6 +34,8 @@ POPULATIONS = {
     "permutations": "none",
 }
 NEUTRAL = "neutral"
+UNREADABLE = (OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What a document of any other form raises where it is taken apart."""
 TOLERANCE = 1e-6
 
 
@@ -45,6 +47,7 @@ class _File(NamedTuple):
     seed: int
     questionnaire: str
     args: Mapping[str, Any]
+    n_messages: int
     personas: list[str]
     permutations: bool
     chosen: np.ndarray[Any, np.dtype[np.int64]]
@@ -94,29 +97,49 @@ def published_answers(folder: Path, task: Task) -> Published:
 
 def _read(path: Path) -> _File:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         args, population, answers = content["args"], content["simulated_population"], content["answers"]
         (questionnaire,) = {name for of_one in answers for name in of_one}
         pairs = [of_one[questionnaire] for of_one in answers]
         permutations = all(name is None for name in population)
         digits = re.search(r"\d+", str(args["permute_options_seed"]))
         if digits is None:
-            raise ValueError(f"permute_options_seed {args['permute_options_seed']!r} has no number")  # noqa: TRY301
+            raise ValueError(f"permute_options_seed {args['permute_options_seed']!r} has no number")
         return _File(
             path=path,
-            context=args.get("simulated_conversation_theme") or NEUTRAL,
+            context=str(args.get("simulated_conversation_theme") or NEUTRAL),
             seed=int(digits.group()),
             questionnaire=questionnaire,
             args=args,
-            personas=[f"permutation_{i + 1:02d}" for i in range(len(population))] if permutations else population,
+            n_messages=int(args.get("simulated_conversation_n_messages") or 0),
+            personas=_names(population, permutations=permutations),
             permutations=permutations,
-            chosen=np.array([[int(option) for _, option in of_one] for of_one in pairs]),
+            chosen=_options(pairs),
             letters=[[str(letter) for letter, _ in of_one] for of_one in pairs],
             metrics=[of_one.get(questionnaire, {}) for of_one in content["per_simulated_participant_metrics"]],
         )
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ConfigError("folders", path, f"is not a results.json of the published code: {problem}") from None
+
+
+def _names(population: Sequence[str | None], *, permutations: bool) -> list[str]:
+    if permutations:
+        return [f"permutation_{i + 1:02d}" for i in range(len(population))]
+    if not isinstance(population, list) or len(set(population)) < len(population):
+        raise ValueError("simulated_population must list each name once")
+    for name in population:
+        if not isinstance(name, str):
+            raise TypeError(f"{name!r} is no name")
+        require_text("simulated_population", name, name)
+    return list(population)
+
+
+def _options(pairs: Sequence[Sequence[tuple[str, int]]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    chosen = np.array([[option for _, option in of_one] for of_one in pairs])
+    if chosen.ndim != 2 or not chosen.size or chosen.dtype.kind != "i":  # noqa: PLR2004 (people, items)
+        raise ValueError("every person's options must be whole numbers, as many as anybody else's")
+    return chosen
 
 
 def _task_name(file: _File) -> str:
@@ -157,15 +180,21 @@ def _answers(files: Sequence[_File], task: Task) -> pd.DataFrame:
 def _check_metrics(file: _File, task: Task) -> None:
     """Compare the answers' means with those of the same name in the file: a different key would show."""
     counts = np.array(task.scores, dtype=float)[file.chosen - 1]
+    if len(file.metrics) != len(counts):
+        raise ConfigError("folders", file.path, f"has metrics of {len(file.metrics)} people, answers of {len(counts)}")
     for key in task.keys:
         items = [place for place, item in enumerate(task.items) if item.key == key]
         for person, metrics in zip(counts, file.metrics, strict=True):
-            if key in metrics and abs(float(metrics[key]) - person[items].mean()) > TOLERANCE:
+            if key in metrics and not _equal(metrics[key], person[items].mean()):
                 raise ConfigError(
                     "folders",
                     file.path,
                     f"{key} is {metrics[key]} there, but its answers' mean is {person[items].mean():.6f}",
                 )
+
+
+def _equal(told: object, mean: float) -> bool:
+    return isinstance(told, int | float) and abs(told - mean) <= TOLERANCE
 
 
 def _run(files: Sequence[_File], identifier: str) -> Run:
@@ -193,7 +222,7 @@ def _run(files: Sequence[_File], identifier: str) -> Run:
             name, None, task.items, task.keys, task.scores, task.centred, "data_pvq" if name == "pvq" else task.wording
         ),
         digest=None,
-        n_messages=int(args.get("simulated_conversation_n_messages") or 0),
+        n_messages=files[0].n_messages,
         permutations=files[0].permutations,
         scores=score(answers, task),
         answers=answers,

@@ -6,6 +6,7 @@ Standard output is what `stability.json` holds, and nothing else.
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +16,23 @@ from omegaconf import DictConfig
 
 from valstab.cli import CONF, job, job_config, start
 from valstab.config import UNDEFINED, ConfigError, RescoreConfig, require
-from valstab.task import load_task
+from valstab.data import found
+from valstab.task import LARGEST, load_task
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
-COLUMNS = ("seed", "context", "persona", "item", "score")
+TEXT = ("text", ("string", "large_string"))
+WHOLE = ("whole numbers", ("integer",))
+NUMBERS = ("numbers", ("integer", "floating"))
+KINDS = {"seed": WHOLE, "context": TEXT, "persona": TEXT, "item": WHOLE, "score": NUMBERS}
+"""The columns that there must be, what they are, and which of Arrow's types are that."""
+OPTIONAL = {"letter": ("text", ("string", "large_string", "null")), "answer_mass": NUMBERS}
+"""Those that are read where they are there."""
+LABELS = ("seed", "context", "persona", "item")
+FEWEST = 10
+"""Where not one in so many answers is there, the missing are not looked for: their number may exceed all memory."""
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="rescore")
@@ -37,9 +49,11 @@ def rescore(config: RescoreConfig) -> None:
     """
     require("undefined", config.undefined, UNDEFINED)
     task = load_task(config.task)
-    path = Path(config.answers).expanduser()
-    if not path.exists():
-        raise ConfigError("answers", path, "no such file; allowed: a Parquet file, such as a run's answers.parquet")
+    path = found(config.answers)
+    if path is None:
+        raise ConfigError(
+            "answers", config.answers, "no such file; allowed: a Parquet file, such as a run's answers.parquet"
+        )
     from valstab.results import measure
 
     permutations = config.permutations
@@ -55,17 +69,42 @@ def rescore(config: RescoreConfig) -> None:
 
 
 def _read(path: Path) -> "pd.DataFrame":
-    import pandas as pd
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     try:
-        answers = pd.read_parquet(path)
-    except (pa.ArrowException, OSError, ValueError) as error:
+        file = pq.ParquetFile(path)
+        _check_columns(path, file.schema_arrow)
+        # Not by what the file says of pandas: that may be damaged, or anything.
+        columns = [name for name in (*KINDS, *OPTIONAL) if name in file.schema_arrow.names]
+        answers: pd.DataFrame = file.read(columns=columns).to_pandas(ignore_metadata=True)
+    except (pa.ArrowException, OSError, LookupError, ValueError, TypeError) as error:
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError("answers", path, f"is not a Parquet file that can be read ({error})") from None
-    missing = [name for name in COLUMNS if name not in answers]
-    if missing:
-        raise ConfigError("answers", path, f"lacks the column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
+    if (answers["score"].abs() > LARGEST).any():
+        raise ConfigError("answers", path, f"has scores that are not finite numbers, of {LARGEST:.0e} at most")
+    every = math.prod(answers[name].nunique() for name in LABELS)
+    if every > FEWEST * len(answers):
+        raise ConfigError("answers", path, f"has {len(answers):,} of the {every:,} answers that its labels make")
     return answers
+
+
+def _check_columns(path: Path, schema: "pa.Schema") -> None:
+    import pyarrow.types as kinds
+
+    missing = [name for name in KINDS if name not in schema.names]
+    if missing:
+        raise ConfigError("answers", path, f"lacks the column {', '.join(missing)}; it needs {', '.join(KINDS)}")
+    for name, (wanted, allowed) in (KINDS | OPTIONAL).items():
+        if name not in schema.names:
+            continue
+        if schema.names.count(name) > 1:
+            raise ConfigError("answers", path, f"has the column {name} twice")
+        kind = schema.field(name).type
+        kind = kind.value_type if kinds.is_dictionary(kind) else kind
+        if not any(getattr(kinds, f"is_{each}")(kind) for each in allowed):
+            raise ConfigError("answers", path, f"has {kind} in the column {name}, which must be {wanted}")
 
 
 def main() -> None:

@@ -25,6 +25,8 @@ from typing import Any
 
 from valstab.config import ConfigError
 
+LONGEST = 60
+"""Characters of a shelf's name: a folder's has 255 bytes at most, and a character up to four."""
 CHECK = 16
 """Hexadecimal digits of a line's checksum."""
 
@@ -108,7 +110,9 @@ class Store:
 
     def shelf(self, kind: str) -> Shelf:
         """Open the shelf for one kind of record."""
-        return Shelf(None if self._folder is None else self._folder / re.sub(r"[^\w.-]", "_", kind))
+        # Kinds may share a shelf: a record's key tells what it is of.
+        name = re.sub(r"[^\w.-]", "_", kind)[:LONGEST]
+        return Shelf(None if self._folder is None else self._folder / name)
 
 
 def record_key(content: Any) -> str:

@@ -6,10 +6,10 @@ other through one line that `Sweep` adds to every job's configuration, and throu
 
 import logging
 import math
-import re
 import shlex
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +23,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from valstab.cli import FULL, MISTAKES, explain, fail
-from valstab.config import ConfigError, UserError
+from valstab.config import ConfigError, UserError, one_line
+from valstab.secrecy import redacted, refuse_composed_secrets
 
 PARENT = "VALSTAB_SWEEP"
 """The environment variable with the id of the sweep's MLflow run, which Hydra sets for its jobs."""
@@ -61,8 +62,8 @@ class Sweep(Callback):
         try:
             self.parent = open_parent(
                 config.tracking.experiment,
-                shown(" ".join([*swept, *config.hydra.overrides.task])),
-                shown(rerun_prefix(config)),
+                redacted(" ".join([*swept, *config.hydra.overrides.task])),
+                redacted(rerun_prefix(config)),
             )
         except UserError as error:
             fail(error)
@@ -115,6 +116,7 @@ def compose_jobs(config: DictConfig) -> None:
 
     Raises:
         HydraException: if an option or a key does not exist, or a value is of the wrong type.
+        ConfigError: if a setting holds a secret.
     """
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return
@@ -123,7 +125,7 @@ def compose_jobs(config: DictConfig) -> None:
     overrides = OverridesParser.create(loader).parse_overrides([*swept, *config.hydra.overrides.task])
     for batch in BasicSweeper.split_arguments(overrides, max_batch_size=None):
         for job in batch:
-            loader.load_sweep_config(config, job)
+            refuse_composed_secrets(loader.load_sweep_config(config, job))
 
 
 @contextmanager
@@ -146,14 +148,15 @@ def attempt(work: Callable[[], float | None]) -> float | None:
         return work()
     try:
         return work()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - it is logged, and the other jobs go on
         from valstab.parent import record_failure
 
         log = logging.getLogger("valstab")
         if isinstance(error, MISTAKES) or getattr(error, "errno", None) in FULL:
-            log.error("job failed: %s", explain(error, HydraConfig.get().overrides.task))  # noqa: TRY400
+            said = one_line(redacted(explain(error, HydraConfig.get().overrides.task)))
+            log.error("job failed: %s", said)  # noqa: TRY400
         else:
-            log.exception("job failed")
+            log.error("job failed\n%s", redacted(traceback.format_exc()))  # noqa: TRY400  (would show it as it is)
         try:
             record_failure(error, job_tags(HydraConfig.get()))
         except UserError as away:
@@ -167,15 +170,10 @@ def job_tags(hydra: Any) -> dict[str, str]:
     Args:
         hydra: the job's own Hydra configuration.
     """
-    tags = {OVERRIDES: shown(shlex.join(hydra.overrides.task))}
+    tags = {OVERRIDES: redacted(shlex.join(hydra.overrides.task))}
     if parent := hydra.job.env_set.get(PARENT):
         tags |= {"mlflow.parentRunId": parent, JOB: str(hydra.job.num)}
     return tags
-
-
-def shown(overrides: str) -> str:
-    """Leave the name and password of an address out, even where the run will refuse it."""
-    return re.sub(r"(?<=//)[^/@\s]+@", "", overrides)
 
 
 def rerun_prefix(config: DictConfig) -> str:

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 import json
-import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,9 @@ from valstab.data import locate, read_table, read_text
 from valstab.population import Gender
 from valstab.wording import PRONOUNS, fill
 
+WHOLE = re.compile(r"\d{1,9}")
+LARGEST = 1e9
+"""What an option may count: sums and squares of it are far from where floats end."""
 GENDERS: tuple[Gender, ...] = ("F", "M")
 REVERSED = "reversed"
 """The column of a CSV file that says which items are put the other way round."""
@@ -85,8 +88,10 @@ def load_task(config: conf.Task) -> Task:
         raise ConfigError("task.options", config.options, "needs 2 to 26 options, one letter each")
     if len(config.scores) != len(config.options):
         raise ConfigError("task.scores", config.scores, f"needs one score for each of {len(config.options)} options")
-    if not all(math.isfinite(number) for number in config.scores):
-        raise ConfigError("task.scores", config.scores, "must be finite numbers")
+    if not all(abs(number) <= LARGEST for number in config.scores):
+        raise ConfigError("task.scores", config.scores, f"must be finite numbers, of {LARGEST:.0e} at most")
+    if config.keys is not None and (not config.keys or len(set(config.keys)) < len(config.keys)):
+        raise ConfigError("task.keys", f"[{','.join(config.keys)}]", "needs at least one key, each only once")
     items = _read_published(path, config) if path.is_dir() else _read_items(path, config)
     items.sort(key=lambda item: item.number)
     keys = list(dict.fromkeys(item.key for item in items)) if config.keys is None else config.keys
@@ -106,7 +111,7 @@ def _read_items(path: Path, config: conf.Task) -> list[Item]:
     key = "task.items"
     items = []
     for row in read_table(key, path, ("item", config.key)):
-        if not row["item"].isdecimal():
+        if not WHOLE.fullmatch(row["item"]):
             raise ConfigError(key, path, f"item {row['item']!r} must be a whole number")
         # Pronouns follow the item's own gender (a recipient's), or else that of the persona who is asked.
         own = row.get("gender")
@@ -145,14 +150,17 @@ def _read_published(folder: Path, config: conf.Task) -> list[Item]:
             if not value.startswith("_")
             for number in numbers
         }
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(setting, folder, f"raw/values.json must map each value to item numbers ({error})") from None
     rows: dict[Gender, list[list[str]]] = {}
     for gender in GENDERS:
         path = folder / "test" / PUBLISHED[gender]
-        rows[gender] = [row for row in csv.reader(io.StringIO(read_text(setting, path), newline="")) if row]
+        try:
+            rows[gender] = [row for row in csv.reader(io.StringIO(read_text(setting, path), newline="")) if row]
+        except csv.Error as error:
+            raise ConfigError(setting, path, f"is not valid CSV ({error})") from None
         _check_count(path, len(rows[gender]), config)
         for line, row in enumerate(rows[gender], 1):
             if len(row) < 1 + len(config.scores):
@@ -179,8 +187,10 @@ def _check_items(path: Path, items: Sequence[Item], keys: Sequence[str], config:
             raise ConfigError(
                 key, path, f"item {item.number} has unknown {config.key} {item.key}; {allowed(item.key, keys)}"
             )
-        if any(not text for text in item.text.values()):
+        if any(not text.strip() for text in item.text.values()):
             raise ConfigError(key, path, f"item {item.number} has no text")
+        if not item.key:
+            raise ConfigError(key, path, f"item {item.number} has no {config.key}")
     unused = [name for name in keys if name not in {item.key for item in items}]
     if unused:
         raise ConfigError(key, path, f"has no item for the {config.key} {', '.join(unused)}")

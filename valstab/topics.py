@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import yaml
 
-from valstab.config import ConfigError, Topics, allowed
+from valstab.config import ConfigError, Topics, allowed, require_text
 from valstab.data import locate, read_text
+
+TEXT = "tag:yaml.org,2002:str"
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,22 @@ def _read_openings(name: str) -> dict[str, str]:
     key = "topics.openings"
     path = locate(key, name)
     try:
-        openings = yaml.safe_load(read_text(key, path))
-    except yaml.YAMLError as error:
+        # Not built into objects: a file says text where it means text, and a name that is there twice shows.
+        document = yaml.compose(read_text(key, path), Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(key, path, f"must be a YAML file ({error})") from None
-    if not isinstance(openings, dict) or not all(
-        isinstance(topic, str) and isinstance(opening, str) and opening for topic, opening in openings.items()
-    ):
-        raise ConfigError(key, path, "must map each topic's name to its opening message")
+    openings: dict[str, str] = {}
+    for pair in document.value if isinstance(document, yaml.MappingNode) else [()]:
+        if not all(node.tag == TEXT and node.value.strip() for node in pair) or not pair:
+            raise ConfigError(key, path, "must map each topic's name to its opening message")
+        name, opening = (_joined(node.value) for node in pair)
+        if name in openings:
+            raise ConfigError(key, path, f"has {name} twice; each topic may stand only once")
+        require_text(key, path, name + opening)
+        openings[name] = opening
     return openings
+
+
+def _joined(text: str) -> str:
+    """Join the halves that JSON, which is YAML, writes of characters beyond 16 bits; a lone half stays what it is."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")

@@ -1,5 +1,7 @@
 """Log a run to MLflow. Where is MLflow's own setting (MLFLOW_TRACKING_URI), by default beside the launch directory."""
 
+import hashlib
+import json
 import logging
 import math
 import os
@@ -7,6 +9,7 @@ import re
 import secrets
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -28,6 +31,7 @@ from valstab.plan import Plan
 from valstab.provenance import provenance
 from valstab.record import Record
 from valstab.results import Results, Work
+from valstab.secrecy import redacted
 from valstab.store import record_key
 from valstab.unfinished import ticket
 
@@ -40,6 +44,9 @@ UNCOMPARED = re.compile(
     r"|population\.(personas|introduction|seeds)|topics\.openings"
 )
 """Settings that are no parameters."""
+
+LONGEST = 200
+"""Characters of a metric's name; MLflow allows 250."""
 
 REFUSED = re.compile(r"[^\w\-. ]")
 """Characters that MLflow does not allow in a metric's name, or that would make another level of it."""
@@ -101,7 +108,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        message = re.sub(r"//[^/@\s]+@", "//", " ".join(str(error).split()))  # a URL may hold a password
+        message = redacted(" ".join(str(error).split()))
         kind = MlflowAwayError if _may_come_back(error) else TrackingError
         raise kind(f"MLflow (MLFLOW_TRACKING_URI) can't be used: {message}") from error
 
@@ -296,7 +303,9 @@ def tracked_comparison(
         mlflow.log_dict({"compared": list(compared)}, "compared.json")
 
         def log(numbers: Mapping[str, float], summary: str, folder: Path) -> None:
-            mlflow.log_metrics({metric_name(key): value for key, value in numbers.items() if math.isfinite(value)})
+            names = metric_names(tuple(key.split("/")) for key in numbers)
+            finite = {key: value for key, value in numbers.items() if math.isfinite(value)}
+            mlflow.log_metrics({names[tuple(key.split("/"))]: value for key, value in finite.items()})
             mlflow.set_tag(MLFLOW_RUN_NOTE, summary)
             mlflow.log_artifacts(str(folder))
 
@@ -310,9 +319,25 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def metric_name(name: str) -> str:
-    """Replace the characters that MLflow does not allow in a metric's name; slashes make levels of it."""
-    return "/".join(REFUSED.sub("_", part) for part in name.split("/"))
+def metric_names(names: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """Give each name, a tuple of its levels, the one that it has in MLflow.
+
+    Characters that MLflow does not allow become `_`. Where two names would then be the same, or one is too long, they
+    end with a digest of what they were.
+    """
+    plain = {name: "/".join(_level(part) for part in name) for name in names}
+    number = Counter(short.casefold() for short in plain.values())
+    return {
+        name: short
+        if number[short.casefold()] == 1 and len(short) <= LONGEST
+        else f"{short[:LONGEST]}_{hashlib.sha256(json.dumps(name).encode()).hexdigest()[:8]}"
+        for name, short in plain.items()
+    }
+
+
+def _level(part: str) -> str:
+    plain = REFUSED.sub("_", part)
+    return plain if plain.strip(". ") else "_" * len(plain)  # a path's own names
 
 
 def _now() -> int:
@@ -325,7 +350,7 @@ def _short(value: str) -> str:
 
 def described(error: BaseException) -> str:
     """Name an error in the tag `error`."""
-    return f"{type(error).__name__}: {error}".rstrip(": ")[:SHORT]
+    return redacted(f"{type(error).__name__}: {error}".rstrip(": "))[:SHORT]
 
 
 def run_name(config: Config) -> str:
@@ -340,9 +365,8 @@ def run_name(config: Config) -> str:
 def tell_results(record: Record, results: Results, work: Work, description: str, engine: Mapping[str, str]) -> None:
     """Add the metrics, the description (in Markdown), and what the engine really used (as tags)."""
     document = results.document()
-    per_key = {
-        f"rank_order/{REFUSED.sub('_', key)}": stability["mean"] for key, stability in document["per_key"].items()
-    }
+    names = metric_names(("rank_order", key) for key in document["per_key"])
+    per_key = {names["rank_order", key]: stability["mean"] for key, stability in document["per_key"].items()}
     record.metrics = {name: [value] for name, value in {**results.headline(), **per_key, **asdict(work)}.items()}
     record.metrics |= {f"seed/{name}": list(per_seed.values()) for name, per_seed in document["per_seed"].items()}
     record.tags |= {f"engine.{name}": value for name, value in engine.items()}

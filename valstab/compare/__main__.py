@@ -43,6 +43,7 @@ def compare_runs(config: CompareConfig, folder: Path) -> None:
     from matplotlib import pyplot as plt
     from rich.console import Console
 
+    from valstab import markdown
     from valstab.compare.kinds import Request, compare
     from valstab.load import load_runs
     from valstab.track import quiet, tracked_comparison
@@ -65,7 +66,7 @@ def compare_runs(config: CompareConfig, folder: Path) -> None:
         plt.close(picture)
     for name, table in {**found.tables, "runs": runs.table}.items():
         table.to_csv(folder / f"{name}.csv", index=False)
-        (folder / f"{name}.md").write_text(_markdown(table), encoding="utf-8")
+        (folder / f"{name}.md").write_text(markdown.table(table.head(MOST_ROWS)), encoding="utf-8")
     notes = [f"{len(runs.replaced)} older runs with the same configuration were left out"] if runs.replaced else []
     summary = _summary(config.figure.title, found.sentences, next(iter(found.tables.values())), notes)
     (folder / "findings.md").write_text(summary, encoding="utf-8")
@@ -98,12 +99,10 @@ def check(config: CompareConfig) -> None:
 
 
 def _summary(title: str, sentences: tuple[str, ...], table: "pd.DataFrame", notes: list[str]) -> str:
-    said = "\n".join(f"- {sentence}" for sentence in (*sentences, *notes))
-    return f"## {title}\n\n{said}\n\n{_markdown(table)}\n"
+    from valstab import markdown
 
-
-def _markdown(table: "pd.DataFrame") -> str:
-    return f"{table.head(MOST_ROWS).to_markdown(index=False, tablefmt='github', floatfmt='.3f')}\n"
+    said = "\n".join(f"- {markdown.plain(sentence)}" for sentence in (*sentences, *notes))
+    return f"## {markdown.plain(title)}\n\n{said}\n\n{markdown.table(table.head(MOST_ROWS))}\n"
 
 
 def _parameters(config: CompareConfig, number: int) -> Mapping[str, str]:

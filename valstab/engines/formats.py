@@ -7,7 +7,7 @@ from transformers import AutoTokenizer
 from valstab.config import Model
 from valstab.engine import EngineError
 from valstab.engines.tokens import Tokens
-from valstab.engines.weights import checkpoint
+from valstab.engines.weights import checkpoint, reason
 
 
 def detected(model: Model) -> Model:
@@ -21,8 +21,7 @@ def detected(model: Model) -> Model:
     try:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint(model.path), trust_remote_code=model.trust_remote_code)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise EngineError(f"model.path={model.path}: its tokenizer can't be loaded: {reason}") from error
+        raise EngineError(f"model.path={model.path}: its tokenizer can't be loaded: {reason(error)}") from error
     tokens = Tokens(tokenizer, model.template)
     form = model.format
     if form == "auto":

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from valstab.config import Model, Sampling
 from valstab.engine import EngineError
-from valstab.engines.weights import checkpoint
+from valstab.engines.weights import checkpoint, reason
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,14 @@ def load(model: Model, quantization: str, device: str, dtype: torch.dtype) -> tu
             load_in_8bit=quantization == "8bit",
             bnb_4bit_compute_dtype=dtype,
         )
+    # Else transformers asks a service on the hub to make safetensors of other weights, and takes what that made.
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     try:
         source = checkpoint(model.path)
         tokenizer = AutoTokenizer.from_pretrained(source, **common)
         loaded = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, **common, **weights)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, MemoryError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise EngineError(f"model={model.name}: {model.path} can't be loaded: {reason}") from error
+        raise EngineError(f"model={model.name}: {model.path} can't be loaded: {reason(error)}") from error
     return source, tokenizer, loaded.eval()
 
 

@@ -255,7 +255,7 @@ class OpenaiEngine:
             raise _NotNowError(f"{type(error).__name__}: {error}") from None
         except requests.RequestException as error:
             raise EngineError(f"engine.url={self._url}: {error}") from None
-        said = " ".join(response.text.split())[:300]
+        said = " ".join(self._without_key(response.text).split())[:300]  # in this order: half a key is a key too
         may_change = response.status_code in TRY_AGAIN or response.status_code >= SERVER_ERROR
         if may_change and SPENT not in response.text:
             raise _NotNowError(f"status {response.status_code}: {said}", _wanted_wait(response.headers))

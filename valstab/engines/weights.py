@@ -15,6 +15,13 @@ from valstab.engine import EngineError
 
 PACKAGE = "package:"
 BLOCK = 1 << 16
+NO_SAFETENSORS = re.compile(r"no file named .*\.safetensors|not appear to have a file named .*\.safetensors")
+PICKLED = (
+    "it has no model.safetensors, and only safetensors and GGUF are read, since other weights (.bin) may run code; "
+    "where you trust them, AutoModelForCausalLM.from_pretrained(PATH).save_pretrained(FOLDER), and the same with "
+    "AutoTokenizer, make a FOLDER for model.path"
+)
+OWN_CODE = "it has Python code of its own, which runs only with model.trust_remote_code=true: read it before"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -63,6 +70,14 @@ def fingerprint(source: str, commit: str | None) -> str:
     return digest.hexdigest()
 
 
+def reason(error: Exception) -> str:
+    """Say in one line why a checkpoint can't be loaded, and what helps."""
+    text = " ".join(str(error).split())
+    if NO_SAFETENSORS.search(text):
+        return PICKLED
+    return OWN_CODE if "contains custom code" in text or "references custom code" in text else text[:300]
+
+
 def _require_on_hub(name: str) -> None:
     """Ask once whether the hub has a model that is not in the cache: loading it would retry for a minute."""
     from huggingface_hub import HfApi, try_to_load_from_cache
@@ -93,7 +108,9 @@ def _file_in_package(path: str) -> Path:
 def _unpack(file: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    packed = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
+    own_code = {"trust_remote_code": False}  # left out, transformers would ask at the terminal
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, **own_code)
+    packed = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32", **own_code)
     config = copy.deepcopy(packed.config)
     # A model that remembers how it was packed can't be saved, so its weights move to a fresh one.
     del config.quantization_config
@@ -103,7 +120,7 @@ def _unpack(file: Path, folder: Path) -> None:
     unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
     try:
         plain.save_pretrained(unfinished)
-        AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,0 +1,26 @@
+"""Text that a user or a model wrote, in Markdown: as it is, never as marks, links or HTML of its own."""
+
+import re
+
+import pandas as pd
+
+MARKS = re.compile(r"[\\`*\[\]<|]")
+
+
+def plain(text: object) -> str:
+    r"""Give text for a line, a list or a table cell.
+
+    Example:
+        >>> print(plain("a|b <i>[c](javascript:d)\n# e"))
+        a\|b \<i>\[c\](javascript:d) # e
+    """
+    return MARKS.sub(r"\\\g<0>", " ".join(str(text).split()))
+
+
+def table(content: pd.DataFrame) -> str:
+    """Lay a table out, numbers with three decimals; text that looks like a number stays as it is."""
+    shown = content.map(lambda cell: plain(cell) if isinstance(cell, str) else cell)
+    shown.columns = pd.Index([plain(name) for name in content])
+    kinds = content.dtypes if len(content) else ()  # without rows tabulate knows of no columns
+    texts = [place for place, kind in enumerate(kinds) if not pd.api.types.is_numeric_dtype(kind)]
+    return f"{shown.to_markdown(index=False, tablefmt='github', floatfmt='.3f', disable_numparse=texts)}\n"
