@@ -160,7 +160,7 @@ def _started(folder: Path, name: int, uri: str, *overrides: str) -> subprocess.P
 
 def _unlogged(client: MlflowClient, said: str, results: Path) -> Iterator[str]:
     """Say what of a run's results is not in the MLflow run that it names at its end."""
-    run = client.get_run(said.rpartition("this is run ")[2].rstrip(")\n"))
+    run = client.get_run(said.rpartition("this is run ")[2].partition(")")[0])
     if run.info.status != "FINISHED":
         yield f"its MLflow run is {run.info.status}"
     document = json.loads((results / "stability.json").read_text(encoding="utf-8"))
