@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from valstab import progress, running
@@ -69,11 +70,11 @@ def test_on_a_terminal_one_display(clock, monkeypatch):
 
 def rows(scores):
     """Lay out the score of every item, from scores by seed, context, persona."""
-    return [
+    return pd.DataFrame(
         {"seed": seed, "context": context, "persona": persona, "item": item, "score": score}
         for (seed, context, persona), items in scores.items()
         for item, score in enumerate(items, 1)
-    ]
+    )
 
 
 def test_the_stability_so_far_is_over_what_is_answered():
@@ -100,14 +101,16 @@ def test_estimates_are_rare(monkeypatch):
 
     def slow(given, task, **_):
         assert task is plan.task
-        calls.append((now[0], len(given)))
+        calls.append(now[0])
         now[0] += 1.0
-        return "x"
+        return f"estimate {len(calls)} of {given}"
 
     monkeypatch.setattr(running, "estimate_so_far", slow)
-    estimate = RunningEstimate(plan.task, permutations=False)
+    estimate = RunningEstimate(lambda: f"{now[0]:.0f} answers", plan.task, permutations=False)
+    texts = []
     for second in range(61):
         now[0] = max(now[0], second)
-        estimate.add([{}])
+        texts.append(estimate.text())
     # After 5 s; it took 1 s, so the next only 50 s after its end.
-    assert calls == [(5.0, 6), (56.0, 57)]
+    assert calls == [5.0, 56.0]
+    assert texts == [""] * 5 + ["estimate 1 of 5 answers"] * 51 + ["estimate 2 of 56 answers"] * 5

@@ -1,7 +1,7 @@
 """Ask every question after every conversation, and keep the answers (paper, sections 3.1 and B.4)."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ from valstab.running import RunningEstimate
 from valstab.store import Shelf, record_key
 from valstab.streams import stream_seed
 from valstab.task import Item, Task
+
+LABELS = ["seed", "context", "persona"]
+"""The columns that tell an encounter's answers from others'."""
 
 
 class Asked(NamedTuple):
@@ -49,14 +52,22 @@ def ask(
     missing = [index for index, key in enumerate(keys) if shelf.get(key) is None]
     number = len(plan.task.items)
     reused = number * (len(conversations) - len(missing))
-    running = RunningEstimate(plan.task, permutations=plan.permutations)
-    rows: dict[int, list[dict[str, Any]]] = {}
+    answered: dict[int, NDArray[np.float64]] = {}
+
+    def so_far() -> pd.DataFrame:
+        places = sorted(answered)
+        return _table(
+            plan.task,
+            [conversations[index].encounter for index in places],
+            np.array([orders[index] for index in places]),
+            np.array([answered[index] for index in places]),
+        )
+
+    running = RunningEstimate(so_far, plan.task, permutations=plan.permutations)
 
     def read(index: int) -> None:
-        logprobs = np.array(shelf.get(keys[index]))
-        rows[index] = _answers(plan.task, conversations[index].encounter, orders[index], logprobs)
-        running.add(rows[index])
-        stage.note = running.text
+        answered[index] = np.array(shelf.get(keys[index]))
+        stage.note = running.text()
 
     for index in sorted(set(range(len(conversations))).difference(missing)):
         read(index)
@@ -67,7 +78,7 @@ def ask(
         shelf.put({keys[index]: logprobs.tolist()})
         read(index)
         stage.advance(number)
-    return Asked(pd.DataFrame([row for index in sorted(rows) for row in rows[index]]), reused)
+    return Asked(so_far(), reused)
 
 
 def answers_key(plan: Plan, conversation: Conversation, retest: int = 0) -> str:
@@ -89,14 +100,14 @@ def answers_key(plan: Plan, conversation: Conversation, retest: int = 0) -> str:
     )
 
 
-def option_orders(task: Task, encounter: Encounter, retest: int = 0) -> list[NDArray[np.intp]]:
-    """Draw for each item, independently, which option is offered under the first letter, the second, ..."""
-    return [
-        np.random.default_rng(
-            stream_seed("options", task.name, *encounter.labels, item.number, *_again(retest))
-        ).permutation(len(task.scores))
-        for item in task.items
-    ]
+def option_orders(task: Task, encounter: Encounter, retest: int = 0) -> NDArray[np.intp]:
+    """Draw for each item, independently, which option is offered under the first letter, the second, ...
+
+    Returns:
+        Places on the scale, from 0, with the shape (items, options).
+    """
+    seeds = (stream_seed("options", task.name, *encounter.labels, item.number, *_again(retest)) for item in task.items)
+    return np.array([np.random.default_rng(seed).permutation(len(task.scores)) for seed in seeds])
 
 
 def _again(retest: int) -> tuple[str, ...]:
@@ -104,9 +115,7 @@ def _again(retest: int) -> tuple[str, ...]:
     return (f"retest {retest}",) if retest else ()
 
 
-def choices_after(
-    plan: Plan, conversation: Conversation, orders: Sequence[NDArray[np.intp]], retest: int = 0
-) -> list[Choice]:
+def choices_after(plan: Plan, conversation: Conversation, orders: NDArray[np.intp], retest: int = 0) -> list[Choice]:
     """Give the questions after a conversation, one an item, each with its order of the options."""
     encounter = conversation.encounter
     return [
@@ -129,28 +138,38 @@ def _question(task: Task, item: Item, encounter: Encounter, order: NDArray[np.in
     return question_text(task.description, item.text[gender], [options[i] for i in order])
 
 
-def _answers(
-    task: Task, encounter: Encounter, orders: Sequence[NDArray[np.intp]], logprobs: NDArray[np.float64]
-) -> list[dict[str, Any]]:
-    seed, context, persona = encounter.labels
-    rows = []
-    for item, order, of_letters in zip(task.items, orders, logprobs, strict=True):
-        offered = letters(len(order))
-        is_sampled = np.isposinf(of_letters).any()
-        best = None if np.isnan(of_letters).all() else int(np.nanargmax(of_letters))
-        known = np.where(np.isposinf(of_letters), np.nan, of_letters)
-        position = np.argsort(order)
-        rows.append(
-            {
-                "seed": seed,
-                "context": context,
-                "persona": persona,
-                "item": item.number,
-                "letter": None if best is None else offered[best],
-                "score": np.nan if best is None else float(task.scores_of(item)[order[best]]),
-                "answer_mass": np.nan if best is None or is_sampled else float(np.nansum(np.exp(known))),
-                "letters": "".join(offered[i] for i in position),
-                **{f"logprob_{scale}": float(known[i]) for scale, i in enumerate(position, 1)},
-            }
+def _table(
+    task: Task, encounters: Sequence[Encounter], orders: NDArray[np.intp], logprobs: NDArray[np.float64]
+) -> pd.DataFrame:
+    """Lay the answers out, as `ask` says.
+
+    Args:
+        task: what was asked.
+        encounters: after which.
+        orders: the option under each letter, with the shape (encounters, items, options).
+        logprobs: of each letter, with the same shape; infinite for one that was read off sampled text.
+    """
+    number, options = len(task.items), len(task.scores)
+    orders, logprobs = orders.reshape(-1, options), logprobs.reshape(-1, options)
+    offered = np.array(list(letters(options)))
+    scores = np.tile([task.scores_of(item) for item in task.items], (len(encounters), 1))
+    best = np.where(np.isnan(logprobs), -np.inf, logprobs).argmax(axis=1, keepdims=True)
+    chosen = np.take_along_axis(orders, best, axis=1)
+    is_read = ~np.isnan(logprobs).all(axis=1)
+    is_sampled = np.isposinf(logprobs).any(axis=1)
+    known = np.where(np.isposinf(logprobs), np.nan, logprobs)
+    position = orders.argsort(axis=1)
+    on_scale = np.take_along_axis(known, position, axis=1)
+    labels = pd.DataFrame([encounter.labels for encounter in encounters], columns=LABELS)
+    return (
+        labels.loc[labels.index.repeat(number)]
+        .assign(
+            item=np.tile([item.number for item in task.items], len(encounters)),
+            letter=np.array([*letters(options), None])[np.where(is_read, best.ravel(), options)],
+            score=np.where(is_read, np.take_along_axis(scores, chosen, axis=1).ravel(), np.nan),
+            answer_mass=np.where(is_read & ~is_sampled, np.nansum(np.exp(known), axis=1), np.nan),
+            letters=offered[position].view(f"U{options}").ravel(),
+            **{f"logprob_{scale}": on_scale[:, scale - 1] for scale in range(1, options + 1)},
         )
-    return rows
+        .reset_index(drop=True)
+    )

@@ -1,8 +1,7 @@
 """The stability so far, of a run that is still asking."""
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import pandas as pd
 
@@ -16,36 +15,35 @@ SHARE = 0.02
 
 
 class RunningEstimate:
-    """Collects answers, dialogue by dialogue, and estimates the stability between the contexts that there are."""
+    """Estimates now and then the stability between the contexts that are answered."""
 
-    def __init__(self, task: Task, *, permutations: bool) -> None:
-        self.text = ""
-        """The newest estimate in words; empty as long as there is none."""
+    def __init__(self, so_far: Callable[[], pd.DataFrame], task: Task, *, permutations: bool) -> None:
+        self._so_far = so_far
         self._task = task
         self._permutations = permutations
-        self._rows: list[Mapping[str, Any]] = []
+        self._text = ""
         self._due = time.monotonic() + PAUSE
 
-    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add the answers to all items of one dialogue, as `valstab.ask.ask` lays them out."""
-        self._rows.extend(rows)
+    def text(self) -> str:
+        """Give the newest estimate in words, made again if it is old; empty as long as there is none."""
         start = time.monotonic()
         if start >= self._due:
-            self.text = estimate_so_far(self._rows, self._task, permutations=self._permutations)
+            self._text = estimate_so_far(self._so_far(), self._task, permutations=self._permutations)
             now = time.monotonic()
             self._due = now + max(PAUSE, (now - start) / SHARE)
+        return self._text
 
 
-def estimate_so_far(rows: Sequence[Mapping[str, Any]], task: Task, *, permutations: bool) -> str:
+def estimate_so_far(answers: pd.DataFrame, task: Task, *, permutations: bool) -> str:
     """Estimate the stability from the dialogues that are answered: rank-order, or ipsative where there is none.
 
     Correlations between what is not answered yet, and undefined ones, are left out. Empty where none is left.
     """
     names = ["seed", "context", "persona", "item"]
-    given = pd.DataFrame(rows).set_index(names)["score"]
+    given = answers.set_index(names)["score"]
     every = pd.MultiIndex.from_product([given.index.unique(name) for name in names], names=names)
-    answers = given.astype(float).reindex(every).reset_index()
-    for name, stability in measure(answers, task, "drop", permutations=permutations).stabilities.items():
+    table = given.astype(float).reindex(every).reset_index()
+    for name, stability in measure(table, task, "drop", permutations=permutations).stabilities.items():
         if stability.mean == stability.mean:  # not NaN
             return f"{name.replace('_', '-')} so far {stability.mean:.2f}"
     return ""

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -60,7 +61,7 @@ class Task:
         """Give what each option of an item counts, in the order of the scale: the last first if it is reversed."""
         return self.scores[::-1] if item.reversed else self.scores
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of everything that is asked and how it counts."""
         content = [

@@ -113,7 +113,7 @@ def _unpack(file: Path, folder: Path) -> None:
     packed = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32", **own_code)
     config = copy.deepcopy(packed.config)
     # A model that remembers how it was packed can't be saved, so its weights move to a fresh one.
-    del config.quantization_config
+    vars(config).pop("quantization_config", None)  # the oldest versions of transformers do not set it
     plain = AutoModelForCausalLM.from_config(config, dtype="float32")
     plain.load_state_dict(packed.state_dict())
     plain.generation_config = packed.generation_config

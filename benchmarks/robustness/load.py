@@ -1,0 +1,188 @@
+"""Load: a study of 420,000 questions, scoring it again, and many runs that share one store and one MLflow."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import requests
+from mlflow import MlflowClient
+
+from benchmarks.robustness.finding import Finding
+from valstab.cli import composed
+from valstab.estimate import GIB, estimate
+from valstab.plan import make_plan
+from valstab.run import load_engine, shelves
+
+STUDY = ("model=random", "topics=extended", "task=donation")
+"""5 seeds x 14 topics x 60 personas x 100 items."""
+MOST_GIB = 2.0
+MOST_MILLISECONDS = 1.5
+"""A question, with everything that a command does: 5% of what the fastest engine on a CPU takes (README, Speed)."""
+MOST_RESCORING_SECONDS = 20.0
+RUNS = 20
+DEADLINE = 1800.0
+"""Seconds after which a run counts as stuck."""
+
+
+class Ended(NamedTuple):
+    """How a command ended, and what it took."""
+
+    code: int
+    seconds: float
+    gib: float
+    """The most memory that it held."""
+
+
+def findings() -> Iterator[Finding]:
+    """Measure the large study, then start the runs at once: on a SQLite file, and on a server."""
+    with TemporaryDirectory() as folder:
+        yield from large_study(Path(folder), STUDY)
+    for name, database in (("one SQLite file", sqlite), ("one MLflow server", served)):
+        with TemporaryDirectory() as folder, database(Path(folder)) as uri:
+            lost = lost_at_once(Path(folder), uri, RUNS)
+        yield Finding(f"runs at once on one store and {name}", RUNS, RUNS - len(lost), "; ".join(lost) or "nothing")
+
+
+def large_study(folder: Path, overrides: Sequence[str]) -> Iterator[Finding]:
+    """Run a study, and score it again.
+
+    Args:
+        folder: an empty one.
+        overrides: the study's.
+    """
+    plan = make_plan(composed(*overrides))
+    results = folder / "run" / "results"
+    with sqlite(folder) as uri:
+        ran = measured(folder, "valstab", *overrides, "hydra.run.dir=run", MLFLOW_TRACKING_URI=uri)
+    milliseconds = 1000 * ran.seconds / plan.questions
+    held = ran.code == 0 and ran.gib < MOST_GIB and milliseconds < MOST_MILLISECONDS
+    took = f"{ran.gib:.2f} GiB, {milliseconds:.2f} ms a question"
+    yield Finding(f"{plan.questions:,} questions in one run", 1, int(held), took)
+    arguments = (f"answers={results / 'answers.parquet'}", f"task={plan.task.name}")
+    scored = measured(folder, "valstab.rescore", *arguments)
+    equal = (folder / "output.txt").read_bytes() == (results / "stability.json").read_bytes()
+    held = scored.code == 0 and equal and scored.seconds < MOST_RESCORING_SECONDS
+    yield Finding(f"{plan.questions:,} answers scored again", 1, int(held), f"{scored.seconds:.1f} s")
+
+
+def measured(folder: Path, module: str, *arguments: str, **environment: str) -> Ended:
+    """Run `python -m MODULE` in a folder, its standard output in `output.txt` there."""
+    start = time.perf_counter()
+    with (folder / "output.txt").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments], cwd=folder, env={**os.environ, **environment}, stdout=output
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return Ended(process.returncode, time.perf_counter() - start, usage.ru_maxrss * 1024 / GIB)
+
+
+@contextmanager
+def sqlite(folder: Path) -> Iterator[str]:
+    """Give the URI of a database file, which nobody made yet."""
+    yield f"sqlite:///{folder / 'mlflow.db'}"
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Start an MLflow server on this machine, and give its URI."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    options = {
+        "--host": "127.0.0.1",
+        "--port": str(port),
+        "--backend-store-uri": f"sqlite:///{folder / 'server.db'}",
+        "--artifacts-destination": str(folder / "artifacts"),
+    }
+    with (folder / "server.txt").open("wb") as log:
+        command = [sys.executable, "-m", "mlflow", "server", *(part for option in options.items() for part in option)]
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True)
+        try:
+            _wait_for(f"{uri}/health", server)
+            yield uri
+        finally:
+            os.killpg(server.pid, 15)
+            server.wait()
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    while server.poll() is None:
+        try:
+            requests.get(url, timeout=5).raise_for_status()
+        except requests.RequestException:
+            time.sleep(0.5)
+        else:
+            return
+    raise RuntimeError("the MLflow server did not start")
+
+
+def lost_at_once(folder: Path, uri: str, number: int) -> list[str]:
+    """Start so many runs at once, every two of them the same, and say what was lost of which.
+
+    The runs share the store in `folder`, and MLflow at `uri`.
+    """
+    studies = [("model=random", f"seeds=[{i // 4}]", f"population.limit={(4, 8)[i // 2 % 2]}") for i in range(number)]
+    started = [_started(folder, name, uri, *study) for name, study in enumerate(studies)]
+    codes = [process.wait(DEADLINE) for process in started]
+    client = MlflowClient(tracking_uri=uri)
+    lost = []
+    for name, (code, study) in enumerate(zip(codes, studies, strict=True)):
+        said = (folder / f"{name}.txt").read_text(encoding="utf-8")
+        problems = (
+            list(_unlogged(client, said, folder / f"{name}" / "results")) if code == 0 else [said.split("\n")[-2]]
+        )
+        if _to_do(folder / ".valstab", *study):
+            problems.append("not all of it is in the store")
+        lost += [f"run {name}: {', '.join(problems)}"] if problems else []
+    return lost
+
+
+def _started(folder: Path, name: int, uri: str, *overrides: str) -> subprocess.Popen[bytes]:
+    with (folder / f"{name}.txt").open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "valstab", *overrides, f"hydra.run.dir={name}"],
+            cwd=folder,
+            env={**os.environ, "MLFLOW_TRACKING_URI": uri},
+            stdout=output,
+            stderr=output,
+        )
+
+
+def _unlogged(client: MlflowClient, said: str, results: Path) -> Iterator[str]:
+    """Say what of a run's results is not in the MLflow run that it names at its end."""
+    run = client.get_run(said.rpartition("this is run ")[2].partition(")")[0])
+    if run.info.status != "FINISHED":
+        yield f"its MLflow run is {run.info.status}"
+    document = json.loads((results / "stability.json").read_text(encoding="utf-8"))
+    numbers = {name: value for name, value in document.items() if isinstance(value, float)}
+    if unlike := [name for name, value in numbers.items() if run.data.metrics.get(name) != value]:
+        yield f"without the metrics {', '.join(unlike)}"
+    files = {path.relative_to(results).as_posix() for path in results.rglob("*") if path.is_file()}
+    if absent := files.difference(_artifacts(client, run.info.run_id)):
+        yield f"without the artifacts {', '.join(sorted(absent))}"
+
+
+def _artifacts(client: MlflowClient, run_id: str, folder: str | None = None) -> Iterator[str]:
+    for entry in client.list_artifacts(run_id, folder):
+        if entry.is_dir:
+            yield from _artifacts(client, run_id, entry.path)
+        else:
+            yield entry.path
+
+
+def _to_do(store: Path, *overrides: str) -> int:
+    """Count the conversations and questions that the store lacks of a study."""
+    config = composed(*overrides, f"store.path={store}")
+    plan, engine = make_plan(config), load_engine(config)
+    found = estimate(plan, engine, *shelves(config, plan, engine))
+    return found.conversations + found.questions
