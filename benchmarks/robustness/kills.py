@@ -5,6 +5,7 @@ leaves must equal, byte for byte, what a run left that was never killed.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -27,14 +28,17 @@ COMMAND = (
     *("population.limit=3", "topics.names=[joke,chess]", "seeds=[0]", "n_messages=1", "max_new_tokens=8"),
     "hydra.run.dir=outputs/${now:%H-%M-%S-%f}",
 )
+RECORD = "results.mlflow.json"
+LOGGED = "logged"
+"""The sign that MLflow has all."""
 PHASES = {
-    "loading": "results.mlflow.json",
+    "loading": RECORD,
     "conversing": "results/conversations.jsonl",
     "asking": "results/answers.parquet",
     "writing": "results/report.html",
-    "logging": None,
+    "logging": LOGGED,
 }
-"""Each phase ends when this file is there, below the run's folder."""
+"""Each phase ends when this file is there, below the run's folder, or the record says so."""
 KILLS = 50
 SAME = ("answers.parquet", "conversations.jsonl", "profiles.csv", "stability.json")
 OWN = ("peak_memory_gib", "conversing_seconds", "asking_seconds", "queries_per_second")
@@ -48,8 +52,6 @@ class Phase:
     """A phase of the run that was left alone."""
 
     name: str
-    sign: str | None
-    """The file that ends it."""
     seconds: float
 
 
@@ -62,22 +64,32 @@ def findings(kills: int = KILLS, command: Sequence[str] = COMMAND) -> Iterator[F
         expected = alone.outcome()
         planned = [phases[number % len(phases)] for number in range(kills)]
         held = dict.fromkeys((phase.name for phase in phases), 0)
-        for start in range(0, kills, len(phases)):
-            place = Place(Path(name, f"round {start}"), command)
-            round_of = planned[start : start + len(phases)]
-            for phase in round_of:
-                place.killed(phase, moments.random())
-            place.finish()
-            found = place.outcome()
-            different = {key: (value, found[key]) for key, value in expected.items() if value != found[key]}
-            if different:
-                print(f"after kills: {different}", file=sys.stderr)
-            else:
-                for phase in round_of:
+        waiting, survived = planned.copy(), list[Phase]()
+        place = Place(Path(name, "0"), command)
+        for number in itertools.count(1):
+            is_dead = place.killed(waiting[0], moments.random())
+            if is_dead:
+                survived.append(waiting.pop(0))
+            if is_dead and waiting and len(survived) < len(phases):
+                continue
+            if is_dead:
+                place.finish()
+            if not _differences(expected, place.outcome()):
+                for phase in survived:
                     held[phase.name] += 1
+            if not waiting:
+                break
+            place, survived = Place(Path(name, str(number)), command), []
         for phase in phases:
             tried = sum(each is phase for each in planned)
             yield Finding(f"kill -9 while {phase.name}", tried, held[phase.name], "the batch in flight")
+
+
+def _differences(expected: dict[str, object], found: dict[str, object]) -> bool:
+    different = {key: (value, found[key]) for key, value in expected.items() if value != found[key]}
+    if different:
+        print(f"after kills: {different}", file=sys.stderr)
+    return bool(different)
 
 
 class Place:
@@ -87,6 +99,7 @@ class Place:
         folder.mkdir()
         self._folder = folder
         self._command = command
+        self._before: set[Path] = set()
 
     def watched(self) -> list[Phase]:
         """Let a run end, and give how long its phases took."""
@@ -95,14 +108,15 @@ class Place:
         for name, sign in PHASES.items():
             self._wait(process, sign)
             now = time.monotonic()
-            phases.append(Phase(name, sign, now - before))
+            phases.append(Phase(name, now - before))
             before = now
+        self._wait(process, None)
         if process.returncode != 0:
             raise SystemExit(f"the run failed:\n{self._log()}")
         return phases
 
-    def killed(self, phase: Phase, share: float) -> None:
-        """Start the run and kill it when a share of a phase is over (or at the run's end, if it is faster now)."""
+    def killed(self, phase: Phase, share: float) -> bool:
+        """Start the run and kill it when a share of a phase is over; say if that was before it had logged all."""
         process = self._start()
         signs = list(PHASES.values())
         place = list(PHASES).index(phase.name)
@@ -113,6 +127,7 @@ class Place:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         process.wait()
+        return not self._left(LOGGED)
 
     def finish(self) -> None:
         """Start the run and let it end."""
@@ -161,7 +176,10 @@ class Place:
             time.sleep(0.002)
 
     def _left(self, sign: str) -> bool:
-        return any((folder / sign).exists() for folder in set(self._folder.glob("outputs/*")) - self._before)
+        new = set(self._folder.glob("outputs/*")) - self._before
+        if sign == LOGGED:
+            return any((folder / RECORD).exists() and read_record(folder / RECORD).logged for folder in new)
+        return any((folder / sign).exists() for folder in new)
 
     def _newest(self) -> Path:
         return max(self._folder.glob("outputs/*/results.mlflow.json")).with_name("results")
