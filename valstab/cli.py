@@ -130,8 +130,9 @@ def job(work: Callable[[], Any]) -> Any:
     """Do the work of a Hydra job; a single job's mistake ends the command before Hydra adds lines of its own."""
     try:
         return work()
-    except MISTAKES as error:
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
+    except (*MISTAKES, OSError) as error:
+        is_fault = isinstance(error, OSError) and error.errno not in FULL
+        if is_fault or HydraConfig.get().mode is RunMode.MULTIRUN:
             raise
         fail(error)
 

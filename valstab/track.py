@@ -58,6 +58,8 @@ TICKET = "valstab.ticket"
 """The tag by which an unfinished run is found again."""
 
 SQLITE = "sqlite:///"
+SQL = re.compile(r" \[SQL: .*| \(Background on this error at: .*")
+"""What a database's error says beside what went wrong."""
 
 BATCH = 100
 """The most parameters, tags or metrics that MLflow takes at once."""
@@ -108,7 +110,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        message = redacted(" ".join(str(error).split()))
+        message = redacted(SQL.sub("", " ".join(str(error).split())))
         kind = MlflowAwayError if _may_come_back(error) else TrackingError
         raise kind(f"MLflow (MLFLOW_TRACKING_URI) can't be used: {message}") from error
 
@@ -317,6 +319,7 @@ def quiet() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", RETRIES)
     for name in ("alembic", "matplotlib", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # what it raises is explained in one line
 
 
 def metric_names(names: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], str]:

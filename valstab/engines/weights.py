@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shutil
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import platformdirs
@@ -28,7 +29,8 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 def checkpoint(path: str) -> str:
     """Give what transformers loads `path` from: a folder or a hub id.
 
-    A GGUF file is unpacked to float32 safetensors in the user's cache, under the hash of its content.
+    A GGUF file is unpacked to float32 safetensors in the user's cache, under the hash of its content and the version of
+    transformers, since what one version writes another may read wrongly.
 
     Raises:
         EngineError: if there is nothing at `path`, or the hub can't be reached.
@@ -45,7 +47,7 @@ def checkpoint(path: str) -> str:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     models = platformdirs.user_cache_path("valstab", ensure_exists=True) / "models"
     models.mkdir(exist_ok=True)
-    folder = models / f"{file.stem}-{digest[:16]}"
+    folder = models / f"{file.stem}-{digest[:16]}-{version('transformers')}"
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
             _unpack(file, folder)
