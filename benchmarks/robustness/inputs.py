@@ -36,8 +36,8 @@ from valstab.rescore import rescore
 from valstab.store import Shelf
 from valstab.task import load_task
 
-EXAMPLES = 2_000
-GUIDED = 20_000
+EXAMPLES = 500
+GUIDED = 3_000
 LONGEST = 20
 """Seconds after which an input counts as a hang."""
 LONGEST_LINE = 10_000
