@@ -162,15 +162,11 @@ def test_missing_weights_end_in_one_line(valstab):
 
 
 def test_a_tracking_location_that_can_not_be_used(valstab):
-    for uri, word in (("file:./mlruns", "sqlite:///mlflow.db"), ("http://user:secret@127.0.0.1:9", "127.0.0.1")):
-        result = valstab(
-            "model=random", "population.limit=2", MLFLOW_TRACKING_URI=uri, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"
-        )
-        assert result.returncode != 0
-        line = result.stderr.splitlines()[-1]
-        assert line.startswith("valstab: MLflow")
-        assert word in line
-        assert "secret" not in result.stderr + result.stdout
+    result = valstab("model=random", "population.limit=2", MLFLOW_TRACKING_URI="file:./mlruns")
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("valstab: MLflow")
+    assert "sqlite:///mlflow.db" in line
 
 
 def test_the_user_s_own_folder_of_options(valstab, launch_folder):

@@ -48,7 +48,7 @@ def test_a_divided_run_is_the_undivided_one_byte_for_byte(launcher, valstab, lau
 def test_several_divided_runs_in_one_sweep(valstab, launch_folder):
     command = valstab("-m", *SMALL, "n_messages=1,3", "parts=2", "part=1,2")
     assert command.returncode == 0, command.stderr
-    names = sorted(path.name for path in launch_folder.glob("multirun/*/*/whole*"))
+    names = sorted(path.name for path in launch_folder.glob("multirun/*/*/whole*/"))
     assert names == ["whole_1", "whole_2"]
 
 

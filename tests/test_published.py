@@ -111,6 +111,7 @@ def test_old_and_new_results_stand_side_by_side(published, tmp_path_factory):
         ({"answers": [{"pvq_auto": [["A", 1]] * 39}] * 3}, "has 39 answers a person; allowed: 40, 100, 5, 6"),
         ({"answers": "all"}, "is not a results.json of the published code"),
         ({"args": {}}, "lacks 'permute_options_seed'"),
+        ({"per_simulated_participant_metrics": [{"pvq_auto": -74}] * 3}, "participant_metrics: -74 is no mapping"),
         ({"answers": [{"pvq_auto": [["A", 1]] * 40}] * 3}, "but its answers' mean is 1.000000"),
     ],
 )

@@ -116,11 +116,18 @@ def _read(path: Path) -> _File:
             permutations=permutations,
             chosen=_options(pairs),
             letters=[[str(letter) for letter, _ in of_one] for of_one in pairs],
-            metrics=[of_one.get(questionnaire, {}) for of_one in content["per_simulated_participant_metrics"]],
+            metrics=[_mapping(of_one, questionnaire) for of_one in content["per_simulated_participant_metrics"]],
         )
     except UNREADABLE as error:
         problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ConfigError("folders", path, f"is not a results.json of the published code: {problem}") from None
+
+
+def _mapping(of_one: Mapping[str, Any], questionnaire: str) -> Mapping[str, Any]:
+    metrics = of_one.get(questionnaire, {})
+    if not isinstance(metrics, dict):
+        raise TypeError(f"per_simulated_participant_metrics: {metrics!r} is no mapping")
+    return metrics
 
 
 def _names(population: Sequence[str | None], *, permutations: bool) -> list[str]:

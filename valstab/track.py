@@ -25,6 +25,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NOTE
 from sqlalchemy.exc import SQLAlchemyError
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
 from valstab.config import Config, UserError
 from valstab.plan import Plan
@@ -69,6 +70,10 @@ UNAVAILABLE = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
 
 RETRIES = "3"
 """How often a request to a server is tried again, over about 12 seconds: the results wait on disk after that."""
+
+
+PATIENCE = 300
+"""Seconds over which to try again where a database is locked."""
 
 
 class TrackingError(UserError):
@@ -221,6 +226,12 @@ def tracked_run(
             raise
 
 
+def _is_locked(error: BaseException) -> bool:
+    """Say whether other processes kept a SQLite database for longer than MLflow waits."""
+    return isinstance(error, TrackingError) and "database is locked" in str(error)
+
+
+@retry(retry=retry_if_exception(_is_locked), wait=wait_random(1, 10), stop=stop_after_delay(PATIENCE), reraise=True)
 def publish(record: Record, results: Path | None = None) -> str:
     """Bring MLflow up to what a record says, and give the run's id; any number of times.
 
