@@ -81,6 +81,7 @@ def _run(folder: Path, log: Path, arguments: tuple[str, ...], environment: Mappi
     opened = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(opened, stream)
+    sys.stdout = sys.stderr = os.fdopen(opened, "w", buffering=1)  # pytest has put others there
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     os.environ.update(environment)
     sys.argv = ["valstab", *arguments]
