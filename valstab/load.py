@@ -7,7 +7,7 @@ paper's published code (`valstab.published`).
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mlflow
 import pandas as pd
@@ -25,6 +25,7 @@ from valstab.published import RESULTS, UNREADABLE, read_published
 from valstab.runs import Run, Runs, told_apart
 from valstab.scores import DIMENSIONS
 from valstab.secrecy import redacted
+from valstab.settings import flat, model_label
 from valstab.task import Item, Task
 
 DOCUMENT = "stability.json"
@@ -76,7 +77,8 @@ def read_run(folder: Path, identifier: str | None = None) -> Run:
     """
     try:
         document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
-        settings = flat(OmegaConf.to_container(OmegaConf.load(folder / "config.yaml")))
+        settings = flat(cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))))
+        quantization = settings.get("quantization", "none")
         task = Task(
             name=document["task"],
             description=None,
@@ -91,7 +93,7 @@ def read_run(folder: Path, identifier: str | None = None) -> Run:
         said = folder / "conversations.jsonl"
         return Run(
             id=identifier or str(folder),
-            label=model_label(settings),
+            label=model_label(settings["model.name"], quantization, settings.get("model.quantization", quantization)),
             settings=settings,
             task=task,
             digest=document["wording_sha256"],
@@ -105,24 +107,6 @@ def read_run(folder: Path, identifier: str | None = None) -> Run:
     except (*UNREADABLE, YAMLError, ArrowException, OmegaConfBaseException) as error:
         problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ConfigError("folders", folder, f"is not the results of a run that can be read: {problem}") from None
-
-
-def flat(nested: Any, prefix: str = "") -> dict[str, str]:
-    """Turn nested settings into one mapping, with names like `population.name` and text values."""
-    settings: dict[str, str] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            settings |= flat(value, f"{prefix}{key}.")
-        else:
-            settings[f"{prefix}{key}"] = str(value)
-    return settings
-
-
-def model_label(settings: Mapping[str, str]) -> str:
-    """Name the model of a run: with its precision where that is not the option's own."""
-    name, quantization = settings["model.name"], settings.get("quantization")
-    own = settings.get("model.quantization", quantization)
-    return name if quantization == own else f"{name} {quantization}"
 
 
 def _labelled(profiles: pd.DataFrame, document: Mapping[str, Any]) -> xr.DataArray:

@@ -33,6 +33,7 @@ from valstab.provenance import provenance
 from valstab.record import Record
 from valstab.results import Results, Work
 from valstab.secrecy import redacted
+from valstab.settings import flat, model_label
 from valstab.store import record_key
 from valstab.unfinished import ticket
 
@@ -369,11 +370,10 @@ def described(error: BaseException) -> str:
 
 def run_name(config: Config) -> str:
     """Name a run so that a person can tell it from others."""
-    precision = "" if config.quantization == config.model.quantization else f" {config.quantization}"
+    model = model_label(config.model.name, config.quantization, config.model.quantization)
     engine = "" if config.engine.name in {"transformers", config.model.name} else f" {config.engine.name}"
-    model = f"{config.model.name}{precision}{engine}"
     part = f" · part {config.part} of {config.parts}" if config.parts > 1 else ""
-    return f"{model} · {config.population.name} · {config.task.name} · n={config.n_messages}{part}"
+    return f"{model}{engine} · {config.population.name} · {config.task.name} · n={config.n_messages}{part}"
 
 
 def tell_results(record: Record, results: Results, work: Work, description: str, engine: Mapping[str, str]) -> None:
@@ -409,16 +409,8 @@ def _parameters(config: Config, plain: Mapping[str, Any]) -> dict[str, str]:
         "topics": config.topics.name,
         "task": config.task.name,
     }
-    flat = {key: str(value) for key, value in _flatten(plain) if not UNCOMPARED.match(key)} | names
-    return {key: _short(value) for key, value in flat.items()}
-
-
-def _flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    compared = {key: value for key, value in flat(plain).items() if not UNCOMPARED.match(key)} | names
+    return {key: _short(value) for key, value in compared.items()}
 
 
 def _wording(plan: Plan) -> dict[str, str]:
