@@ -1,5 +1,6 @@
 """`python -m valstab.compare`: from finished runs to pictures, tables, words and an MLflow run of its own."""
 
+import json
 from pathlib import Path
 
 import mlflow
@@ -147,6 +148,36 @@ def test_what_a_stability_can_bear(compared, tmp_path):
         assert set(pd.read_csv(results / f"{name}.csv")["label"]) == {"steady", "chance"}
     shares = pd.read_csv(results / "variance.csv").groupby("label")["share"].sum()
     assert shares.tolist() == pytest.approx([1, 1])
+
+
+def emptied(folder: str, seeds: set[int], contexts: set[str]) -> str:
+    """Empty a message of everybody but the first person after some conversations."""
+    path = Path(folder) / "conversations.jsonl"
+    conversations = [json.loads(line) for line in path.read_text().splitlines()]
+    first = conversations[0]["persona"]
+    for conversation in conversations:
+        if conversation["persona"] != first and conversation["seed"] in seeds and conversation["context"] in contexts:
+            conversation["messages"][1]["text"] = ""
+    path.write_text("".join(f"{json.dumps(conversation)}\n" for conversation in conversations))
+    return folder
+
+
+def test_what_is_left_without_the_conversations_that_went_wrong(compared, tmp_path):
+    folders = [
+        emptied(a_run(tmp_path, "some"), {0, 1}, {"joke"}),
+        emptied(a_run(tmp_path, "most"), {0, 1, 2}, {"joke", "chess"}),
+    ]
+    printed, results, _ = compared("figure=appraisal", folders=folders)
+    table = pd.read_csv(results / "appraisal.csv").set_index("label")
+    # Of three pairs of topics the two with "joke", after two seeds of three; with two topics all pairs.
+    assert table["without_affected_undefined"].tolist() == pytest.approx([2 / 3 * 2 / 3, 1])
+    # 7 of 8 people, after 2 of 9 seeds and topics, and after 6.
+    assert table["affected_conversations"].tolist() == pytest.approx([7 / 8 * 2 / 9, 7 / 8 * 6 / 9])
+    assert (
+        f"without them it is {table.loc['some', 'without_affected']:.3f}, 44% of its correlations undefined" in printed
+    )
+    assert "most (n=3): 58% of the conversations went wrong somewhere" in printed
+    assert "too little is left without them to say what it would be" in printed
 
 
 def test_the_leaderboard_puts_only_what_can_be_compared_on_one_board(compared, tmp_path):

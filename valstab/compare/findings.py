@@ -18,6 +18,8 @@ BIASED = 0.5
 """Share of the answers on one letter from which answers follow the position."""
 SPOILT = 0.1
 """Share of conversations that went wrong from which a stability is to be read with care."""
+SCANT = 0.5
+"""Share of undefined correlations from which a stability is not told."""
 
 Sentences = tuple[str, ...]
 
@@ -201,9 +203,17 @@ def _appraised(row: pd.Series) -> list[str]:
     if row.get("affected_conversations", 0) > SPOILT:
         said.append(
             f"{row['affected_conversations']:.0%} of the conversations went wrong somewhere (empty, repeated, refused, "
-            f"leaked labels); without them it is {row['without_affected']:.3f}."
+            f"leaked labels); {_without_them(row)}."
         )
     return said
+
+
+def _without_them(row: pd.Series) -> str:
+    undefined = row["without_affected_undefined"]
+    if not undefined < SCANT:
+        return "too little is left without them to say what it would be"
+    left = f", {undefined:.0%} of its correlations undefined" if undefined else ""
+    return f"without them it is {row['without_affected']:.3f}{left}"
 
 
 def _run(row: pd.Series) -> str:
