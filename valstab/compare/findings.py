@@ -184,15 +184,13 @@ def _appraised(row: pd.Series) -> list[str]:
             )
         else:
             kept = row["mean"] / ceiling
-            topic = (
-                f"a change of topic keeps {kept:.0%} of it"
-                if kept < 1
-                else "a change of topic costs no more than noise"
-            )
-            said.append(
-                f"after the same topic with another seed it is {ceiling:.3f}; {topic} (corrected for noise "
-                f"{row['corrected']:.2f})."
-            )
+            if by_chance:
+                topic = "what order there is does not show across topics"
+            elif kept < 1:
+                topic = f"a change of topic keeps {kept:.0%} of it (corrected for noise {row['corrected']:.2f})"
+            else:
+                topic = f"a change of topic costs no more than noise (corrected for noise {row['corrected']:.2f})"
+            said.append(f"after the same topic with another seed it is {ceiling:.3f}; {topic}.")
     if np.isfinite(row.get("order_ceiling", np.nan)):
         said.append(f"asked again after the same conversations with other option orders: {row['order_ceiling']:.3f}.")
     if np.isfinite(row.get("generalisability", np.nan)):
