@@ -2,9 +2,9 @@
 
     python benchmarks/results_page.py RESULTS/comparisons docs/results.md
 
-What stands between `<!-- from COMPARISON/FILE: COLUMN, ... -->` and `<!-- end -->` is replaced: by a table of these columns
-(all if none is named) of a CSV file, or by the sentences of a Markdown one. Pictures, `images/results/COMPARISON/FILE`,
-are copied.
+What stands between `<!-- from COMPARISON/FILE: COLUMN, ... -->` and `<!-- end -->` is replaced: by a table of these
+columns (all if none is named) of a CSV file, or by the sentences of a Markdown one. Pictures,
+`images/results/COMPARISON/FILE`, are copied.
 """
 
 import re

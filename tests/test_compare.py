@@ -132,6 +132,16 @@ def test_beside_the_neutral_profile_and_order(compared, tmp_path):
     assert (towards["mean"] > 0.5).all()
 
 
+def test_the_highest_of_models_at_chance_is_not_called_stable(compared, tmp_path):
+    folders = [a_run(tmp_path, name, persona=0, noise=1, random=draw) for draw, name in enumerate(("one", "other"))]
+    printed, results, _ = compared("figure=fig4a", folders=folders)
+    highest = pd.read_csv(results / "fig4a.csv").iloc[0]
+    # Student's t with 2 degrees of freedom: 95% of it lies within 4.303 of 0.
+    assert highest["mean"] < 4.303 * highest["se"]
+    assert f"None is seen to be stable: the highest, {highest['label']}, has {highest['mean']:.3f} ± " in printed
+    assert "most stable" not in printed
+
+
 def test_what_a_stability_can_bear(compared, tmp_path):
     folders = [a_run(tmp_path, "steady", noise=0.3), a_run(tmp_path, "chance", persona=0, noise=1)]
     printed, results, _ = compared("figure=appraisal", folders=folders)

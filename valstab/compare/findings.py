@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 from scipy.stats import ttest_ind
 
 from valstab.compare.appraisal import Appraisal
@@ -34,7 +35,7 @@ def of_models(table: pd.DataFrame, tests: pd.DataFrame, measure: str, reference:
         reference: human stabilities by name.
     """
     best = table.iloc[0]
-    said = [f"{best['label']} is the most stable ({_with_error(best)})." if len(table) > 1 else _alone(best)]
+    said = [_highest(best) if len(table) > 1 else _alone(best)]
     if len(table) > 1:
         pairs, differing = len(tests), int(tests["significant"].sum())
         said.append(
@@ -43,9 +44,11 @@ def of_models(table: pd.DataFrame, tests: pd.DataFrame, measure: str, reference:
         )
     for name, height in reference.items():
         below = int((table["mean"] < height).sum())
+        said.append(f"{_count(below, len(table))} below the {height:g} of humans ({name}).")
+    if reference:
         said.append(
-            f"{_count(below, len(table))} below the {height:g} of humans ({name}). That a model lies above would not "
-            "make it as stable as people: their years of change were compared with one change of topic."
+            "That a model lies above would not make it as stable as people: their years of change were compared with "
+            "one change of topic."
         )
     if (table["n"] < 2).any():  # noqa: PLR2004
         said.append("Where there is one sample only, there is no standard error and no test.")
@@ -216,6 +219,15 @@ def _without_them(row: pd.Series) -> str:
 
 def _run(row: pd.Series) -> str:
     return f"{row['label']} (n={row['n_messages']})"
+
+
+def _highest(row: pd.Series) -> str:
+    if row["mean"] <= stats.t.ppf(1 - ALPHA / 2, row["n"] - 1) * row["se"]:
+        return (
+            f"None is seen to be stable: the highest, {row['label']}, has {_with_error(row)}, whose 95% interval over "
+            "the samples reaches 0."
+        )
+    return f"{row['label']} is the most stable ({_with_error(row)})."
 
 
 def _alone(row: pd.Series) -> str:
