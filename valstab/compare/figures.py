@@ -1,6 +1,7 @@
 """The paper's figures: each a function of a tidy table that returns a matplotlib figure. The caller closes it."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,6 +21,8 @@ MOST_NUMBERED = 8
 """Contexts up to which each cell shows its number."""
 MOST_PANELS = 3
 """Panels beside one another."""
+LETTERS = 10
+"""Of a picture's title, to an inch."""
 
 
 def bars(
@@ -82,7 +85,7 @@ def panels(
         ax.set_axis_off()
     for ax in axes[:, 0]:
         ax.set_ylabel(label)
-    figure.suptitle(title)
+    figure.suptitle(_broken(title, figure))
     return figure
 
 
@@ -147,8 +150,13 @@ def heat_maps(pairs: pd.DataFrame, *, title: str = "", label: str = "rank-order 
         ax.set_title(f"{model} (mean {mean:.3f})", fontsize="medium")
     for ax in axes.ravel()[len(models) :]:
         ax.set_axis_off()
-    figure.suptitle(title)
+    figure.suptitle(_broken(title, figure))
     return figure
+
+
+def _broken(title: str, figure: Figure) -> str:
+    """Break a title where the picture is narrower."""
+    return fill(title, int(figure.get_figwidth() * LETTERS))
 
 
 def scatter(places: pd.DataFrame, *, title: str = "") -> Figure:
