@@ -5,7 +5,7 @@ import re
 import pandas as pd
 
 MARKS = re.compile(r"[\\`*\[\]<|]")
-P_VALUES = re.compile(r"(.*_)?p(_adjusted)?")
+P_VALUES = {"p", "p_adjusted", "circle_p"}
 """Columns with the p of a test: one that rounds to nothing is still something."""
 LEAST = 0.001
 """The least p that a table tells from nothing."""
@@ -24,9 +24,8 @@ def plain(text: object) -> str:
 def table(content: pd.DataFrame) -> str:
     """Lay a table out, numbers with three decimals, p down to 0.001; text that looks like a number stays as it is."""
     shown = content.map(lambda cell: plain(cell) if isinstance(cell, str) else cell)
-    for name in content.select_dtypes("number"):
-        if P_VALUES.fullmatch(str(name)):
-            shown[name] = [rf"\<{LEAST}" if p < LEAST else f"{p:.3f}" for p in content[name]]
+    for name in P_VALUES.intersection(content.select_dtypes("number")):
+        shown[name] = [rf"\<{LEAST}" if p < LEAST else f"{p:.3f}" for p in content[name]]
     shown.columns = pd.Index([plain(name) for name in content])
     kinds = content.dtypes if len(content) else ()  # without rows tabulate knows of no columns
     texts = [place for place, kind in enumerate(kinds) if not pd.api.types.is_numeric_dtype(kind)]

@@ -58,7 +58,7 @@ class Results:
             one = self.stabilities.get(name)
             numbers[name] = _number(one.mean) if one else None
             numbers[f"{name}_se"] = _number(one.se) if one else None
-            numbers[f"{name}_undefined_fraction"] = _undefined_fraction([one]) if one else None
+            numbers[f"{name}_undefined_fraction"] = one.undefined_fraction if one else None
         return {
             **numbers,
             "undefined_fraction": _undefined_fraction(self.stabilities.values()),

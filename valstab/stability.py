@@ -52,6 +52,11 @@ class Stability:
     undefined: int
     """How many of them are undefined."""
 
+    @property
+    def undefined_fraction(self) -> float:
+        """The part of the correlations that is undefined."""
+        return self.undefined / self.correlations
+
 
 def rank_order(scores: xr.DataArray, undefined: Undefined = "zero") -> Stability:
     """Rank-order stability: does the order of people on a value survive a change of topic?

@@ -116,7 +116,7 @@ def _sensitivity(run: Run, measure: Measure, undefined: Undefined) -> dict[str, 
     return {
         "affected_conversations": float((flags[list(quality.SERIOUS)] > 0).any(axis=1).mean()),
         "without_affected": np.nan if found is None else found.mean,
-        "without_affected_undefined": np.nan if found is None else found.undefined / max(1, found.correlations),
+        "without_affected_undefined": np.nan if found is None else found.undefined_fraction,
     }
 
 

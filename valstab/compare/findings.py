@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from scipy import stats
-from scipy.stats import ttest_ind
 
 from valstab.compare.appraisal import Appraisal
 
@@ -75,7 +74,7 @@ def over_length(samples: pd.DataFrame, title: str) -> Sentences:
             f"{label}: {title} goes from {short.mean():.3f} at n={lengths[0]} to {long.mean():.3f} at n={lengths[-1]}"
         )
         if min(len(short), len(long)) > 1 and np.ptp(np.concatenate([short, long])) > 0:
-            p = float(ttest_ind(short, long).pvalue)
+            p = float(stats.ttest_ind(short, long).pvalue)
             said.append(f"{change} ({'significant' if p < ALPHA else 'not significant'}, t-test, p = {p:.2g}).")
         else:
             said.append(f"{change} (too few samples for a test).")
@@ -186,13 +185,7 @@ def _appraised(row: pd.Series) -> list[str]:
                 "any order there may be, so nothing can be said of the topics."
             )
         else:
-            kept = row["mean"] / ceiling
-            if by_chance:
-                topic = "what order there is does not show across topics"
-            elif kept < 1:
-                topic = f"a change of topic keeps {kept:.0%} of it (corrected for noise {row['corrected']:.2f})"
-            else:
-                topic = f"a change of topic costs no more than noise (corrected for noise {row['corrected']:.2f})"
+            topic = "what order there is does not show across topics" if by_chance else _kept(row)
             said.append(f"after the same topic with another seed it is {ceiling:.3f}; {topic}.")
     if np.isfinite(row.get("order_ceiling", np.nan)):
         said.append(f"asked again after the same conversations with other option orders: {row['order_ceiling']:.3f}.")
@@ -207,6 +200,12 @@ def _appraised(row: pd.Series) -> list[str]:
             f"leaked labels); {_without_them(row)}."
         )
     return said
+
+
+def _kept(row: pd.Series) -> str:
+    kept = row["mean"] / row["ceiling"]
+    topic = f"keeps {kept:.0%} of it" if kept < 1 else "costs no more than noise"
+    return f"a change of topic {topic} (corrected for noise {row['corrected']:.2f})"
 
 
 def _without_them(row: pd.Series) -> str:
