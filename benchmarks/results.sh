@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Make every run and comparison behind docs/results.md, in the current folder: its MLflow database, pictures and tables.
 #
-#   mkdir results && cd results && bash ../benchmarks/results.sh [BASE_MODEL.gguf]
-#   python ../benchmarks/results_page.py comparisons ../docs/results.md
+#   mkdir results && cd results && uv run bash ../benchmarks/results.sh [BASE_MODEL.gguf]
+#   uv run python ../benchmarks/results_page.py comparisons ../docs/results.md
 #
 # The base model is Gemma 3 270M; without the file its runs are left out. Started again, it goes on where it was: the
 # store has what was done. PVQ on the embedded model is at the paper's scale (two hours on two cores), the rest smaller:
@@ -37,7 +37,6 @@ measure +experiment=fig13 model=smollm2_135m
 measure +experiment=fig14 model=smollm2_135m "population.limit=$PEOPLE" "seeds=[0,1]"
 small +experiment=fig15 model=smollm2_135m
 small +experiment=ceiling model=smollm2_135m
-measure task=character population=none conversation=none topics=none model=smollm2_135m tracking.experiment=characters
 
 compare full figure=appraisal "experiments=[full_scale]"
 compare full_contexts figure=fig10 "experiments=[full_scale]"

@@ -1,6 +1,6 @@
 """Fill in the tables, findings and pictures of docs/results.md from the comparisons that results.sh made.
 
-    python benchmarks/results_page.py RESULTS/comparisons docs/results.md
+    uv run python benchmarks/results_page.py RESULTS/comparisons docs/results.md
 
 What stands between `<!-- from COMPARISON/FILE: COLUMN, ... -->` and `<!-- end -->` is replaced: by a table of these
 columns (all if none is named) of a CSV file, or by the sentences of a Markdown one. Pictures,
