@@ -12,6 +12,10 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from mlflow.store.tracking.dbmodels.models import SqlDataset
+from sqlalchemy import create_engine, event, insert
+from sqlalchemy.orm import Session
+from tenacity import wait_none
 
 from tests.scripted import PersonaEngine
 from valstab.cli import composed
@@ -21,7 +25,7 @@ from valstab.plan import make_plan
 from valstab.record import read_record
 from valstab.run import run
 from valstab.sync import main, sync
-from valstab.track import MlflowAwayError, TrackingError, open_experiment
+from valstab.track import MlflowAwayError, TrackingError, open_experiment, publish
 from valstab.unfinished import ticket
 
 SCRIPTED = ("engine=random", "engine._target_=tests.scripted.PersonaEngine", "model.name=scripted")
@@ -119,6 +123,31 @@ def test_a_run_that_failed_goes_on_as_the_same_run(launched, monkeypatch):
     assert finished.info.start_time == failed.info.start_time
     launched("third")  # a new run, since the other is finished
     assert [one.info.status for one in runs()] == ["FINISHED", "FINISHED"]
+
+
+def test_another_process_may_log_the_same_data_at_the_same_moment(launched, launch_folder, monkeypatch, capsys):
+    """MLflow looks for a dataset before it adds one; here another adds it in between."""
+    monkeypatch.setattr(publish.retry, "wait", wait_none())
+    met = []
+
+    def add_first(session, *_):
+        (dataset, *_) = [each for each in session.new if isinstance(each, SqlDataset)] or [None]
+        if dataset is None or met:
+            return
+        met.append(dataset.name)
+        added = {column.name: getattr(dataset, column.name) for column in SqlDataset.__table__.columns}
+        with create_engine(f"sqlite:///{launch_folder / 'mlflow.db'}").begin() as other:
+            other.execute(insert(SqlDataset).values(added | {"dataset_uuid": "another"}))
+
+    event.listen(Session, "before_flush", add_first)
+    try:
+        launched("run")
+    finally:
+        event.remove(Session, "before_flush", add_first)
+    assert "valstab:" not in capsys.readouterr().err
+    (logged,) = runs()
+    assert logged.info.status == "FINISHED"
+    assert met[0] in [one.dataset.name for one in logged.inputs.dataset_inputs]
 
 
 def test_tickets(tmp_path):

@@ -73,8 +73,11 @@ RETRIES = "3"
 """How often a request to a server is tried again, over about 12 seconds: the results wait on disk after that."""
 
 
+CONTENTION = ("database is locked", "IntegrityError", "UniqueViolation")
+"""What a database says where several write at once: MLflow looks for a dataset, and adds it when another just has."""
+
 PATIENCE = 300
-"""Seconds over which to try again where a database is locked."""
+"""Seconds over which to try again where others write as well."""
 
 
 class TrackingError(UserError):
@@ -227,12 +230,12 @@ def tracked_run(
             raise
 
 
-def _is_locked(error: BaseException) -> bool:
-    """Say whether other processes kept a SQLite database for longer than MLflow waits."""
-    return isinstance(error, TrackingError) and "database is locked" in str(error)
+def _is_contention(error: BaseException) -> bool:
+    """Say whether other processes were in the way: they kept a SQLite database for longer than MLflow waits, say."""
+    return isinstance(error, TrackingError) and any(sign in str(error) for sign in CONTENTION)
 
 
-@retry(retry=retry_if_exception(_is_locked), wait=wait_random(1, 10), stop=stop_after_delay(PATIENCE), reraise=True)
+@retry(retry=retry_if_exception(_is_contention), wait=wait_random(1, 10), stop=stop_after_delay(PATIENCE), reraise=True)
 def publish(record: Record, results: Path | None = None) -> str:
     """Bring MLflow up to what a record says, and give the run's id; any number of times.
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -30,6 +31,8 @@ MOST_RESCORING_SECONDS = 20.0
 RUNS = 20
 DEADLINE = 1800.0
 """Seconds after which a run counts as stuck."""
+RUN_ID = re.compile(r"this is run (\w+)")
+"""What a run says at its end, once MLflow has everything."""
 
 
 class Ended(NamedTuple):
@@ -138,8 +141,11 @@ def lost_at_once(folder: Path, uri: str, number: int) -> list[str]:
     lost = []
     for name, (code, study) in enumerate(zip(codes, studies, strict=True)):
         said = (folder / f"{name}.txt").read_text(encoding="utf-8")
+        run_id = RUN_ID.search(said)
         problems = (
-            list(_unlogged(client, said, folder / f"{name}" / "results")) if code == 0 else [said.split("\n")[-2]]
+            list(_unlogged(client, run_id[1], folder / f"{name}" / "results"))
+            if code == 0 and run_id
+            else [said.split("\n")[-2]]
         )
         if _to_do(folder / ".valstab", *study):
             problems.append("not all of it is in the store")
@@ -158,9 +164,9 @@ def _started(folder: Path, name: int, uri: str, *overrides: str) -> subprocess.P
         )
 
 
-def _unlogged(client: MlflowClient, said: str, results: Path) -> Iterator[str]:
-    """Say what of a run's results is not in the MLflow run that it names at its end."""
-    run = client.get_run(said.rpartition("this is run ")[2].partition(")")[0])
+def _unlogged(client: MlflowClient, run_id: str, results: Path) -> Iterator[str]:
+    """Say what of a run's results is not in its MLflow run."""
+    run = client.get_run(run_id)
     if run.info.status != "FINISHED":
         yield f"its MLflow run is {run.info.status}"
     document = json.loads((results / "stability.json").read_text(encoding="utf-8"))
