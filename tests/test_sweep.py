@@ -78,7 +78,9 @@ def test_a_file_may_ask_for_the_sweep_and_other_processes_do_it(valstab, launch_
     preset = launch_folder / "conf" / "experiment" / "both.yaml"
     preset.parent.mkdir(parents=True)
     preset.write_text(
-        "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      n_messages: 1,3,4\n", "utf-8"
+        "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n"
+        "      n_messages: 1,3,4\n      population.limit: 8,60\n",
+        "utf-8",
     )
     command = valstab(
         *("--config-dir", "conf", "+experiment=both", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
@@ -88,7 +90,7 @@ def test_a_file_may_ask_for_the_sweep_and_other_processes_do_it(valstab, launch_
     assert command.returncode == 1
     assert "Traceback" not in command.stderr
     parent, children = runs(launch_folder)
-    assert parent.info.run_name.startswith("sweep · n_messages=1,3,4 +experiment=both")
+    assert parent.info.run_name.startswith("sweep · n_messages=1,3,4 population.limit=4 +experiment=both")
     assert [run.info.status for run in children] == ["FINISHED", "FINISHED", "FAILED"]
     assert [run.data.metrics.get("rank_order") for run in children] == [1, 1, None]
     words = shlex.split(command.stderr.splitlines()[-1])

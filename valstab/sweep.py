@@ -59,10 +59,12 @@ class Sweep(Callback):
         from valstab.parent import open_parent
 
         swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+        # What was given replaces what an experiment's file sweeps.
+        overrides = {each.partition("=")[0]: each for each in [*swept, *config.hydra.overrides.task]}
         try:
             self.parent = open_parent(
                 config.tracking.experiment,
-                redacted(" ".join([*swept, *config.hydra.overrides.task])),
+                redacted(" ".join(overrides.values())),
                 redacted(rerun_prefix(config)),
             )
         except UserError as error:
