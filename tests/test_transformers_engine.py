@@ -338,13 +338,15 @@ def test_a_compiled_model_answers_as_the_plain_one(embedded):
 
 
 @pytest.mark.parametrize("quantization", ["4bit", "8bit"])
-def test_a_quantised_model_really_is_and_still_answers(quantization):
+def test_a_quantised_model_really_is_and_still_shares_and_answers(quantization, caplog):
     engine = TransformersEngine(Model(name="small", path=SMOLLM2, dtype="float32"), quantization, device="cpu")
     kinds = {type(module).__name__ for module in engine.causal.model.modules()}
     assert kinds & {"Linear4bit", "Linear8bitLt"}
-    ((_, logprobs),) = engine.choose([[Choice(question(1), "ABC", 0)]])
-    assert 0.2 < np.exp(logprobs).sum() <= 1
+    ((_, logprobs),) = engine.choose([[Choice(question(number), "ABC", 0) for number in range(5)]])
+    assert engine._scoring.way == "trunk"
+    assert all(0.2 < mass <= 1 for mass in np.exp(logprobs).sum(1))
     assert engine.identity["quantization"] == quantization
+    assert [record.name for record in caplog.records if record.name.startswith("bitsandbytes")] == []
 
 
 def test_sampling_is_the_users_then_the_checkpoints_then_the_librarys(tmp_path):

@@ -1,5 +1,6 @@
 """Load a model as it is configured: where it runs, in which precision, and how its messages are sampled."""
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,7 @@ def load(model: Model, quantization: str, device: str, dtype: torch.dtype) -> tu
         raise EngineError(f"model={model.name} has no weights; give model.path, or use engine=random")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of every product that 8 bits round
     common: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
     weights: dict[str, Any] = {"dtype": dtype, "device_map": "auto" if device == "cuda" else device}
     if quantization != "none":

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 CHECKED = 4
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """How far a probability may be off in the check of a few prompts: rounding, not another attention."""
+TOLERANCE_QUANTIZED = 1e-1
+"""The same with weights of 8 or 4 bits: how bitsandbytes rounds a prompt depends on what else is in its batch."""
 OWN_TOKENS = 8192
 """The most tokens, beside the common beginning, that are encoded at once: more is not faster."""
 UNSUPPORTED = (NotImplementedError, AttributeError, KeyError, TypeError, RuntimeError, ValueError)
@@ -43,7 +45,8 @@ class Scoring:
         self._causal = causal
         self._limits = limits
         self._usage = usage
-        self._dtype = causal.model.dtype
+        is_quantized = getattr(causal.model, "is_quantized", False)
+        self._tolerance = TOLERANCE_QUANTIZED if is_quantized else TOLERANCE[causal.model.dtype]
         self._ways = ["copies", "whole"]
         if trunk.install(causal.model):
             self._ways.insert(0, "trunk")
@@ -132,7 +135,7 @@ class Scoring:
         while self.way != "whole":
             try:
                 found = self._distribution(self._way(length), start, self._encode(start), tokens, mask).exp()
-                if float((found - expected).abs().max()) < TOLERANCE[self._dtype]:
+                if float((found - expected).abs().max()) < self._tolerance:
                     break
             except UNSUPPORTED as error:
                 if is_shortage(error):
