@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--vllm", metavar="PYTHON", help="the Python of an environment with vLLM")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
-    parser.add_argument("--long", type=int, default=43, help="n_messages of the long conversations")
+    parser.add_argument("--lengths", nargs="+", type=int, default=[SHORT, 43], help="n_messages of the conversations")
     arguments = parser.parse_args()
     plan = plan_of("seeds=[0]")
     print(f"{torch.get_num_threads()} threads, {plan.task.name}, {len(plan.task.items)} items\n")
@@ -66,7 +66,7 @@ def main() -> None:
             generation(engine, plan, arguments.vllm if dtype == "bfloat16" else None)
         if "growth" in arguments.parts:
             growth(engine)
-    if letters.keys() >= {"bfloat16", "float32"}:
+    if SHORT in arguments.lengths and letters.keys() >= {"bfloat16", "float32"}:
         flips = np.mean(letters["bfloat16"] != letters["float32"])
         print(f"letters that differ between bfloat16 and float32: {flips:.1%} of {letters['float32'].size}")
 
@@ -74,7 +74,7 @@ def main() -> None:
 def scoring(engine: TransformersEngine, plan: Plan, dtype: str, arguments: argparse.Namespace) -> np.ndarray:
     """Print the time of one question by way, and give the letters chosen after the short conversations."""
     answers = np.empty(0)
-    for n_messages in sorted({SHORT, arguments.long}):
+    for n_messages in arguments.lengths:
         number = 3 if n_messages == SHORT else 1
         dialogues = [questions(plan, place, n_messages) for place in range(0, number * 61, 61)]
         prompts = [[engine.tokens.encode(choice.prompt) for choice in choices] for choices in dialogues]
