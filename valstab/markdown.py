@@ -23,10 +23,16 @@ def plain(text: object) -> str:
 
 def table(content: pd.DataFrame) -> str:
     """Lay a table out, numbers with three decimals, p down to 0.001; text that looks like a number stays as it is."""
-    shown = content.map(lambda cell: plain(cell) if isinstance(cell, str) else cell)
-    for name in P_VALUES.intersection(content.select_dtypes("number")):
-        shown[name] = [rf"\<{LEAST}" if p < LEAST else f"{p:.3f}" for p in content[name]]
+    shown = with_least_p(content).map(lambda cell: plain(cell) if isinstance(cell, str) else cell)
     shown.columns = pd.Index([plain(name) for name in content])
     kinds = content.dtypes if len(content) else ()  # without rows tabulate knows of no columns
     texts = [place for place, kind in enumerate(kinds) if not pd.api.types.is_numeric_dtype(kind)]
     return f"{shown.to_markdown(index=False, tablefmt='github', floatfmt='.3f', disable_numparse=texts)}\n"
+
+
+def with_least_p(content: pd.DataFrame) -> pd.DataFrame:
+    """Give a table whose p are text: three decimals, or that it is less."""
+    columns = P_VALUES.intersection(content.select_dtypes("number"))
+    return content.assign(
+        **{name: [f"<{LEAST}" if p < LEAST else f"{p:.3f}" for p in content[name]] for name in columns}
+    )

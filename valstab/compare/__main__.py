@@ -71,7 +71,8 @@ def compare_runs(config: CompareConfig, folder: Path) -> None:
     summary = _summary(config.figure.title, found.sentences, next(iter(found.tables.values())), notes)
     (folder / "findings.md").write_text(summary, encoding="utf-8")
     output = Console(highlight=False, markup=False, soft_wrap=True)
-    shown = next(iter(found.tables.values())).head(MOST_ROWS).to_string(index=False, float_format=THREE_DECIMALS)
+    first = markdown.with_least_p(next(iter(found.tables.values())).head(MOST_ROWS))
+    shown = first.to_string(index=False, float_format=THREE_DECIMALS)
     output.print(f"\n{config.figure.title} · {len(runs)} runs\n\n{shown}\n")
     for sentence in (*found.sentences, *(f"note: {note}" for note in notes)):
         output.print(sentence)
