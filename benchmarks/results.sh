@@ -31,7 +31,7 @@ both +experiment=fig8c
 small +experiment=fig8a model=smollm2_135m
 small +experiment=fig8b model=smollm2_135m
 small +experiment=fig6 model=smollm2_135m "n_messages=$LENGTHS"
-small +experiment=fig7 model=smollm2_135m "n_messages=$LENGTHS"
+PEOPLE=3 small +experiment=fig7 model=smollm2_135m "n_messages=$LENGTHS"
 measure +experiment=fig10 model=smollm2_135m "population.limit=$PEOPLE"
 measure +experiment=fig13 model=smollm2_135m
 measure +experiment=fig14 model=smollm2_135m "population.limit=$PEOPLE" "seeds=[0,1]"
