@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from valstab.converse import HELD_TOGETHER
+from valstab.converse import held_together
 from valstab.cost import Dialogue, Talking, attended, predict, talking
 
 PRODUCTS = 0.25
@@ -108,7 +108,8 @@ def seconds(size: Size, gpu: Gpu, n_messages: int) -> float:
     costs = unit_costs(size, gpu)
     room = gpus(size) * gpu.memory * USABLE - weight_bytes(size)
     cache_tokens = int(room / 2 / cache_bytes(size))
-    groups = [min(HELD_TOGETHER, CONVERSATIONS - done) for done in range(0, CONVERSATIONS, HELD_TOGETHER)]
+    together = held_together(n_messages, int(DIALOGUE.reply[0]), cache_tokens)
+    groups = [min(together, CONVERSATIONS - done) for done in range(0, CONVERSATIONS, together)]
     work = [
         talking(DIALOGUE, number, rows=rows, steps=DIALOGUE.reply[0], cache_tokens=cache_tokens)._replace(
             # The cache is read for each token generated; what a whole prompt looks back on is read once.

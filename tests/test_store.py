@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripted import InterruptedEngine
+from tests.scripted import InterruptedEngine, PersonaEngine
 from valstab.cli import composed
-from valstab.converse import converse
+from valstab.converse import converse, held_together
+from valstab.engine import Cache
 from valstab.plan import make_plan
 from valstab.progress import Stage
 from valstab.run import run
@@ -98,6 +99,36 @@ def test_an_interruption_keeps_what_was_said(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         converse(plan, InterruptedEngine(None, None), Shelf(tmp_path), Stage("conversing", "messages", 18))
     assert len(Shelf(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    ("n_messages", "cache_tokens", "together"),
+    [(3, 0, 128), (3, 40_000, 128), (11, 40_000, 36), (43, 43_000, 10), (43, 100, 1), (0, 100, 128)],
+)
+def test_as_many_conversations_at_once_as_stay_encoded(n_messages, cache_tokens, together):
+    assert held_together(n_messages, 100, cache_tokens) == together
+
+
+def test_a_few_conversations_at_a_time_are_the_same_conversations():
+    """Six conversations of three messages of at most 100 tokens, where 700 tokens fit: two by two."""
+    asked = []
+
+    class SmallEngine(PersonaEngine):
+        def __init__(self, tokens):
+            super().__init__(None, None)
+            self.cache = Cache(tokens)
+
+        def continue_dialogues(self, requests):
+            asked.append(len(requests))
+            return super().continue_dialogues(requests)
+
+    plan = make_plan(composed(*SCRIPTED, *SMALL))
+    stage = Stage("conversing", "messages", 18)
+    all_at_once = converse(plan, SmallEngine(0), Shelf(None), stage)
+    assert asked == [6, 6, 6]
+    asked.clear()
+    assert converse(plan, SmallEngine(700), Shelf(None), stage) == all_at_once
+    assert asked == [2] * 9
 
 
 def test_many_processes_write_at_once(tmp_path):

@@ -12,8 +12,8 @@ from valstab.store import Shelf, record_key
 from valstab.streams import stream_seed
 from valstab.window import unseen_by_questions, unseen_by_speaker
 
-HELD_TOGETHER = 128
-"""Conversations that are held at the same time, and stored when all of them are complete."""
+MOST_TOGETHER = 128
+"""The most conversations that are held at the same time, and stored when all of them are complete."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,25 @@ def converse(plan: Plan, engine: Engine, shelf: Shelf, stage: Stage) -> list[Con
     number alone: not on the task, nor on how long the conversation becomes. The stage counts messages.
     """
     encounters = plan.encounters
+    together = held_together(plan.n_messages, plan.max_new_tokens, engine.cache.tokens)
     conversations: list[Conversation] = []
-    for start in range(0, len(encounters), HELD_TOGETHER):
-        conversations += _hold(plan, engine, shelf, stage, encounters[start : start + HELD_TOGETHER])
+    for start in range(0, len(encounters), together):
+        conversations += _hold(plan, engine, shelf, stage, encounters[start : start + together])
     return conversations
+
+
+def held_together(n_messages: int, max_new_tokens: int, cache_tokens: int) -> int:
+    """Say how many conversations are held at the same time: at most as many as one batch holds at their full length.
+
+    Of more than that most would have to be encoded anew for each message.
+
+    Args:
+        n_messages: of a conversation.
+        max_new_tokens: of a message.
+        cache_tokens: the most tokens of one batch, of which as many stay encoded between messages; 0 is no limit.
+    """
+    length = n_messages * max_new_tokens
+    return max(1, min(MOST_TOGETHER, cache_tokens // length)) if cache_tokens and length else MOST_TOGETHER
 
 
 def _hold(

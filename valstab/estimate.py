@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from valstab.ask import answers_key, choices_after, option_orders
-from valstab.converse import HELD_TOGETHER, Conversation, opened, recall, reply_request, window_of
+from valstab.converse import Conversation, held_together, opened, recall, reply_request, window_of
 from valstab.cost import Dialogue, Floats, Talking, attended, fit, peak_bytes, predict, talking
 from valstab.engine import Engine, Usage, Window, usd
 from valstab.plan import Encounter, Plan
@@ -124,7 +124,8 @@ def estimate(plan: Plan, engine: Engine, said: Shelf, answered: Shelf) -> Estima
         return Estimate(*size, overflow=overflow)
     sample = _evenly(unsaid or plan.encounters, SAMPLE)
     talked = _talk(plan, engine, sample)
-    groups = [min(HELD_TOGETHER, len(unsaid) - start) for start in range(0, len(unsaid), HELD_TOGETHER)]
+    together = held_together(plan.n_messages, plan.max_new_tokens, engine.cache.tokens)
+    groups = [min(together, len(unsaid) - start) for start in range(0, len(unsaid), together)]
     work = [
         talking(talked.dialogue, number, rows=rows, steps=talked.steps, cache_tokens=engine.cache.tokens)
         for rows in groups
