@@ -41,8 +41,11 @@ small +experiment=ceiling model=smollm2_135m
 compare full figure=appraisal "experiments=[full_scale]"
 compare full_contexts figure=fig10 "experiments=[full_scale]"
 compare fig12 figure=fig12 "experiments=[full_scale]"
-for figure in fig4a fig4b fig5 fig6 fig7 fig8a fig8b fig8c fig9 fig10 fig13 fig14 fig15 fig16 fig17 fig18 fig19 fig20 fig21; do
+for figure in fig4a fig4b fig5 fig6 fig7 fig8a fig8b fig8c fig9 fig10 fig13 fig14 fig15 fig16; do
   compare "$figure" "figure=$figure"
 done
+if [ -n "$BASE" ]; then  # tests between two models
+  for figure in fig17 fig18 fig21; do compare "$figure" "figure=$figure"; done
+fi
 compare ceiling figure=appraisal "experiments=[ceiling]"
 compare leaderboard

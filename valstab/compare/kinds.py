@@ -136,7 +136,7 @@ def _values_and_behaviour(request: Request) -> Comparison:
     return Comparison(
         tables={figure.name: table, "samples": samples},
         pictures={
-            figure.name: figures.panels(samples, title=figure.title, label="correlation with coins given (mean ± SE)")
+            figure.name: figures.panels(samples, title=figure.title, label="correlation with coins (mean ± SE)")
         },
         sentences=findings.of_behaviour(table),
         numbers={f"{label}/{value}": mean for label, value, mean in table.iloc[:, :3].itertuples(index=False)},
