@@ -13,4 +13,4 @@ def test_a_small_p_is_not_nothing():
     ]
     assert head == ["label", "p", "power", "p_adjusted"]
     assert first == ["a¦b", "0.250", "0.000", "1.000"]
-    assert second == ["7", r"\<0.001", "1.000", "0.001"]
+    assert second == ["7", "&lt;0.001", "1.000", "0.001"]

@@ -132,5 +132,5 @@ def test_a_sweep_s_page_shows_overrides_as_text():
     )
     table = job_table([first, other])
     text = markdown(table, "```\n# not a heading").splitlines()
-    assert r"| a\|\<b>\[c\](javascript:d) # e |" in text[4]
+    assert r"| a\|&lt;b>\[c\](javascript:d) # e |" in text[4]
     assert text.count("```") == 1

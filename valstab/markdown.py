@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 
-MARKS = re.compile(r"[\\`*\[\]<|]")
+MARKS = re.compile(r"[\\`*\[\]|]")
 P_VALUES = {"p", "p_adjusted", "circle_p"}
 """Columns with the p of a test: one that rounds to nothing is still something."""
 LEAST = 0.001
@@ -16,9 +16,10 @@ def plain(text: object) -> str:
 
     Example:
         >>> print(plain("a|b <i>[c](javascript:d)\n# e"))
-        a\|b \<i>\[c\](javascript:d) # e
+        a\|b &lt;i>\[c\](javascript:d) # e
     """
-    return MARKS.sub(r"\\\g<0>", " ".join(str(text).split()))
+    escaped = MARKS.sub(r"\\\g<0>", " ".join(str(text).split()))
+    return escaped.replace("<", "&lt;")  # not every Markdown takes a backslash there
 
 
 def table(content: pd.DataFrame) -> str:
