@@ -135,9 +135,7 @@ def _values_and_behaviour(request: Request) -> Comparison:
     table = tables.means(samples, ["label", "value"], "correlation")
     return Comparison(
         tables={figure.name: table, "samples": samples},
-        pictures={
-            figure.name: figures.panels(samples, title=figure.title, label="correlation with coins (mean ± SE)")
-        },
+        pictures={figure.name: figures.panels(samples, title=figure.title, label="correlation with coins (mean ± SE)")},
         sentences=findings.of_behaviour(table),
         numbers={f"{label}/{value}": mean for label, value, mean in table.iloc[:, :3].itertuples(index=False)},
     )
