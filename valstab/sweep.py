@@ -58,9 +58,8 @@ class Sweep(Callback):
             return
         from valstab.parent import open_parent
 
-        swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
         # What was given replaces what an experiment's file sweeps.
-        overrides = {each.partition("=")[0]: each for each in [*swept, *config.hydra.overrides.task]}
+        overrides = {each.partition("=")[0]: each for each in swept(config)}
         try:
             self.parent = open_parent(
                 config.tracking.experiment,
@@ -123,11 +122,16 @@ def compose_jobs(config: DictConfig) -> None:
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return
     loader = GlobalHydra.instance().config_loader()
-    swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-    overrides = OverridesParser.create(loader).parse_overrides([*swept, *config.hydra.overrides.task])
+    overrides = OverridesParser.create(loader).parse_overrides(swept(config))
     for batch in BasicSweeper.split_arguments(overrides, max_batch_size=None):
         for job in batch:
             refuse_composed_secrets(loader.load_sweep_config(config, job))
+
+
+def swept(config: DictConfig) -> list[str]:
+    """Give a sweep's overrides: those of an experiment's file, then those of the command line."""
+    params = config.hydra.sweeper.get("params") or {}
+    return [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
 
 
 @contextmanager

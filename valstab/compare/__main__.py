@@ -68,11 +68,11 @@ def compare_runs(config: CompareConfig, folder: Path) -> None:
         table.to_csv(folder / f"{name}.csv", index=False)
         (folder / f"{name}.md").write_text(markdown.table(table.head(MOST_ROWS)), encoding="utf-8")
     notes = [f"{len(runs.replaced)} older runs with the same configuration were left out"] if runs.replaced else []
-    summary = _summary(config.figure.title, found.sentences, next(iter(found.tables.values())), notes)
+    first = next(iter(found.tables.values())).head(MOST_ROWS)
+    summary = _summary(config.figure.title, found.sentences, first, notes)
     (folder / "findings.md").write_text(summary, encoding="utf-8")
     output = Console(highlight=False, markup=False, soft_wrap=True)
-    first = markdown.with_least_p(next(iter(found.tables.values())).head(MOST_ROWS))
-    shown = first.to_string(index=False, float_format=THREE_DECIMALS)
+    shown = markdown.with_least_p(first).to_string(index=False, float_format=THREE_DECIMALS)
     output.print(f"\n{config.figure.title} · {len(runs)} runs\n\n{shown}\n")
     for sentence in (*found.sentences, *(f"note: {note}" for note in notes)):
         output.print(sentence)
@@ -103,7 +103,7 @@ def _summary(title: str, sentences: tuple[str, ...], table: "pd.DataFrame", note
     from valstab import markdown
 
     said = "\n".join(f"- {markdown.plain(sentence)}" for sentence in (*sentences, *notes))
-    return f"## {markdown.plain(title)}\n\n{said}\n\n{markdown.table(table.head(MOST_ROWS))}\n"
+    return f"## {markdown.plain(title)}\n\n{said}\n\n{markdown.table(table)}\n"
 
 
 def _parameters(config: CompareConfig, number: int) -> Mapping[str, str]:
