@@ -225,29 +225,31 @@ def test_the_command_answers_a_mistake_with_one_line(valstab):
 def test_every_figure_from_its_preset_on_the_embedded_model(valstab, launch_folder):
     """Each preset runs for real at a small scale, and its figures are drawn from what MLflow has."""
     small = ["population.limit=2", "seeds=[0]"]  # what presets have in common is asked once: it is in the store
+    data = Path(synthetic.__file__).parents[1] / "valstab/data"
+    for name in ("portraits", "recipients"):  # two items of each value, and of each race
+        items = pd.read_csv(data / f"{name}.csv")
+        few = items.groupby(items.columns[1]).head(2).reset_index(drop=True)
+        few.assign(item=few.index + 1).to_csv(launch_folder / f"few_{name}.csv", index=False)
     topics = "topics.names=[joke,chess]"
     one, two = "model=smollm2_135m", "model=smollm2_135m,random"
+    pvq = ["task.items=few_portraits.csv", "task.n_items=20"]
+    alms = ["task.items=few_recipients.csv", "task.n_items=10"]
     jobs = {
-        "fig4a": [two, topics],
-        "fig4b": [one, topics],
-        "fig5": [one, topics],
-        "fig6": [one, topics, "n_messages=1,3"],
-        "fig7": [one, topics, "n_messages=1,3"],
-        "fig8a": [one, topics, "task.n_items=10", "task.items=ten.csv"],
-        "fig8b": [one, topics, "task.n_items=10", "task.items=ten.csv"],
+        "fig4a": [two, topics, *pvq],
+        "fig4b": [one, topics, *pvq],
+        "fig5": [one, topics, *pvq],
+        "fig6": [one, topics, "n_messages=1,3", *pvq],
+        "fig7": [one, topics, "n_messages=1,3", *pvq],
+        "fig8a": [one, topics, *alms],
+        "fig8b": [one, topics, *alms],
         "fig8c": [one, topics],
-        "fig10": [one, "topics.names=[year,santa,bicycle]"],
-        "fig12": [one, topics],
-        "fig13": [one],
-        "fig14": [one],
-        "fig15": [one, topics],
-        "ceiling": [one, topics],
+        "fig10": [one, "topics.names=[year,santa,bicycle]", *pvq],
+        "fig12": [one, topics, *pvq],
+        "fig13": [one, *pvq],
+        "fig14": [one, *pvq],
+        "fig15": [one, topics, *pvq],
+        "ceiling": [one, topics, *pvq],
     }
-    lines = Path(synthetic.__file__).parents[1].joinpath("valstab/data/recipients.csv").read_text(encoding="utf-8")
-    header, *rows = lines.splitlines()
-    ten = [row for number, row in enumerate(rows) if number % 20 < 2]
-    renumbered = [f"{number},{row.partition(',')[2]}" for number, row in enumerate(ten, 1)]
-    (launch_folder / "ten.csv").write_text("\n".join([header, *renumbered]) + "\n", encoding="utf-8")
     for name, overrides in jobs.items():
         command = valstab(f"+experiment={name}", *small, *overrides)
         assert command.returncode == 0, f"{name}: {command.stderr}"
