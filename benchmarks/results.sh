@@ -4,9 +4,9 @@
 #   mkdir results && cd results && uv run bash ../benchmarks/results.sh [BASE_MODEL.gguf]
 #   uv run python ../benchmarks/results_page.py comparisons ../docs/results.md
 #
-# The base model is Gemma 3 270M, for PVQ and religion; without the file its runs are left out. Started again, it goes on
-# where it was: the store has what was done. PVQ on the embedded model is at the paper's scale (two hours on two cores), the
-# rest smaller: PEOPLE personas, three topics, two seeds.
+# The base model is Gemma 3 270M; without the file its runs are left out. Started again, it goes on where it was: the store
+# has what was done. PVQ on the embedded model is at the paper's scale (two hours on two cores), the rest smaller: PEOPLE
+# personas, TOPICS, two seeds.
 set -euo pipefail
 PEOPLE=${PEOPLE:-6}
 TOPICS=${TOPICS:-[joke,history,chess]}
@@ -27,9 +27,9 @@ small +experiment=fig4a model=smollm2_135m quantization=none,8bit,4bit
 base +experiment=fig4a
 both +experiment=fig4b
 both +experiment=fig5
+both +experiment=fig8a
+both +experiment=fig8b
 both +experiment=fig8c
-small +experiment=fig8a model=smollm2_135m
-small +experiment=fig8b model=smollm2_135m
 small +experiment=fig6 model=smollm2_135m "n_messages=$LENGTHS"
 PEOPLE=3 small +experiment=fig7 model=smollm2_135m "n_messages=$LENGTHS"
 measure +experiment=fig10 model=smollm2_135m "population.limit=$PEOPLE"
@@ -45,7 +45,7 @@ for figure in fig4a fig4b fig5 fig6 fig7 fig8a fig8b fig8c fig9 fig10 fig13 fig1
   compare "$figure" "figure=$figure"
 done
 if [ -n "$BASE" ]; then  # tests between two models
-  for figure in fig17 fig18 fig21; do compare "$figure" "figure=$figure"; done
+  for figure in fig17 fig18 fig19 fig20 fig21; do compare "$figure" "figure=$figure"; done
 fi
 compare ceiling figure=appraisal "experiments=[ceiling]"
 compare leaderboard

@@ -4,7 +4,7 @@
 
 What stands between `<!-- from COMPARISON/FILE: COLUMN, ... -->` and `<!-- end -->` is replaced: by a table of these
 columns (all if none is named) of a CSV file, or by the sentences of a Markdown one. Pictures,
-`images/results/COMPARISON/FILE`, are copied.
+`images/results/COMPARISON/FILE`, are copied. What comes from a comparison that is not there stays.
 """
 
 import re
@@ -28,11 +28,15 @@ def main() -> None:
         begin, source, columns, end = found.groups()
         comparison, _, name = source.partition("/")
         path = comparisons / comparison / "results" / name
+        if not path.parent.exists():
+            return found[0]
         return f"{begin}\n{content(path, columns.split(', ') if columns else [])}\n{end}"
 
     text = BLOCK.sub(fill, page.read_text(encoding="utf-8"))
     for target, comparison, name in PICTURE.findall(text):
         picture = page.parent / target
+        if not (comparisons / comparison).exists():
+            continue
         picture.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(comparisons / comparison / "results" / name, picture)
     page.write_text(text, encoding="utf-8")
