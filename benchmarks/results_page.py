@@ -34,11 +34,11 @@ def main() -> None:
 
     text = BLOCK.sub(fill, page.read_text(encoding="utf-8"))
     for target, comparison, name in PICTURE.findall(text):
-        picture = page.parent / target
-        if not (comparisons / comparison).exists():
-            continue
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(comparisons / comparison / "results" / name, picture)
+        source = comparisons / comparison / "results" / name
+        if source.parent.exists():
+            picture = page.parent / target
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, picture)
     page.write_text(text, encoding="utf-8")
 
 
