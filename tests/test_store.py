@@ -101,6 +101,20 @@ def test_an_interruption_keeps_what_was_said(tmp_path):
     assert len(Shelf(tmp_path)) == 3
 
 
+def test_each_message_is_stored_before_the_next_is_begun(tmp_path):
+    """So that a kill in a long conversation costs a message of it, not all of it."""
+    stored = []
+
+    class WatchingEngine(PersonaEngine):
+        def continue_dialogues(self, requests):
+            stored.append(len(Shelf(tmp_path)))
+            return super().continue_dialogues(requests)
+
+    plan = make_plan(composed(*SCRIPTED, *SMALL))
+    converse(plan, WatchingEngine(None, None), Shelf(tmp_path), Stage("conversing", "messages", 18))
+    assert stored == [0, 6, 12]
+
+
 @pytest.mark.parametrize(
     ("n_messages", "cache_tokens", "together"),
     [(3, 0, 128), (3, 40_000, 128), (11, 40_000, 36), (43, 43_000, 10), (43, 100, 1), (0, 100, 128)],

@@ -13,7 +13,7 @@ from valstab.streams import stream_seed
 from valstab.window import unseen_by_questions, unseen_by_speaker
 
 MOST_TOGETHER = 128
-"""The most conversations that are held at the same time, and stored when all of them are complete."""
+"""The most conversations that are held at the same time."""
 
 
 @dataclass(frozen=True)
@@ -72,37 +72,37 @@ def held_together(n_messages: int, max_new_tokens: int, cache_tokens: int) -> in
 def _hold(
     plan: Plan, engine: Engine, shelf: Shelf, stage: Stage, encounters: Sequence[Encounter]
 ) -> list[Conversation]:
-    """Hold some conversations, all of them one message further at a time, and store them at the end."""
+    """Hold some conversations, all of them one message further at a time, and store these messages together."""
     window = window_of(plan, engine)
     said = [opened(encounter) for encounter in encounters]
     shortened = [0] * len(said)
-    new: dict[str, str] = {}
     incomplete: set[int] = set()
-    try:
-        for _ in range(plan.n_messages):
-            keys: dict[int, str] = {}
-            requests = []
-            for index, (encounter, texts) in enumerate(zip(encounters, said, strict=True)):
-                unseen = unseen_by_speaker(plan, encounter, texts, window)
-                shortened[index] += unseen > 0
-                key = _message_key(plan, encounter, texts, unseen)
-                text = shelf.get(key)
-                if text is None:
-                    keys[index] = key
-                    requests.append(reply_request(plan, encounter, texts, unseen))
-                else:
-                    texts.append(text)
-                    stage.skip(1)
-            missing = list(keys)
-            incomplete.update(missing)
+    for _ in range(plan.n_messages):
+        keys: dict[int, str] = {}
+        requests = []
+        for index, (encounter, texts) in enumerate(zip(encounters, said, strict=True)):
+            unseen = unseen_by_speaker(plan, encounter, texts, window)
+            shortened[index] += unseen > 0
+            key = _message_key(plan, encounter, texts, unseen)
+            text = shelf.get(key)
+            if text is None:
+                keys[index] = key
+                requests.append(reply_request(plan, encounter, texts, unseen))
+            else:
+                texts.append(text)
+                stage.skip(1)
+        missing = list(keys)
+        incomplete.update(missing)
+        new: dict[str, str] = {}
+        try:
             for place, text in engine.continue_dialogues(requests):
                 index = missing[place]
                 new[keys[index]] = text
                 said[index].append(text)
                 stage.advance(1)
-    finally:  # after Ctrl-C as well
-        if new:
-            shelf.put(new)
+        finally:  # after Ctrl-C as well
+            if new:
+                shelf.put(new)
     return [
         Conversation(
             encounter,
