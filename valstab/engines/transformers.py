@@ -23,7 +23,7 @@ from valstab.engines.scoring import Scoring
 from valstab.engines.tokens import Tokens
 from valstab.engines.weights import fingerprint
 
-SHARE = {"cpu": 1 / 6, "cuda": 3 / 4}
+SHARE = {"cpu": 1 / 8, "cuda": 3 / 4}
 """The part of the free memory that key-value caches may take: on a GPU the model is all else there is."""
 
 
