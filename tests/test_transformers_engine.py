@@ -61,19 +61,21 @@ def test_both_ways_to_attend_to_a_trunk_agree_with_attention_to_all(monkeypatch,
     generator = torch.Generator().manual_seed(0)
     rows, heads, groups, tokens, size, shared = 3, 6, 2, 5, 8, 7
     query, key, value = (torch.randn(rows, n, tokens, size, generator=generator) for n in (heads, groups, groups))
-    trunk_key, trunk_value = (torch.randn(1, groups, shared, size, generator=generator) for _ in range(2))
-    beginning = Mock(layers=[Mock(keys=trunk_key, values=trunk_value)])
-    module = Mock(layer_idx=0)
-    found, _ = trunk._attend(module, query, key, value, None, trunk=trunk.Trunk(beginning), scaling=0.3)
-    whole_key, whole_value = (
-        torch.cat([far.expand(rows, -1, -1, -1), own], dim=2).repeat_interleave(heads // groups, 1)
-        for far, own in ((trunk_key, key), (trunk_value, value))
-    )
-    sees = torch.ones(tokens, shared + tokens, dtype=torch.bool).tril(shared)
-    expected = torch.nn.functional.scaled_dot_product_attention(
-        query, whole_key, whole_value, attn_mask=sees, scale=0.3
-    )
-    torch.testing.assert_close(found, expected.transpose(1, 2), atol=1e-5, rtol=1e-5)
+    trunk_key, trunk_value = (torch.randn(2, groups, shared, size, generator=generator) for _ in range(2))
+    cache = Mock(layers=[Mock(keys=trunk_key, values=trunk_value)])
+    # Two rows continue the second trunk, of which two tokens are padding, and one the first.
+    forest = trunk.Forest([(trunk.Trunk(cache, 1, shared - 2), 2), (trunk.Trunk(cache, 0, shared), 1)])
+    found, _ = trunk._attend(Mock(layer_idx=0), query, key, value, None, forest=forest, scaling=0.3)
+    for row, place, length in ((0, 1, shared - 2), (1, 1, shared - 2), (2, 0, shared)):
+        whole_key, whole_value = (
+            torch.cat([far[place, :, :length], own[row]], dim=1).repeat_interleave(heads // groups, 0)
+            for far, own in ((trunk_key, key), (trunk_value, value))
+        )
+        sees = torch.ones(tokens, length + tokens, dtype=torch.bool).tril(length)
+        expected = torch.nn.functional.scaled_dot_product_attention(
+            query[row], whole_key, whole_value, attn_mask=sees, scale=0.3
+        )
+        torch.testing.assert_close(found[row], expected.transpose(0, 1), atol=1e-5, rtol=1e-5)
 
 
 def test_choices_in_small_batches_and_alone_are_the_same(embedded, monkeypatch):
@@ -84,6 +86,24 @@ def test_choices_in_small_batches_and_alone_are_the_same(embedded, monkeypatch):
     alone = [logprobs[0] for _, logprobs in embedded.choose([[choice] for choice in choices])]
     np.testing.assert_allclose(in_twos, together, atol=1e-3)
     np.testing.assert_allclose(alone, together, atol=1e-3)
+
+
+def test_questions_after_several_dialogues_are_scored_together(embedded, monkeypatch):
+    dialogues = [
+        [Choice(each._replace(text=f"{said}{each.text}"), "ABC", 0) for each in map(question, range(number))]
+        for number, said in ((2, ""), (3, "To think: "), (1, "So it is. " * 5), (4, "I see. "))
+    ]
+    alone = [logprobs for dialogue in dialogues for _, logprobs in embedded.choose([dialogue])]
+    encode = Mock(side_effect=trunk.encode)
+    monkeypatch.setattr(trunk, "encode", encode)
+    for rows, batches in ((128, [10]), (5, [5, 5]), (3, [2, 3, 1, 3, 1])):
+        monkeypatch.setattr(embedded._scoring._limits, "rows", rows)
+        encode.reset_mock()
+        together = dict(embedded.choose(dialogues))
+        assert sorted(together) == [0, 1, 2, 3]
+        for index, expected in enumerate(alone):
+            np.testing.assert_allclose(together[index], expected, atol=1e-3)
+        assert [len(call.args[1]) for call in encode.call_args_list] == batches
 
 
 def test_what_is_sampled_depends_on_prompt_and_seed_alone(embedded, monkeypatch):

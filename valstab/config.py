@@ -166,7 +166,7 @@ class TransformersEngine(Engine):
 
     device: str = "auto"
     """`cpu` or `cuda`; `auto` is `cuda` where there is one."""
-    batch_size: int = 128
+    batch_size: int | None = None
     """The most conversations that are continued, or questions that are asked, in one forward pass."""
     cache_gib: float | None = None
     """The memory that key-value caches may take, in GiB; by default a part of what is free."""

@@ -103,6 +103,8 @@ class Cache(NamedTuple):
     tokens: int = 0
     """The most that one batch holds, and as many are kept between messages; 0 is no limit, and none kept."""
     token_bytes: int = 0
+    rows: int = 0
+    """The most dialogues of one batch; 0 is no limit."""
 
 
 class Window(NamedTuple):

@@ -19,7 +19,7 @@ from valstab.window import longest, unseen_by_questions, unseen_by_speaker
 SAMPLE = 32
 """Conversations that are held to measure."""
 FEW = 4
-"""Conversations that are made long, and that all questions are asked after."""
+"""Conversations that are made long, and that all questions are asked after, if not more make one batch."""
 BRIEF = 16
 """Tokens of a message where its length does not matter."""
 MEASURED = 3
@@ -127,14 +127,21 @@ def estimate(plan: Plan, engine: Engine, said: Shelf, answered: Shelf) -> Estima
     together = held_together(plan.n_messages, plan.max_new_tokens, engine.cache.tokens)
     groups = [min(together, len(unsaid) - start) for start in range(0, len(unsaid), together)]
     work = [
-        talking(talked.dialogue, number, rows=rows, steps=talked.steps, cache_tokens=engine.cache.tokens)
+        talking(
+            talked.dialogue,
+            number,
+            rows=rows,
+            steps=talked.steps,
+            cache_tokens=engine.cache.tokens,
+            batch_rows=engine.cache.rows,
+        )
         for rows in groups
         for number in range(plan.n_messages)
     ]
     conversations = [
         _conversation(plan, encounter, texts, window) for encounter, texts in zip(sample, talked.texts, strict=True)
     ]
-    asked = _ask(plan, engine, _evenly(conversations, FEW))
+    asked = _ask(plan, engine, _evenly(conversations, max(FEW, engine.cache.rows // items)))
     said_bytes = np.mean([sum(len(text.encode()) + LINE_BYTES for text in said) for said in talked.texts])
 
     def cached(rows: int, messages: int) -> float:

@@ -1,12 +1,14 @@
-"""Score what comes next after many prompts with a common beginning, paying for the beginning once."""
+"""Score what comes next after many prompts that share their beginnings, paying for each beginning once."""
 
 import copy
+import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from valstab.engine import Usage
 from valstab.engines import trunk
@@ -14,6 +16,7 @@ from valstab.engines.caches import common_beginning
 from valstab.engines.causal import Causal
 from valstab.engines.distribution import require_numbers
 from valstab.engines.memory import Limits, batches, halving, is_shortage
+from valstab.engines.trunk import Trunk
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +26,30 @@ TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 TOLERANCE_QUANTIZED = 1e-1
 """The same with weights of 8 or 4 bits, at least: how bitsandbytes rounds a prompt depends on what else is in its
 batch, on some processors by so much that twice the difference between whole prompts together and alone is more."""
-OWN_TOKENS = 8192
-"""The most tokens, beside the common beginning, that are encoded at once: more is not faster."""
 UNSUPPORTED = (NotImplementedError, AttributeError, KeyError, TypeError, RuntimeError, ValueError)
 """What architectures raise whose caches or attention work in ways of their own."""
+
+
+class Tree(NamedTuple):
+    """The tokens that prompts have in common, and what each has of its own."""
+
+    shared: list[int]
+    own: list[list[int]]
+
+    @classmethod
+    def of(cls, prompts: Sequence[list[int]]) -> Self:
+        """Take the prompts apart."""
+        shared = common_beginning(prompts)
+        return cls(prompts[0][:shared], [prompt[shared:] for prompt in prompts])
+
+    @property
+    def longest(self) -> int:
+        """The tokens of the longest prompt."""
+        return len(self.shared) + max(map(len, self.own))
+
+
+Branch = tuple[int, list[int]]
+"""The place of a tree, and a prompt's own tokens."""
 
 
 class Scoring:
@@ -40,12 +63,15 @@ class Scoring:
         causal: the model.
         limits: of a batch.
         usage: where tokens are counted.
+        tokens: the most that are encoded at once, but of a single prompt.
     """
 
-    def __init__(self, causal: Causal, limits: Limits, usage: Usage) -> None:
+    def __init__(self, causal: Causal, limits: Limits, usage: Usage, *, tokens: int) -> None:
         self._causal = causal
         self._limits = limits
+        self._trunk_limits = Limits(limits.rows, limits.tokens)
         self._usage = usage
+        self._tokens = tokens
         self._ways = ["copies", "whole"]
         if trunk.install(causal.model):
             self._ways.insert(0, "trunk")
@@ -56,85 +82,121 @@ class Scoring:
         """The way of sharing that is in use."""
         return self._ways[0]
 
-    def run(self, prompts: Sequence[list[int]]) -> Iterator[tuple[int, Tensor]]:
-        """Yield the index of each prompt with the log-probabilities of what comes after it: (vocabulary,)."""
-        shared = common_beginning(prompts)
-        own = [prompt[shared:] for prompt in prompts]
-        start = torch.tensor([prompts[0][:shared]], dtype=torch.long, device=self._causal.device)
-        beginning = self._begin(start, own) if shared else None
-        way = self._way(max(map(len, prompts))) if beginning is not None else "whole"
-        self._usage.encoded_tokens += sum(map(len, own)) + shared * (1 if way != "whole" else len(prompts))
-        lengths = {i: len(row) if way == "trunk" else len(prompts[i]) for i, row in enumerate(own)}
+    def run(self, dialogues: Iterable[Sequence[list[int]]]) -> Iterator[list[Tensor]]:
+        """Yield for each dialogue's prompts the log-probabilities of what comes after them: (vocabulary,) each."""
+        together: list[Tree] = []
+        for prompts in dialogues:
+            tree = Tree.of(prompts)
+            if tree.shared and not self._is_checked:
+                self._check_few(tree)
+            if together and not self._fit([*together, tree]):
+                yield from self._distributions(together)
+                together = []
+            together.append(tree)
+        if together:
+            yield from self._distributions(together)
+
+    def _fit(self, trees: Sequence[Tree]) -> bool:
+        """Say whether the prompts of several trees make one batch."""
+        own = [row for tree in trees for row in tree.own]
+        return (
+            all(self._way(tree) == "trunk" for tree in trees)
+            and len(own) <= self._limits.rows
+            and len(own) * max(map(len, own)) <= self._tokens
+            and sum(len(tree.shared) for tree in trees) <= self._limits.tokens
+        )
+
+    def _distributions(self, trees: Sequence[Tree]) -> Iterator[list[Tensor]]:
+        """Yield each tree's distributions; several trees are of the way "trunk"."""
+        way = self._way(trees[0])
+        trunks = self._grow(trees) if way != "whole" else []
+        branches = [(place, row) for place, tree in enumerate(trees) for row in tree.own]
+        prompts = [len(row) + (0 if way == "trunk" else len(trees[place].shared)) for place, row in branches]
+        encoded = sum(len(row) + (len(trees[place].shared) if way == "whole" else 0) for place, row in branches)
+        self._usage.encoded_tokens += encoded + sum(len(tree.shared) for tree in trees if way != "whole")
 
         def distributions(rows: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-            # Padding stands on the right: between beginning and question it would shift a sliding window.
-            tokens, mask = self._causal.pad([own[row] for row in rows], left=False)
-            found = self._distribution(way, start, beginning, tokens, mask)
+            rows = sorted(rows)
+            found = self._distribution(way, trees, trunks, [branches[row] for row in rows])
             require_numbers(found)
             yield from zip(rows, found, strict=True)
 
-        for batch in batches(lengths, self._limits, OWN_TOKENS if way == "trunk" else None):
-            yield from halving(batch, distributions, lambda: None, self._limits)
+        found: dict[int, Tensor] = {}
+        for batch in batches(dict(enumerate(prompts)), self._limits, self._tokens if way == "trunk" else None):
+            found.update(halving(batch, distributions, lambda: None, self._limits))
+        rows = iter(range(len(branches)))
+        for tree in trees:
+            yield [found.pop(row) for row in itertools.islice(rows, len(tree.own))]
 
-    def _begin(self, start: Tensor, own: Sequence[list[int]]) -> DynamicCache | None:
-        """Encode the common beginning, unless it can't be shared; the first time, see how it can."""
-
-        def check(rows: Sequence[int]) -> Iterator[tuple[int, None]]:
-            self._check(start, [own[row] for row in rows])
-            yield from ((row, None) for row in rows)
-
-        def encode(_: Sequence[int]) -> Iterator[tuple[int, DynamicCache | None]]:
-            yield 0, self._encode(start)
-
-        if not self._is_checked:
-            list(halving(range(min(CHECKED, len(own))), check, lambda: None, self._limits))
-            self._is_checked = True
-        ((_, beginning),) = halving([0], encode, lambda: None, self._limits)
-        return beginning
-
-    def _way(self, length: int) -> str:
-        """Give the first way that works for prompts of a length."""
-        if self.way == "trunk" and not trunk.fits(self._causal.model.config, length):
+    def _way(self, tree: Tree) -> str:
+        """Give the first way that works for a tree."""
+        if not tree.shared:
+            return "whole"
+        if self.way == "trunk" and not trunk.fits(self._causal.model.config, tree.longest):
             return self._ways[1]
         return self.way
 
-    def _encode(self, start: Tensor) -> DynamicCache | None:
-        if self.way == "whole":
-            return None
-        cache = self._causal.empty_cache()
-        self._causal.forward(start, torch.ones_like(start), cache)
-        return cache
+    def _grow(self, trees: Sequence[Tree]) -> list[Trunk]:
+        """Encode what each tree's prompts have in common."""
+
+        def encode(places: Sequence[int]) -> Iterator[tuple[int, Trunk]]:
+            shared = [trees[place].shared for place in places]
+            cache = self._causal.empty_cache()
+            self._causal.forward(*self._causal.pad(shared, left=False), cache)
+            yield from ((place, Trunk(cache, row, len(shared[row]))) for row, place in enumerate(places))
+
+        trunks: dict[int, Trunk] = {}
+        lengths = {place: len(tree.shared) for place, tree in enumerate(trees)}
+        for batch in batches(lengths, self._trunk_limits, self._tokens):
+            trunks.update(halving(batch, encode, lambda: None, self._trunk_limits))
+        return [trunks[place] for place in range(len(trees))]
 
     def _distribution(
-        self, way: str, start: Tensor, beginning: DynamicCache | None, tokens: Tensor, mask: Tensor
+        self, way: str, trees: Sequence[Tree], trunks: Sequence[Trunk], branches: Sequence[Branch]
     ) -> Tensor:
-        """Give the log-probabilities of what comes after each row: (rows, vocabulary)."""
-        shared = start.shape[1]
-        whole_mask = torch.cat([mask.new_ones(len(tokens), shared), mask], dim=1)
-        if beginning is None:
-            tokens = torch.cat([start.expand(len(tokens), -1), tokens], dim=1)
+        """Give the log-probabilities of what comes after each branch: (branches, vocabulary).
+
+        Branches of one tree are neighbours.
+        """
+        # Padding stands on the right: between beginning and question it would shift a sliding window.
+        whole, whole_mask = self._causal.pad([[*trees[place].shared, *row] for place, row in branches], left=False)
+        if way == "whole":
             with self._causal.exact_head(whole_mask.sum(1) - 1):
-                return self._causal.forward(tokens, whole_mask, None, last_only=False).log_softmax(-1)
+                return self._causal.forward(whole, whole_mask, None, last_only=False).log_softmax(-1)
+        tokens, mask = self._causal.pad([row for _, row in branches], left=False)
         with self._causal.exact_head(mask.sum(1) - 1):
             if way == "trunk":
-                logits: Tensor = trunk.encode(self._causal.model, tokens, beginning, shared).logits[:, -1]
+                rows = Counter(place for place, _ in branches)
+                logits: Tensor = trunk.encode(
+                    self._causal.model, tokens, [(trunks[place], rows[place]) for place in rows]
+                )
             else:
-                cache = copy.deepcopy(beginning)
+                cache = copy.deepcopy(trunks[0].cache)
                 cache.batch_repeat_interleave(len(tokens))
                 logits = self._causal.forward(tokens, whole_mask, cache, last_only=False)
         return logits.log_softmax(-1)
 
-    def _check(self, start: Tensor, own: Sequence[list[int]]) -> None:
+    def _check_few(self, tree: Tree) -> None:
+        """See on a few prompts which way gives what plain scoring gives."""
+
+        def check(rows: Sequence[int]) -> Iterator[tuple[int, None]]:
+            self._check(Tree(tree.shared, [tree.own[row] for row in rows]))
+            yield from ((row, None) for row in rows)
+
+        list(halving(range(min(CHECKED, len(tree.own))), check, lambda: None, self._limits))
+        self._is_checked = True
+
+    def _check(self, tree: Tree) -> None:
         """Find the first way that agrees with encoding a few prompts whole."""
-        tokens, mask = self._causal.pad(own, left=False)
-        logprobs = self._distribution("whole", start, None, tokens, mask)
+        branches = [(0, row) for row in tree.own]
+        logprobs = self._distribution("whole", [tree], [], branches)
         require_numbers(logprobs)
         expected = logprobs.exp()
-        tolerance = self._tolerance(start, tokens, mask, expected)
-        fastest, length = self.way, start.shape[1] + tokens.shape[1]
+        tolerance = self._tolerance(tree, expected)
+        fastest = self.way
         while self.way != "whole":
             try:
-                found = self._distribution(self._way(length), start, self._encode(start), tokens, mask).exp()
+                found = self._distribution(self._way(tree), [tree], self._grow([tree]), branches).exp()
                 if float((found - expected).abs().max()) < tolerance:
                     break
             except UNSUPPORTED as error:
@@ -145,10 +207,9 @@ class Scoring:
             does = "share copies of" if self.way == "copies" else "can't share"
             log.warning("%s: questions %s their beginning; slower", type(self._causal.model).__name__, does)
 
-    def _tolerance(self, start: Tensor, tokens: Tensor, mask: Tensor, expected: Tensor) -> float:
+    def _tolerance(self, tree: Tree, expected: Tensor) -> float:
         """Say how far a probability may be off from those that were found with all prompts together."""
         if not getattr(self._causal.model, "is_quantized", False):
             return TOLERANCE[self._causal.model.dtype]
-        rows = range(len(tokens))
-        alone = torch.cat([self._distribution("whole", start, None, tokens[[row]], mask[[row]]) for row in rows])
+        alone = torch.cat([self._distribution("whole", [tree], [], [(0, row)]) for row in tree.own])
         return max(TOLERANCE_QUANTIZED, 2 * float((alone.exp() - expected).abs().max()))

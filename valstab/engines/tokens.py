@@ -1,6 +1,7 @@
 """Prompts as tokens, by a tokenizer of transformers: its chat template, and the tokens that are an option's letter."""
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -38,9 +39,23 @@ class Tokens:
         Raises:
             EngineError: if the chat template refuses the dialogue, or leaves its system message out.
         """
-        if not prompt.messages:
-            return list(self.tokenizer(self._harmless(prompt.text)).input_ids)
-        return list(self.tokenizer(self._render(prompt.messages) + prompt.text, add_special_tokens=False).input_ids)
+        (tokens,) = self.encode_all([prompt])
+        return tokens
+
+    def encode_all(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Give the tokens of each prompt; together they are encoded on all cores.
+
+        Raises:
+            EngineError: as `encode`.
+        """
+        rows: list[list[int]] = []
+        for is_base, alike in itertools.groupby(prompts, lambda prompt: not prompt.messages):
+            texts = [
+                self._harmless(prompt.text) if is_base else self._render(prompt.messages) + prompt.text
+                for prompt in alike
+            ]
+            rows += self.tokenizer(texts, add_special_tokens=is_base).input_ids
+        return rows
 
     def has_template(self) -> bool:
         """Say whether there is a chat template; a base model has none."""

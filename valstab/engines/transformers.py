@@ -4,6 +4,7 @@ Messages are sampled for many dialogues at once (`generation`); questions after 
 (`scoring`).
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
@@ -25,6 +26,10 @@ from valstab.engines.weights import fingerprint
 
 SHARE = {"cpu": 1 / 8, "cuda": 3 / 4}
 """The part of the free memory that key-value caches may take: on a GPU the model is all else there is."""
+ROWS = {"cpu": 128, "cuda": 512}
+"""The most dialogues or questions in one forward pass: on a GPU one takes as long for many as for few."""
+TOKENS = {"cpu": 8192, "cuda": 32768}
+"""The most tokens of questions that are encoded at once: more is not faster."""
 
 
 class TransformersEngine:
@@ -34,7 +39,7 @@ class TransformersEngine:
         model: which, in which precision, and how it samples.
         quantization: one of `valstab.config.QUANTIZATIONS`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        batch_size: the most dialogues or questions in one forward pass.
+        batch_size: the most dialogues or questions in one forward pass; by default `ROWS`.
         cache_gib: the memory that key-value caches may take, in GiB; by default a part of what is free.
         compiled: whether norms and activations are compiled, on a CPU with a C++ compiler.
 
@@ -48,37 +53,42 @@ class TransformersEngine:
         quantization: str,
         *,
         device: str = "auto",
-        batch_size: int = 128,
+        batch_size: int | None = None,
         cache_gib: float | None = None,
         compiled: bool = False,
     ) -> None:
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         if self._device.startswith("cuda") and not torch.cuda.is_available():
             raise EngineError(f"engine.device={device}: there is no GPU that torch can use; allowed: auto, cpu")
+        kind = self._device.partition(":")[0]
         use_own_cores()
         dtype = precision(model.dtype, self._device)
         source, tokenizer, loaded = load(model, quantization, self._device, dtype)
-        compiled = compiled and self._device == "cpu" and quantization == "none" and fused.can_compile()
+        compiled = compiled and quantization == "none" and fused.can_compile()
         if compiled:
             fused.fuse(loaded)
+        if kind == "cuda":
+            # cuDNN makes a plan for each new length: while a message is generated, for each token.
+            torch.backends.cuda.enable_cudnn_sdp(False)
         sampling = resolved_sampling(model.sampling, loaded.generation_config)
         self.usage = Usage()
         self.tokens = Tokens(tokenizer, model.template)
         self.causal = causal = Causal(loaded)
         with torch.inference_mode():
-            cache_bytes = SHARE[self._device[:4]] * free_bytes(self._device) if cache_gib is None else cache_gib * GIB
+            cache_bytes = SHARE[kind] * free_bytes(self._device) if cache_gib is None else cache_gib * GIB
             # One half is for the batch at work, the other for what is kept between messages.
             token_bytes = causal.token_bytes()
-        self.cache = Cache(int(cache_bytes / 2 / token_bytes), token_bytes)
+        rows = batch_size or ROWS[kind]
+        self.cache = Cache(int(cache_bytes / 2 / token_bytes), token_bytes, rows)
         length = context_window(loaded.config)
         self.window = None if length is None else Window(length, lambda prompt: len(self.tokens.encode(prompt)))
-        self._scoring = Scoring(causal, Limits(batch_size, self.cache.tokens), self.usage)
+        self._scoring = Scoring(causal, Limits(rows, self.cache.tokens), self.usage, tokens=TOKENS[kind])
         self._generation = Generation(
             causal,
             sampling=sampling,
             ends=end_tokens(tokenizer, loaded.generation_config),
             decode=self.tokens.decode,
-            limits=Limits(batch_size, self.cache.tokens),
+            limits=Limits(rows, self.cache.tokens),
             usage=self.usage,
         )
         self.identity: Mapping[str, str] = {
@@ -99,7 +109,7 @@ class TransformersEngine:
     @torch.inference_mode()
     def continue_dialogues(self, requests: Sequence[Continuation]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text as it ends."""
-        prompts = [self.tokens.encode(request.prompt) for request in requests]
+        prompts = self.tokens.encode_all([request.prompt for request in requests])
         for prompt, request in zip(prompts, requests, strict=True):
             require_room(len(prompt) + request.max_new_tokens, self.window)
         yield from self._generation.run(prompts, requests)
@@ -108,11 +118,22 @@ class TransformersEngine:
     def choose(self, dialogues: Iterable[Sequence[Choice]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield the log-probabilities of one dialogue's choices after the other."""
         self._generation.forget()
-        for index, choices in enumerate(dialogues):
-            logprobs = np.empty((len(choices), len(choices[0].options)))
-            prompts = [self.tokens.encode(choice.prompt) for choice in choices]
-            require_room(max(map(len, prompts)) + 1, self.window)
-            for row, distribution in self._scoring.run(prompts):
-                letters = [distribution[self.tokens.of_letter(letter)] for letter in choices[row].options]
-                logprobs[row] = torch.stack([torch.logsumexp(letter, 0) for letter in letters]).cpu().numpy()
-            yield index, logprobs
+        asked: deque[Sequence[Choice]] = deque()
+
+        def encoded() -> Iterator[list[list[int]]]:
+            for choices in dialogues:
+                asked.append(choices)
+                prompts = self.tokens.encode_all([choice.prompt for choice in choices])
+                require_room(max(map(len, prompts)) + 1, self.window)
+                yield prompts
+
+        for index, distributions in enumerate(self._scoring.run(encoded())):
+            letters = [[self.tokens.of_letter(letter) for letter in choice.options] for choice in asked.popleft()]
+            columns = sorted({token for each in letters for tokens in each for token in tokens})
+            known = torch.stack(distributions)[:, columns].double().cpu().numpy()
+            place = {token: column for column, token in enumerate(columns)}
+            logprobs = [
+                [np.logaddexp.reduce(row[[place[token] for token in tokens]]) for tokens in each]
+                for row, each in zip(known, letters, strict=True)
+            ]
+            yield index, np.array(logprobs)

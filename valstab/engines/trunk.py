@@ -1,16 +1,19 @@
-"""Attention of many short continuations to the one beginning that they share: the trunk of a tree.
+"""Attention of many short continuations to the beginnings that they share: the trunks of trees.
 
-The beginning's keys and values are read where they are, once for all continuations, instead of being copied for
-each. On a CPU with matrix tiles (AMX) two flash attentions, to the trunk and to the continuation's own tokens, are
-merged by their log-sum-exp (the split of FlashDecoding; exact but for rounding); on others, where torch's flash
-attention is slower than products of matrices, one softmax spans both. For models whose attention is transformers'
-"sdpa", on the CPU.
+A beginning's keys and values are read where they are, once for all that continue it, instead of being copied for
+each. On a GPU, and on a CPU with matrix tiles (AMX), two fused attentions, to the trunk and to the continuation's own
+tokens, are merged by their log-sum-exp (the split of FlashDecoding; exact but for rounding); on other CPUs, where
+torch's flash attention is slower than products of matrices, one softmax spans both. For models whose attention is
+transformers' "sdpa".
 """
 
-from typing import Any
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.backends.cuda import SDPAParams, can_use_flash_attention
 from transformers import DynamicCache
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -24,7 +27,7 @@ UNSUPPORTED = ("softcap", "s_aux", "position_bias")
 
 def install(model: Any) -> bool:
     """Let the model attend to a trunk where it is called with one; else it attends as before. Say if it can."""
-    if model.device.type != "cpu" or model.config._attn_implementation != "sdpa":  # noqa: SLF001  (no public name)
+    if model.config._attn_implementation != "sdpa":  # noqa: SLF001  (no public name)
         return False
     ALL_ATTENTION_FUNCTIONS.register(NAME, _attend)
     ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
@@ -38,26 +41,57 @@ def fits(config: Any, length: int) -> bool:
     return window is None or length <= window
 
 
-class Trunk:
-    """The keys and values of a beginning, by layer, and which layers have attended to them."""
+Part = tuple[slice, tuple[Tensor, Tensor]]
+"""The rows that continue a trunk, and its keys and values in one layer: (groups, tokens, size)."""
 
-    def __init__(self, beginning: DynamicCache) -> None:
-        self.layers: list[tuple[Tensor, Tensor]] = [(layer.keys, layer.values) for layer in beginning.layers]
+
+class Trunk(NamedTuple):
+    """A beginning: its row in a cache that is padded on the right, and its length."""
+
+    cache: DynamicCache
+    row: int
+    tokens: int
+
+    def states(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Give a layer's keys and values: (groups, tokens, size)."""
+        both = self.cache.layers[layer]
+        return both.keys[self.row, :, : self.tokens], both.values[self.row, :, : self.tokens]
+
+
+class Forest:
+    """Trunks, how many rows continue each, one trunk's after the other's, and which layers have attended to them."""
+
+    def __init__(self, trunks: Sequence[tuple[Trunk, int]]) -> None:
+        self.trunks = trunks
         self.visited: set[int] = set()
 
+    def parts(self, layer: int) -> list[Part]:
+        """Give the rows that continue each trunk, and the trunk."""
+        ends = itertools.accumulate(rows for _, rows in self.trunks)
+        return [
+            (slice(end - rows, end), trunk.states(layer)) for (trunk, rows), end in zip(self.trunks, ends, strict=True)
+        ]
 
-def encode(model: Any, tokens: Tensor, beginning: DynamicCache, shared: int) -> Any:
-    """Run the model on continuations of a `beginning` of `shared` tokens, padded on the right: (rows, tokens).
+
+def encode(model: Any, tokens: Tensor, trunks: Sequence[tuple[Trunk, int]]) -> Tensor:
+    """Give a model's last logits after continuations of trunks, padded on the right: (rows, tokens).
+
+    Args:
+        model: one that `install` was called with.
+        tokens: the continuations.
+        trunks: each with how many rows continue it; those of the first come first.
 
     Raises:
         NotImplementedError: if the architecture attends in a way of its own.
     """
-    positions = torch.arange(shared, shared + tokens.shape[1], device=tokens.device).expand(len(tokens), -1)
-    trunk = Trunk(beginning)
-    output = model(input_ids=tokens, position_ids=positions, use_cache=False, trunk=trunk)
-    if len(trunk.visited) < len(trunk.layers):
+    starts = torch.tensor([trunk.tokens for trunk, rows in trunks for _ in range(rows)])[:, None]
+    positions = (starts + torch.arange(tokens.shape[1])).to(tokens.device)
+    forest = Forest(trunks)
+    output = model(input_ids=tokens, position_ids=positions, use_cache=False, forest=forest)
+    if len(forest.visited) < len(trunks[0][0].cache.layers):
         raise NotImplementedError(f"{type(model).__name__} does not attend through transformers' interface")
-    return output
+    logits: Tensor = output.logits[:, -1]
+    return logits
 
 
 def _attend(
@@ -67,66 +101,72 @@ def _attend(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    trunk: Trunk | None = None,
+    forest: Forest | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Attend causally to the own tokens and fully to the trunk; shapes as in transformers' own functions."""
-    if trunk is None:
+    if forest is None:
         plain: tuple[Tensor, None] = ALL_ATTENTION_FUNCTIONS["sdpa"](
             module, query, key, value, attention_mask, **options
         )
         return plain
     if any(options.get(name) is not None for name in UNSUPPORTED):
         raise NotImplementedError(f"{type(module).__name__} has scores of its own kind")
-    trunk.visited.add(module.layer_idx)
-    trunk_key, trunk_value = trunk.layers[module.layer_idx]
-    scale = options.get("scaling")
-    if not torch.cpu._is_amx_tile_supported():  # noqa: SLF001  (no public one)
-        return joint(query, (key, value), (trunk_key[0], trunk_value[0]), scale), None
-    rows, heads, tokens, size = query.shape
-    groups = key.shape[1]
+    forest.visited.add(module.layer_idx)
+    attend = split if query.is_cuda or torch.cpu._is_amx_tile_supported() else joint  # noqa: SLF001  (no public one)
+    return attend(query, (key, value), forest.parts(module.layer_idx), options.get("scaling")), None
+
+
+def split(query: Tensor, own: tuple[Tensor, Tensor], parts: Sequence[Part], scale: float | None) -> Tensor:
+    """Attend by two fused attentions; arguments and result as of `joint`."""
+    heads, tokens, size = query.shape[1:]
+    groups = own[0].shape[1]
     each = heads // groups
-    own, own_lse = _flash(
-        query, key.repeat_interleave(each, 1), value.repeat_interleave(each, 1), is_causal=True, scale=scale
-    )
-    # All rows and all heads that share a key are queries of one attention.
-    queries = query.view(rows, groups, each, tokens, size).transpose(0, 1).reshape(groups, 1, -1, size)
-    far, far_lse = _flash(queries, trunk_key.transpose(0, 1), trunk_value.transpose(0, 1), is_causal=False, scale=scale)
-    split = (rows, heads, tokens)
-    far = far.view(groups, rows, each, tokens, size).transpose(0, 1).reshape(*split, size)
-    far_lse = far_lse.reshape(groups, rows, each, tokens).transpose(0, 1).reshape(split)
-    return merge(own, own_lse, far, far_lse), None
+    key, value = (states.repeat_interleave(each, 1) for states in own)
+    near, near_lse = _fused(query, key, value, is_causal=True, scale=scale)
+    found = []
+    for some, trunk in parts:
+        # All rows and all heads that share a key are queries of one attention.
+        asking = query[some].view(-1, groups, each, tokens, size).transpose(0, 1)
+        far, lse = _fused(
+            asking.reshape(groups, 1, -1, size), *(states[:, None] for states in trunk), is_causal=False, scale=scale
+        )
+        found.append([states.reshape(*asking.shape[:4], -1).transpose(0, 1).flatten(1, 2) for states in (far, lse)])
+    far, far_lse = (torch.cat(states) for states in zip(*found, strict=True))
+    return merge(near, near_lse, far, far_lse.squeeze(-1))
 
 
-def joint(query: Tensor, own: tuple[Tensor, Tensor], trunk: tuple[Tensor, Tensor], scale: float | None) -> Tensor:
+def joint(query: Tensor, own: tuple[Tensor, Tensor], parts: Sequence[Part], scale: float | None) -> Tensor:
     """Attend by products of matrices and one softmax; heads come after tokens in what it gives.
 
     Args:
         query: (rows, heads, tokens, size).
         own: keys and values of the same tokens, (rows, groups, tokens, size).
-        trunk: keys and values of the trunk, (groups, trunk tokens, size).
+        parts: the rows that continue each trunk, and its keys and values.
         scale: of the scores; one over the root of `size` if None.
     """
     rows, heads, tokens, size = query.shape
-    (key, value), (trunk_key, trunk_value) = own, trunk
-    groups, shared = trunk_key.shape[:2]
+    key, value = own
+    groups = key.shape[1]
     each, scale = heads // groups, size**-0.5 if scale is None else scale
     later = query.new_full((tokens, tokens), float("-inf")).triu(1).repeat(each, 1)
-    queries, key, trunk_key = query.reshape(rows, groups, each * tokens, size), key * scale, trunk_key * scale
+    queries, key = query.reshape(rows, groups, each * tokens, size), key * scale
     output = query.new_empty(rows, tokens, groups, each, value.shape[-1])
-    together = max(1, SCORES // (each * tokens * (shared + tokens)))
-    room = query.new_empty(min(rows, together), each * tokens, shared + tokens)
-    for group in range(groups):
-        for start in range(0, rows, together):
-            some = slice(start, start + together)
-            asking = queries[some, group]
-            scores = room[: len(asking)]
-            scores[..., :shared] = (asking.reshape(-1, size) @ trunk_key[group].T).view(*asking.shape[:2], shared)
-            scores[..., shared:] = torch.baddbmm(later, asking, key[some, group].transpose(1, 2))
-            weights = scores.softmax(-1)
-            far = weights[..., :shared].reshape(-1, shared) @ trunk_value[group]
-            found = torch.baddbmm(far.view(*asking.shape[:2], -1), weights[..., shared:], value[some, group])
-            output[some, :, group] = found.view(-1, each, tokens, value.shape[-1]).transpose(1, 2)
+    for part, (far_key, far_value) in parts:
+        shared, trunk_key = far_key.shape[1], far_key * scale
+        together = max(1, SCORES // (each * tokens * (shared + tokens)))
+        room = query.new_empty(min(part.stop - part.start, together), each * tokens, shared + tokens)
+        for group in range(groups):
+            for start in range(part.start, part.stop, together):
+                some = slice(start, min(start + together, part.stop))
+                asking = queries[some, group]
+                scores = room[: len(asking)]
+                scores[..., :shared] = (asking.reshape(-1, size) @ trunk_key[group].T).view(*asking.shape[:2], shared)
+                scores[..., shared:] = torch.baddbmm(later, asking, key[some, group].transpose(1, 2))
+                weights = scores.softmax(-1)
+                far = weights[..., :shared].reshape(-1, shared) @ far_value[group]
+                found = torch.baddbmm(far.view(*asking.shape[:2], -1), weights[..., shared:], value[some, group])
+                output[some, :, group] = found.view(-1, each, tokens, value.shape[-1]).transpose(1, 2)
     return output.view(rows, tokens, heads, -1)
 
 
@@ -136,9 +176,20 @@ def merge(own: Tensor, own_lse: Tensor, far: Tensor, far_lse: Tensor) -> Tensor:
     return (own + (far.float() - own.float()) * share).to(own.dtype).transpose(1, 2).contiguous()
 
 
-def _flash(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool, scale: float | None) -> tuple[Tensor, Tensor]:
+def _fused(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool, scale: float | None) -> tuple[Tensor, Tensor]:
     """Give the attention's output and the log-sum-exp of its scores: (batch, heads, tokens)."""
-    output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001  (gives the log-sum-exp)
+    # torch's public function keeps the log-sum-exp to itself.
+    if query.is_cuda and can_use_flash_attention(SDPAParams(query, key, value, None, 0.0, is_causal, False)):
+        output, lse, *_ = torch.ops.aten._scaled_dot_product_flash_attention(  # noqa: SLF001
+            query, key, value, 0.0, is_causal, scale=scale
+        )
+        return output, lse
+    if query.is_cuda:
+        output, lse, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(  # noqa: SLF001
+            query, key, value, None, True, 0.0, is_causal, scale=scale
+        )
+        return output, lse[:, :, : query.shape[2]]
+    output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001
         query, key, value, 0.0, is_causal, scale=scale
     )
     return output, lse

@@ -133,7 +133,7 @@ class VllmEngine:
 
     def continue_dialogues(self, requests: Sequence[Continuation]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text."""
-        prompts = [self.tokens.encode(request.prompt) for request in requests]
+        prompts = self.tokens.encode_all([request.prompt for request in requests])
         params = [
             self._params(
                 **asdict(self._sampling), seed=request.seed, max_tokens=request.max_new_tokens, detokenize=False
@@ -148,7 +148,7 @@ class VllmEngine:
         numbered = enumerate(dialogues)
         while some := list(itertools.islice(numbered, TOGETHER)):
             choices = [choice for _, dialogue in some for choice in dialogue]
-            prompts = [self.tokens.encode(choice.prompt) for choice in choices]
+            prompts = self.tokens.encode_all([choice.prompt for choice in choices])
             letters = [[self.tokens.of_letter(option) for option in choice.options] for choice in choices]
             params = [
                 self._params(
