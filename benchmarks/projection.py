@@ -2,8 +2,8 @@
 
     uv run python benchmarks/projection.py
 
-The work is counted as for any estimate (`valstab.cost`). What a unit of it costs is not measured: it follows from the
-GPU's published rates and from the parts of them that are reached, which are assumptions, named below.
+The work is counted as for any estimate (`valstab.cost`). What a unit of it costs follows from the GPU's published rates
+and from the parts of them that are reached, which are measured or assumed below.
 """
 
 import math
@@ -13,11 +13,15 @@ import numpy as np
 
 from valstab.converse import held_together
 from valstab.cost import Dialogue, Talking, attended, predict, talking
+from valstab.engine import Cache
+from valstab.engines.transformers import ROWS
 
-PRODUCTS = 0.25
-"""Part of the rate of matrix products that is reached: measured for scoring on a CPU (README, Speed)."""
+PRODUCTS = 0.35
+"""Part of the rate of matrix products that is reached: measured for scoring on an H100 (README, Speed)."""
 READING = 0.5
 """Part of the memory's rate that is reached while a token is generated: assumed."""
+LAYER = 0.65e-3
+"""Seconds that a layer's part of a forward pass takes at least, to start its operations: measured on an H100."""
 QUANTIZED = 0.5
 """What quantised products reach of that, since weights are unpacked for each: assumed."""
 USABLE = 0.85
@@ -108,7 +112,7 @@ def seconds(size: Size, gpu: Gpu, n_messages: int) -> float:
     costs = unit_costs(size, gpu)
     room = gpus(size) * gpu.memory * USABLE - weight_bytes(size)
     cache_tokens = int(room / 2 / cache_bytes(size))
-    together = held_together(n_messages, int(DIALOGUE.reply[0]), cache_tokens)
+    together = held_together(n_messages, int(DIALOGUE.reply[0]), Cache(cache_tokens, rows=ROWS["cuda"]))
     groups = [min(together, CONVERSATIONS - done) for done in range(0, CONVERSATIONS, together)]
     work = [
         talking(DIALOGUE, number, rows=rows, steps=DIALOGUE.reply[0], cache_tokens=cache_tokens)._replace(
@@ -127,7 +131,8 @@ def unit_costs(size: Size, gpu: Gpu) -> np.ndarray:
     products = gpu.operations * PRODUCTS * (1 if size.bits == 16 else QUANTIZED)  # noqa: PLR2004
     token = 2 * size.active * 1e9 / products
     reading = gpu.bandwidth * READING
-    return np.array([weight_bytes(size) / reading, token, token, cache_bytes(size) / reading])
+    step = max(weight_bytes(size) / reading, size.layers * LAYER)
+    return np.array([step, token, token, cache_bytes(size) / reading])
 
 
 def gpus(size: Size) -> int:

@@ -14,6 +14,8 @@ from valstab.engines.distribution import require_numbers
 from valstab.engines.transformers import TransformersEngine
 from valstab.store import Store
 
+ITEMS = 5
+
 
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory) -> Model:
@@ -23,8 +25,11 @@ def tiny_model(tmp_path_factory) -> Model:
 
 @pytest.fixture(scope="module")
 def nonsense(tmp_path_factory, tiny_model) -> TransformersEngine:
-    """A tiny model with random weights, which was asked before: the first time takes a check of how to ask."""
-    engine = TransformersEngine(tiny_model, "none", device="cpu")
+    """A tiny model with random weights, asked after one conversation at a time.
+
+    It was asked before: the first time takes a check of how to ask.
+    """
+    engine = TransformersEngine(tiny_model, "none", device="cpu", batch_size=ITEMS)
     models.gather(models.small_plan(), engine, tmp_path_factory.mktemp("first"))
     return engine
 

@@ -55,6 +55,8 @@ def test_lower_precisions_share_and_answer_alike(exact, precision):
 def test_by_default_it_runs_on_the_gpu_in_bfloat16_if_that_knows_it():
     engine = TransformersEngine(Model(name="small", path=SMOLLM2), "none")
     assert engine.properties["device"] == "cuda"
+    assert engine.cache.rows == 512
+    assert engine.cache.peak_bytes() > 2 * int(engine.properties["parameters"])
     knows = torch.cuda.is_bf16_supported(including_emulation=False)
     assert engine.identity["dtype"] == ("bfloat16" if knows else "float16")
 

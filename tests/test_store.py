@@ -120,7 +120,9 @@ def test_each_message_is_stored_before_the_next_is_begun(tmp_path):
     [(3, 0, 128), (3, 40_000, 128), (11, 40_000, 36), (43, 43_000, 10), (43, 100, 1), (0, 100, 128)],
 )
 def test_as_many_conversations_at_once_as_stay_encoded(n_messages, cache_tokens, together):
-    assert held_together(n_messages, 100, cache_tokens) == together
+    assert held_together(n_messages, 100, Cache(cache_tokens)) == together
+    assert held_together(n_messages, 100, Cache(cache_tokens, rows=20)) == min(20, together)
+    assert held_together(n_messages, 100, Cache(10**9, rows=512)) == 512
 
 
 def test_a_few_conversations_at_a_time_are_the_same_conversations():

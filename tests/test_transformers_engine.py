@@ -134,6 +134,21 @@ def test_prompts_that_are_encoded_piece_by_piece_are_continued_alike(embedded, m
     assert max(call.args[0].shape[1] for call in widths.call_args_list) == 16
 
 
+def test_prompts_are_encoded_together_as_alone(embedded):
+    chat, base = Prompt((Message("user", "Tell me a joke."),), "Answer: ("), Prompt((), "USER:Tell me a joke.\nBOT:")
+    tokenizer = embedded.tokens.tokenizer
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Tell me a joke."}], tokenize=False, add_generation_prompt=True
+    )
+    of_chat = tokenizer(f"{text}Answer: (", add_special_tokens=False).input_ids
+    assert embedded.tokens.encode_all([chat, base, base, chat]) == [
+        of_chat,
+        *[tokenizer(base.text).input_ids] * 2,
+        of_chat,
+    ]
+    assert embedded.tokens.encode(chat) == of_chat
+
+
 def test_other_seeds_say_other_things(embedded):
     prompt = Prompt((Message("user", "Tell me a story about a dog."),), "")
     said = replies(embedded, [Continuation(prompt, seed=seed, max_new_tokens=40) for seed in range(6)])

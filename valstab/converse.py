@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from valstab.engine import Continuation, Engine, Window
+from valstab.engine import Cache, Continuation, Engine, Window
 from valstab.plan import Encounter, Plan
 from valstab.progress import Stage
 from valstab.prompts import PROTOCOL_VERSION, TESTED_ROLES, reply_prompt, stop_pattern
@@ -13,7 +13,7 @@ from valstab.streams import stream_seed
 from valstab.window import unseen_by_questions, unseen_by_speaker
 
 MOST_TOGETHER = 128
-"""The most conversations that are held at the same time."""
+"""The most conversations that are held at the same time, where the engine does not say how many make a batch."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ def converse(plan: Plan, engine: Engine, shelf: Shelf, stage: Stage) -> list[Con
     number alone: not on the task, nor on how long the conversation becomes. The stage counts messages.
     """
     encounters = plan.encounters
-    together = held_together(plan.n_messages, plan.max_new_tokens, engine.cache.tokens)
+    together = held_together(plan.n_messages, plan.max_new_tokens, engine.cache)
     conversations: list[Conversation] = []
     for start in range(0, len(encounters), together):
         conversations += _hold(plan, engine, shelf, stage, encounters[start : start + together])
     return conversations
 
 
-def held_together(n_messages: int, max_new_tokens: int, cache_tokens: int) -> int:
+def held_together(n_messages: int, max_new_tokens: int, cache: Cache) -> int:
     """Say how many conversations are held at the same time: at most as many as one batch holds at their full length.
 
     Of more than that most would have to be encoded anew for each message.
@@ -63,10 +63,11 @@ def held_together(n_messages: int, max_new_tokens: int, cache_tokens: int) -> in
     Args:
         n_messages: of a conversation.
         max_new_tokens: of a message.
-        cache_tokens: the most tokens of one batch, of which as many stay encoded between messages; 0 is no limit.
+        cache: the engine's.
     """
     length = n_messages * max_new_tokens
-    return max(1, min(MOST_TOGETHER, cache_tokens // length)) if cache_tokens and length else MOST_TOGETHER
+    most = cache.rows or MOST_TOGETHER
+    return max(1, min(most, cache.tokens // length)) if cache.tokens and length else most
 
 
 def _hold(

@@ -5,7 +5,6 @@ measured calls.
 """
 
 import math
-import resource
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -62,9 +61,7 @@ class Dialogue(NamedTuple):
         return self.first[number % 2] + number // 2 * (sum(self.reply) + 2 * self.frame)
 
 
-def talking(
-    dialogue: Dialogue, number: int, *, rows: int, steps: float, cache_tokens: int, batch_rows: int = 0
-) -> Talking:
+def talking(dialogue: Dialogue, number: int, *, rows: int, steps: float, cache_tokens: int) -> Talking:
     """Project the work of message `number` of dialogues that are held together.
 
     Args:
@@ -73,7 +70,6 @@ def talking(
         rows: how many dialogues.
         steps: the forward passes of one batch: the tokens of its longest message.
         cache_tokens: the most tokens of one batch, of which as many stay encoded between messages; 0 is no limit.
-        batch_rows: the most dialogues of one batch; 0 is no limit.
     """
     speaker = number % 2
     prompt, generated = dialogue.prompt(number), dialogue.reply[speaker]
@@ -84,16 +80,10 @@ def talking(
         share = min(1.0, cache_tokens / held) if held else 1.0
         # Of what is kept as much is encoded in every row as the other's longest message makes new.
         encoded = share * min(prompt, steps + 2 * dialogue.frame) + (1 - share) * prompt
-    by_tokens = math.ceil(rows * (prompt + generated) / cache_tokens) if cache_tokens else 1
-    batches = max(1, by_tokens, math.ceil(rows / batch_rows) if batch_rows else 1)
+    batches = max(1, math.ceil(rows * (prompt + generated) / cache_tokens)) if cache_tokens else 1
     return Talking(steps * batches, rows * generated, rows * encoded, rows * attended(prompt, generated, encoded))
 
 
 def attended(prompt: float, generated: float, encoded: float) -> float:
     """Count what the tokens of one dialogue look back on: those generated, and the last of its prompt, encoded."""
     return generated * (prompt + generated / 2) + encoded * (prompt - encoded / 2)
-
-
-def peak_bytes() -> int:
-    """Give the most memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

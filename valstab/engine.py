@@ -5,6 +5,7 @@ An engine is any class that is called with ``model`` (a `valstab.config.Model`),
 """
 
 import re
+import resource
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -97,6 +98,11 @@ def usd(prices: Prices, read: float, written: float) -> float:
     return (read * prices.read + written * prices.written) / 1e6
 
 
+def peak_bytes() -> int:
+    """Give the most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 class Cache(NamedTuple):
     """The memory in which an engine holds what it has encoded."""
 
@@ -105,6 +111,8 @@ class Cache(NamedTuple):
     token_bytes: int = 0
     rows: int = 0
     """The most dialogues of one batch; 0 is no limit."""
+    peak_bytes: Callable[[], int] = peak_bytes
+    """Gives the most that was held so far of the memory that it is in, weights and all."""
 
 
 class Window(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 
 from valstab.ask import answers_key, choices_after, option_orders
 from valstab.converse import Conversation, held_together, opened, recall, reply_request, window_of
-from valstab.cost import Dialogue, Floats, Talking, attended, fit, peak_bytes, predict, talking
+from valstab.cost import Dialogue, Floats, Talking, attended, fit, predict, talking
 from valstab.engine import Engine, Usage, Window, usd
 from valstab.plan import Encounter, Plan
 from valstab.store import Shelf
@@ -52,7 +52,7 @@ class Estimate:
     conversing_seconds: float = 0
     asking_seconds: float = 0
     memory_bytes: float = 0
-    """Of the process, at its highest."""
+    """Of the process, or of its GPUs, at its highest."""
     disk_bytes: float = 0
     """Of the store, the run's files and their copies in MLflow."""
     usd: float | None = None
@@ -124,17 +124,10 @@ def estimate(plan: Plan, engine: Engine, said: Shelf, answered: Shelf) -> Estima
         return Estimate(*size, overflow=overflow)
     sample = _evenly(unsaid or plan.encounters, SAMPLE)
     talked = _talk(plan, engine, sample)
-    together = held_together(plan.n_messages, plan.max_new_tokens, engine.cache.tokens)
+    together = held_together(plan.n_messages, plan.max_new_tokens, engine.cache)
     groups = [min(together, len(unsaid) - start) for start in range(0, len(unsaid), together)]
     work = [
-        talking(
-            talked.dialogue,
-            number,
-            rows=rows,
-            steps=talked.steps,
-            cache_tokens=engine.cache.tokens,
-            batch_rows=engine.cache.rows,
-        )
+        talking(talked.dialogue, number, rows=rows, steps=talked.steps, cache_tokens=engine.cache.tokens)
         for rows in groups
         for number in range(plan.n_messages)
     ]
@@ -158,7 +151,7 @@ def estimate(plan: Plan, engine: Engine, said: Shelf, answered: Shelf) -> Estima
         generated_tokens=generated,
         conversing_seconds=predict(work, talked.costs),
         asking_seconds=unasked * asked.seconds,
-        memory_bytes=peak_bytes() + HOLES * max(0.0, more) * engine.cache.token_bytes,
+        memory_bytes=engine.cache.peak_bytes() + HOLES * max(0.0, more) * engine.cache.token_bytes,
         disk_bytes=len(unsaid) * COPIES * float(said_bytes)
         + unasked * (asked.stored_bytes + 2 * items * ANSWER_BYTES)
         + PICTURES_BYTES,

@@ -17,7 +17,6 @@ from rich.console import Console
 from valstab.ask import ask
 from valstab.config import Config
 from valstab.converse import Conversation, converse
-from valstab.cost import peak_bytes
 from valstab.engine import Engine
 from valstab.estimate import GIB, estimate
 from valstab.inputs import inputs
@@ -106,7 +105,7 @@ def _gather(config: Config, plan: Plan, folder: Path, tracking: Tracking) -> Gat
         queries_per_second=(plan.questions - reused) / (asked - talked),
         conversing_seconds=talked - start,
         asking_seconds=asked - talked,
-        peak_memory_gib=peak_bytes() / GIB,
+        peak_memory_gib=engine.cache.peak_bytes() / GIB,
         encoded_tokens=engine.usage.encoded_tokens,
         generated_tokens=engine.usage.generated_tokens,
         reused_conversations=sum(conversation.reused for conversation in conversations),

@@ -1,9 +1,10 @@
 """Compile the parts of a model that only move memory: norms, activations, rotary positions.
 
-On a CPU with fast matrix products they cost more than the products. What they compute stays the same but for rounding:
-a compiled part rounds once at its end.
+On a CPU with fast matrix products they cost more than the products, on a GPU about as much. What they compute stays the
+same but for rounding: a compiled part rounds once at its end.
 """
 
+import importlib.util
 import shutil
 import sys
 from typing import Any
@@ -16,9 +17,10 @@ ROTATE = "apply_rotary_pos_emb"
 """The name of the function, of the module that defines a model, that turns queries and keys by their positions."""
 
 
-def can_compile() -> bool:
-    """Say whether there is the C++ compiler that torch needs on a CPU."""
-    return any(map(shutil.which, ("g++", "c++", "clang++")))
+def can_compile(kind: str) -> bool:
+    """Say whether there is what torch compiles with: a C++ compiler, and on a GPU (`cuda`) Triton."""
+    has_compiler = any(map(shutil.which, ("g++", "c++", "clang++")))
+    return has_compiler and (kind != "cuda" or importlib.util.find_spec("triton") is not None)
 
 
 def fuse(model: Any) -> None:

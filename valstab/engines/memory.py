@@ -9,6 +9,7 @@ from typing import TypeVar
 import psutil
 import torch
 
+from valstab import engine
 from valstab.engine import EngineError
 
 Result = TypeVar("Result")
@@ -29,6 +30,13 @@ def free_bytes(device: str) -> int:
         free: int = torch.cuda.mem_get_info(device)[0]
         return free
     return psutil.virtual_memory().available
+
+
+def peak_bytes(kind: str) -> int:
+    """Give the most memory that this process has held so far, on the CPU or on all GPUs together."""
+    if kind == "cuda":
+        return sum(map(torch.cuda.max_memory_reserved, range(torch.cuda.device_count())))
+    return engine.peak_bytes()
 
 
 def give_back() -> None:

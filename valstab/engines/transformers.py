@@ -7,6 +7,7 @@ Messages are sampled for many dialogues at once (`generation`); questions after 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from valstab.engines.causal import Causal
 from valstab.engines.context import context_window, require_room
 from valstab.engines.generation import Generation
 from valstab.engines.loading import end_tokens, load, precision, resolved_sampling, use_own_cores
-from valstab.engines.memory import GIB, Limits, free_bytes
+from valstab.engines.memory import GIB, Limits, free_bytes, peak_bytes
 from valstab.engines.scoring import Scoring
 from valstab.engines.tokens import Tokens
 from valstab.engines.weights import fingerprint
@@ -41,7 +42,7 @@ class TransformersEngine:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         batch_size: the most dialogues or questions in one forward pass; by default `ROWS`.
         cache_gib: the memory that key-value caches may take, in GiB; by default a part of what is free.
-        compiled: whether norms and activations are compiled, on a CPU with a C++ compiler.
+        compiled: whether norms and activations are compiled, where there is a C++ compiler.
 
     Raises:
         EngineError: if the weights can't be found or loaded.
@@ -64,7 +65,7 @@ class TransformersEngine:
         use_own_cores()
         dtype = precision(model.dtype, self._device)
         source, tokenizer, loaded = load(model, quantization, self._device, dtype)
-        compiled = compiled and quantization == "none" and fused.can_compile()
+        compiled = compiled and quantization == "none" and fused.can_compile(kind)
         if compiled:
             fused.fuse(loaded)
         if kind == "cuda":
@@ -79,7 +80,7 @@ class TransformersEngine:
             # One half is for the batch at work, the other for what is kept between messages.
             token_bytes = causal.token_bytes()
         rows = batch_size or ROWS[kind]
-        self.cache = Cache(int(cache_bytes / 2 / token_bytes), token_bytes, rows)
+        self.cache = Cache(int(cache_bytes / 2 / token_bytes), token_bytes, rows, partial(peak_bytes, kind))
         length = context_window(loaded.config)
         self.window = None if length is None else Window(length, lambda prompt: len(self.tokens.encode(prompt)))
         self._scoring = Scoring(causal, Limits(rows, self.cache.tokens), self.usage, tokens=TOKENS[kind])
