@@ -53,11 +53,21 @@ def test_choices_that_share_a_beginning_agree_with_plain_scoring(embedded):
     assert embedded._scoring.way == "trunk"
 
 
-@pytest.mark.parametrize("has_tiles", [True, False])
-@pytest.mark.parametrize("together", [1 << 21, 1])
-def test_both_ways_to_attend_to_a_trunk_agree_with_attention_to_all(monkeypatch, has_tiles, together):
+@pytest.mark.parametrize(
+    ("capability", "has_tiles", "way", "together"),
+    [
+        ("AVX2", False, "split", None),
+        ("AVX512", True, "split", None),
+        ("AVX512", False, "joint", 1 << 21),
+        ("AVX512", False, "joint", 1),
+    ],
+)
+def test_both_ways_to_attend_to_a_trunk_agree_with_attention_to_all(monkeypatch, capability, has_tiles, way, together):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_tiles)
     monkeypatch.setattr(trunk, "SCORES", together)
+    called = Mock(side_effect=getattr(trunk, way))
+    monkeypatch.setattr(trunk, way, called)
     generator = torch.Generator().manual_seed(0)
     rows, heads, groups, tokens, size, shared = 3, 6, 2, 5, 8, 7
     query, key, value = (torch.randn(rows, n, tokens, size, generator=generator) for n in (heads, groups, groups))
@@ -76,6 +86,7 @@ def test_both_ways_to_attend_to_a_trunk_agree_with_attention_to_all(monkeypatch,
             query[row], whole_key, whole_value, attn_mask=sees, scale=0.3
         )
         torch.testing.assert_close(found[row], expected.transpose(0, 1), atol=1e-5, rtol=1e-5)
+    assert called.call_count == 1
 
 
 def test_choices_in_small_batches_and_alone_are_the_same(embedded, monkeypatch):

@@ -1,10 +1,9 @@
 """Attention of many short continuations to the beginnings that they share: the trunks of trees.
 
-A beginning's keys and values are read where they are, once for all that continue it, instead of being copied for
-each. On a GPU, and on a CPU with matrix tiles (AMX), two fused attentions, to the trunk and to the continuation's own
-tokens, are merged by their log-sum-exp (the split of FlashDecoding; exact but for rounding); on other CPUs, where
-torch's flash attention is slower than products of matrices, one softmax spans both. For models whose attention is
-transformers' "sdpa".
+A beginning's keys and values are read where they are, once for all that continue it, instead of being copied for each.
+Two fused attentions, to the trunk and to the continuation's own tokens, are merged by their log-sum-exp (the split of
+FlashDecoding; exact but for rounding). On CPUs with AVX-512 and no matrix tiles (AMX), where torch's flash attention is
+slower than products of matrices, one softmax spans both. For models whose attention is transformers' "sdpa".
 """
 
 import itertools
@@ -113,8 +112,14 @@ def _attend(
     if any(options.get(name) is not None for name in UNSUPPORTED):
         raise NotImplementedError(f"{type(module).__name__} has scores of its own kind")
     forest.visited.add(module.layer_idx)
-    attend = split if query.is_cuda or torch.cpu._is_amx_tile_supported() else joint  # noqa: SLF001  (no public one)
+    attend = joint if query.device.type == "cpu" and _multiplies_faster() else split
     return attend(query, (key, value), forest.parts(module.layer_idx), options.get("scaling")), None
+
+
+def _multiplies_faster() -> bool:
+    """Say whether products of matrices are faster than flash attention on this CPU."""
+    has_tiles: bool = torch.cpu._is_amx_tile_supported()  # noqa: SLF001  (no public one)
+    return torch.backends.cpu.get_cpu_capability() == "AVX512" and not has_tiles
 
 
 def split(query: Tensor, own: tuple[Tensor, Tensor], parts: Sequence[Part], scale: float | None) -> Tensor:
