@@ -159,10 +159,10 @@ class Scoring:
         Branches of one tree are neighbours.
         """
         # Padding stands on the right: between beginning and question it would shift a sliding window.
-        whole, whole_mask = self._causal.pad([[*trees[place].shared, *row] for place, row in branches], left=False)
         if way == "whole":
-            with self._causal.exact_head(whole_mask.sum(1) - 1):
-                return self._causal.forward(whole, whole_mask, None, last_only=False).log_softmax(-1)
+            tokens, mask = self._causal.pad([[*trees[place].shared, *row] for place, row in branches], left=False)
+            with self._causal.exact_head(mask.sum(1) - 1):
+                return self._causal.forward(tokens, mask, None, last_only=False).log_softmax(-1)
         tokens, mask = self._causal.pad([row for _, row in branches], left=False)
         with self._causal.exact_head(mask.sum(1) - 1):
             if way == "trunk":
@@ -173,6 +173,7 @@ class Scoring:
             else:
                 cache = copy.deepcopy(trunks[0].cache)
                 cache.batch_repeat_interleave(len(tokens))
+                whole_mask = torch.cat([mask.new_ones(len(tokens), trunks[0].tokens), mask], dim=1)
                 logits = self._causal.forward(tokens, whole_mask, cache, last_only=False)
         return logits.log_softmax(-1)
 
