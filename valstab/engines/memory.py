@@ -9,7 +9,6 @@ from typing import TypeVar
 import psutil
 import torch
 
-from valstab import engine
 from valstab.engine import EngineError
 
 Result = TypeVar("Result")
@@ -32,11 +31,9 @@ def free_bytes(device: str) -> int:
     return psutil.virtual_memory().available
 
 
-def peak_bytes(kind: str) -> int:
-    """Give the most memory that this process has held so far, on the CPU or on all GPUs together."""
-    if kind == "cuda":
-        return sum(map(torch.cuda.max_memory_reserved, range(torch.cuda.device_count())))
-    return engine.peak_bytes()
+def gpu_peak_bytes() -> int:
+    """Give the most memory that this process has held so far on all GPUs together."""
+    return sum(map(torch.cuda.max_memory_reserved, range(torch.cuda.device_count())))
 
 
 def give_back() -> None:

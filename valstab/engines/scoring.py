@@ -112,8 +112,9 @@ class Scoring:
         trunks = self._grow(trees) if way != "whole" else []
         branches = [(place, row) for place, tree in enumerate(trees) for row in tree.own]
         prompts = [len(row) + (0 if way == "trunk" else len(trees[place].shared)) for place, row in branches]
-        encoded = sum(len(row) + (len(trees[place].shared) if way == "whole" else 0) for place, row in branches)
-        self._usage.encoded_tokens += encoded + sum(len(tree.shared) for tree in trees if way != "whole")
+        self._usage.encoded_tokens += sum(
+            sum(map(len, tree.own)) + len(tree.shared) * (len(tree.own) if way == "whole" else 1) for tree in trees
+        )
 
         def distributions(rows: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
             rows = sorted(rows)

@@ -7,20 +7,19 @@ Messages are sampled for many dialogues at once (`generation`); questions after 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from valstab.config import Model
-from valstab.engine import Cache, Choice, Continuation, EngineError, Usage, Window
+from valstab.engine import Cache, Choice, Continuation, EngineError, Usage, Window, peak_bytes
 from valstab.engines import fused
 from valstab.engines.causal import Causal
 from valstab.engines.context import context_window, require_room
 from valstab.engines.generation import Generation
 from valstab.engines.loading import end_tokens, load, precision, resolved_sampling, use_own_cores
-from valstab.engines.memory import GIB, Limits, free_bytes, peak_bytes
+from valstab.engines.memory import GIB, Limits, free_bytes, gpu_peak_bytes
 from valstab.engines.scoring import Scoring
 from valstab.engines.tokens import Tokens
 from valstab.engines.weights import fingerprint
@@ -80,7 +79,8 @@ class TransformersEngine:
             # One half is for the batch at work, the other for what is kept between messages.
             token_bytes = causal.token_bytes()
         rows = batch_size or ROWS[kind]
-        self.cache = Cache(int(cache_bytes / 2 / token_bytes), token_bytes, rows, partial(peak_bytes, kind))
+        peak = gpu_peak_bytes if kind == "cuda" else peak_bytes
+        self.cache = Cache(int(cache_bytes / 2 / token_bytes), token_bytes, rows, peak)
         length = context_window(loaded.config)
         self.window = None if length is None else Window(length, lambda prompt: len(self.tokens.encode(prompt)))
         self._scoring = Scoring(causal, Limits(rows, self.cache.tokens), self.usage, tokens=TOKENS[kind])

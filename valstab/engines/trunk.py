@@ -184,17 +184,15 @@ def merge(own: Tensor, own_lse: Tensor, far: Tensor, far_lse: Tensor) -> Tensor:
 def _fused(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool, scale: float | None) -> tuple[Tensor, Tensor]:
     """Give the attention's output and the log-sum-exp of its scores: (batch, heads, tokens)."""
     # torch's public function keeps the log-sum-exp to itself.
-    if query.is_cuda and can_use_flash_attention(SDPAParams(query, key, value, None, 0.0, is_causal, False)):
-        output, lse, *_ = torch.ops.aten._scaled_dot_product_flash_attention(  # noqa: SLF001
-            query, key, value, 0.0, is_causal, scale=scale
-        )
-        return output, lse
-    if query.is_cuda:
-        output, lse, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(  # noqa: SLF001
+    aten = torch.ops.aten
+    if not query.is_cuda:
+        flash = aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001
+    elif can_use_flash_attention(SDPAParams(query, key, value, None, 0.0, is_causal, False)):
+        flash = aten._scaled_dot_product_flash_attention  # noqa: SLF001
+    else:
+        output, lse, *_ = aten._scaled_dot_product_efficient_attention(  # noqa: SLF001
             query, key, value, None, True, 0.0, is_causal, scale=scale
         )
         return output, lse[:, :, : query.shape[2]]
-    output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001
-        query, key, value, 0.0, is_causal, scale=scale
-    )
+    output, lse, *_ = flash(query, key, value, 0.0, is_causal, scale=scale)
     return output, lse
