@@ -2,6 +2,7 @@
 
     uv run python benchmarks/estimate.py
 
+Each run is estimated before it and after it, since a machine may become slower or faster: shown is the mean of the two.
 Each estimate and each run is a process of its own, in an empty folder.
 """
 
@@ -43,15 +44,19 @@ def main() -> None:
     print("| run | | tokens encoded | generated | seconds conversing | asking | GiB of memory | MB of disk |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for name, overrides in RUNS.items():
-        said = subprocess.run(
-            [sys.executable, __file__, FORETOLD, *overrides], capture_output=True, text=True, check=True
-        )
-        expected = json.loads(said.stdout.splitlines()[-1])
-        real = happened(overrides)
+        before, real, after = estimated(overrides), happened(overrides), estimated(overrides)
+        expected = [(one + other) / 2 for one, other in zip(before, after, strict=True)]
         ratios = [one / other if other else 1.0 for one, other in zip(expected, real, strict=True)]
         for label, row, form in (("estimated", expected, ",.0f"), ("real", real, ",.0f"), ("ratio", ratios, ".2f")):
             cells = [format(x, form if label == "ratio" or x >= 10 else ".1f") for x in row]  # noqa: PLR2004
             print(f"| {name if label == 'estimated' else ''} | {label} | {' | '.join(cells)} |", flush=True)
+
+
+def estimated(overrides: list[str]) -> list[float]:
+    """Estimate a run in a process of its own."""
+    said = subprocess.run([sys.executable, __file__, FORETOLD, *overrides], capture_output=True, text=True, check=True)
+    numbers: list[float] = json.loads(said.stdout.splitlines()[-1])
+    return numbers
 
 
 def foretell(overrides: list[str]) -> list[float]:

@@ -29,7 +29,7 @@ USABLE = 0.85
 CONVERSATIONS = 1500
 ITEMS, DESCRIPTION, ITEM = 40, 46, 77
 """Of PVQ: questions, and the tokens of the description and of one question (of the embedded model's tokenizer)."""
-DIALOGUE = Dialogue(first=(70, 90), reply=(100, 100), frame=5)
+DIALOGUE = Dialogue(first=(70, 90), replies=(100, 100), frame=5)
 """Every message as long as it may be: an upper bound."""
 CONVERSATION_BYTES, ANSWER_BYTES = 6_000, 150
 """On disk, with all copies: of a conversation of three messages, and of an answer."""
@@ -112,12 +112,12 @@ def seconds(size: Size, gpu: Gpu, n_messages: int) -> float:
     costs = unit_costs(size, gpu)
     room = gpus(size) * gpu.memory * USABLE - weight_bytes(size)
     cache_tokens = int(room / 2 / cache_bytes(size))
-    together = held_together(n_messages, int(DIALOGUE.reply[0]), Cache(cache_tokens, rows=ROWS["cuda"]))
+    together = held_together(n_messages, int(DIALOGUE.reply(0)), Cache(cache_tokens, rows=ROWS["cuda"]))
     groups = [min(together, CONVERSATIONS - done) for done in range(0, CONVERSATIONS, together)]
     work = [
-        talking(DIALOGUE, number, rows=rows, steps=DIALOGUE.reply[0], cache_tokens=cache_tokens)._replace(
+        talking(DIALOGUE, number, rows=rows, steps=DIALOGUE.reply(0), cache_tokens=cache_tokens)._replace(
             # The cache is read for each token generated; what a whole prompt looks back on is read once.
-            attended=rows * attended(DIALOGUE.prompt(number), DIALOGUE.reply[0], 0)
+            attended=rows * attended(DIALOGUE.prompt(number), DIALOGUE.reply(0), 0)
         )
         for rows in groups
         for number in range(n_messages)
@@ -154,7 +154,7 @@ def tokens_by_server(n_messages: int) -> tuple[float, float]:
     """Give the tokens read and written where every request sends its whole prompt."""
     messages = sum(DIALOGUE.prompt(number) for number in range(n_messages))
     question = DIALOGUE.prompt(n_messages) + DESCRIPTION + ITEM
-    written = sum(DIALOGUE.reply) / 2 * n_messages + ITEMS
+    written = sum(map(DIALOGUE.reply, range(n_messages))) + ITEMS
     return CONVERSATIONS * (messages + ITEMS * question), CONVERSATIONS * written
 
 

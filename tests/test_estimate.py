@@ -40,7 +40,7 @@ def test_tokens_look_back_on_all_before_them():
 
 
 def test_the_work_of_a_message():
-    dialogue = Dialogue(first=(50, 60), reply=(10, 20), frame=5)
+    dialogue = Dialogue(first=(50, 60), replies=(10, 20), frame=5)
     # The tested model's second prompt: its first, both replies, and a frame around each.
     assert dialogue.prompt(2) == 50 + 10 + 20 + 2 * 5
     assert talking(dialogue, 0, rows=4, steps=15, cache_tokens=1000)[:3] == (15, 40, 200)
@@ -54,6 +54,12 @@ def test_the_work_of_a_message():
     assert half.steps == 2 * 25
 
 
+def test_later_messages_are_as_long_as_the_last_known_of_their_speaker():
+    dialogue = Dialogue(first=(50, 60), replies=(10, 20, 30), frame=5)
+    assert [dialogue.reply(number) for number in range(6)] == [10, 20, 30, 20, 30, 20]
+    assert dialogue.prompt(5) == 60 + 20 + 30 + 20 + 30 + 4 * 5
+
+
 class ClockedEngine:
     """Takes a known time: for each forward pass, each token and each question."""
 
@@ -64,8 +70,10 @@ class ClockedEngine:
         self.identity = {"engine": "clocked"}
         self.properties = {}
         self.spent = 0.0
+        self.prompts = []
 
     def continue_dialogues(self, requests):
+        self.prompts.append([request.prompt for request in requests])
         for index, request in enumerate(requests):
             tokens = min(TOKENS, request.max_new_tokens)
             self.usage.generated_tokens += tokens
@@ -113,6 +121,15 @@ def test_a_run_that_was_not_seen_takes_what_was_estimated(clocked, launch_folder
     other = estimate(make_plan(composed(*OTHER_TASK)), clocked, store.shelf("conversations"), Shelf(None))
     assert astuple(other)[:4] == (0, 200 * 5, 200, 0)
     assert other.conversing_seconds == 0
+
+
+def test_the_warm_up_leaves_nothing_that_a_measured_message_could_begin_with(clocked):
+    estimate(make_plan(composed("population.limit=2", "seeds=[0]")), clocked, Shelf(None), Shelf(None))
+    warm_up, *measured = clocked.prompts
+    assert len(measured) == 4
+    for kept in warm_up:
+        for prompt in (prompt for call in measured for prompt in call):
+            assert prompt.messages[: len(kept.messages)] != kept.messages
 
 
 OTHER_TASK = ("population.limit=50", "topics.names=[joke,chess]", "seeds=[0,1]", "n_messages=5", "task=religion")

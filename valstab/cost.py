@@ -51,14 +51,20 @@ class Dialogue(NamedTuple):
 
     first: tuple[float, float]
     """A speaker's first prompt."""
-    reply: tuple[float, float]
-    """A speaker's message."""
+    replies: Sequence[float]
+    """The first messages; later ones are as long as the last of these by the same speaker."""
     frame: float = 0
     """What the chat template adds to a message."""
 
+    def reply(self, number: int) -> float:
+        """Give the length of message `number`, the first being 0."""
+        known = len(self.replies)
+        return self.replies[number if number < known else known - 2 + (number - known) % 2]
+
     def prompt(self, number: int) -> float:
         """Give the length of the prompt for message `number`, the first being 0."""
-        return self.first[number % 2] + number // 2 * (sum(self.reply) + 2 * self.frame)
+        since = range(number % 2, number)
+        return self.first[number % 2] + sum(self.reply(each) + self.frame for each in since)
 
 
 def talking(dialogue: Dialogue, number: int, *, rows: int, steps: float, cache_tokens: int) -> Talking:
@@ -71,8 +77,7 @@ def talking(dialogue: Dialogue, number: int, *, rows: int, steps: float, cache_t
         steps: the forward passes of one batch: the tokens of its longest message.
         cache_tokens: the most tokens of one batch, of which as many stay encoded between messages; 0 is no limit.
     """
-    speaker = number % 2
-    prompt, generated = dialogue.prompt(number), dialogue.reply[speaker]
+    prompt, generated = dialogue.prompt(number), dialogue.reply(number)
     encoded = prompt
     if number > 1:
         # Until a speaker's next message the other's prompt stays encoded as well.

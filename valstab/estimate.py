@@ -180,20 +180,20 @@ def _talk(plan: Plan, engine: Engine, sample: Sequence[Encounter]) -> _Talked:
     if not plan.n_messages:
         return _Talked(texts, Dialogue((0, 0), (0, 0)), 0, np.zeros(len(Talking._fields)))
 
-    def call(rows: int, max_new_tokens: int) -> tuple[_Call, list[str]]:
+    def call(dialogues: Sequence[Sequence[str]], max_new_tokens: int) -> tuple[_Call, list[str]]:
         requests = [
             reply_request(plan, *each, unseen_by_speaker(plan, *each, window))
-            for each in zip(sample[:rows], texts[:rows], strict=True)
+            for each in zip(sample, dialogues, strict=False)
         ]
         brief = [replace(request, max_new_tokens=max_new_tokens) for request in requests]
         timed, replies = _timed(engine, lambda: dict(engine.continue_dialogues(brief)))
         return timed, [replies[index] for index in range(len(brief))]
 
-    few = min(FEW, len(sample))
-    call(few, BRIEF)  # the first call of all is slow
+    # The first call of all is slow; what it keeps encoded begins no message that is measured.
+    call([said * 2 for said in texts[:FEW]], BRIEF)
     calls = []
     for _ in range(min(MEASURED, plan.n_messages)):
-        timed, replies = call(len(sample), plan.max_new_tokens)
+        timed, replies = call(texts, plan.max_new_tokens)
         calls.append(timed)
         for said, reply in zip(texts, replies, strict=True):
             said.append(reply)
@@ -201,8 +201,8 @@ def _talk(plan: Plan, engine: Engine, sample: Sequence[Encounter]) -> _Talked:
     work = [_work(each.usage, dialogue.prompt(number), len(sample)) for number, each in enumerate(calls)]
     for said in texts:
         said.extend(said[1 + i % len(calls)] for i in range(plan.n_messages - len(calls)))
-    late, _ = call(few, BRIEF)
-    work.append(_work(late.usage, dialogue.prompt(plan.n_messages), few))
+    late, _ = call(texts[:FEW], BRIEF)
+    work.append(_work(late.usage, dialogue.prompt(plan.n_messages), len(texts[:FEW])))
     costs = fit(work, [each.seconds for each in [*calls, late]])
     return _Talked(texts, dialogue, max(each.usage.steps for each in calls), costs)
 
@@ -217,11 +217,11 @@ def _lengths(counted: Sequence[Usage], rows: int) -> Dialogue:
     encoded = [usage.encoded_tokens / rows for usage in counted]
     replies = [usage.generated_tokens / rows for usage in counted]
     if len(counted) < MEASURED:
-        return Dialogue((encoded[0], encoded[0]), (replies[0], replies[0]))
+        return Dialogue((encoded[0], encoded[0]), replies)
     # All of the second prompt is encoded, or what is new since the first.
     is_kept = encoded[2] < encoded[0] + replies[0]
     frames = encoded[2] - (counted[1].steps if is_kept else encoded[0] + replies[0] + replies[1])
-    return Dialogue((encoded[0], encoded[1]), (replies[0], replies[1]), max(0.0, frames / 2))
+    return Dialogue((encoded[0], encoded[1]), replies, max(0.0, frames / 2))
 
 
 def _ask(plan: Plan, engine: Engine, conversations: Sequence[Conversation]) -> _Asked:
