@@ -26,6 +26,7 @@ import torch
 from valstab.ask import choices_after, option_orders
 from valstab.cli import composed
 from valstab.converse import Conversation
+from valstab.cost import attended
 from valstab.engine import Choice, Continuation, Prompt
 from valstab.engines.caches import common_beginning
 from valstab.engines.transformers import TransformersEngine
@@ -66,7 +67,7 @@ def main() -> None:
         if "scoring" in arguments.parts:
             letters[dtype] = scoring(engine, plan, dtype, arguments)
         if "generation" in arguments.parts:
-            generation(engine, plan, arguments.vllm if dtype == "bfloat16" else None)
+            generation(engine, plan, arguments.vllm)
         if "growth" in arguments.parts:
             growth(engine, settings)
     if SHORT in arguments.lengths and letters.keys() >= {"bfloat16", "float32"}:
@@ -99,8 +100,7 @@ def scoring(engine: TransformersEngine, plan: Plan, dtype: str, arguments: argpa
         def shared(dialogues: Sequence[Sequence[Choice]] = dialogues) -> None:
             list(engine.choose(dialogues))
 
-        unique = sum(sum(map(len, rows)) - common_beginning(rows) * (len(rows) - 1) for rows in prompts)
-        operations = 2 * unique * inner_parameters(engine)
+        products, shared_work, plain_work = np.sum([operations(engine, rows) for rows in prompts], axis=0) / queries
         ways = {
             "one prompt at a time": (plainly, len(few), True),
             "padded batches": (padded, batch, True),
@@ -111,15 +111,20 @@ def scoring(engine: TransformersEngine, plan: Plan, dtype: str, arguments: argpa
         with torch.inference_mode():
             seconds = {name: statistics.median(times) for name, times in alternate(ways).items()}
             rate = product_rate(engine)
-        if arguments.vllm and dtype == "bfloat16":
+        if arguments.vllm:
             seconds["vLLM, prefix caching"] = 1 / vllm(arguments.vllm, engine, prompts, [])["queries_per_second"]
-        ceiling = operations / rate / queries
+        ceiling = products / rate
         plain = seconds["one prompt at a time"]
         print(f"{dtype}, n_messages={n_messages}: {np.mean([len(r) for rows in prompts for r in rows]):.0f} tokens")
         print("| way | ms a question | x plain | of the matrix-product rate |\n|---|---|---|---|")
         for name, value in seconds.items():
             print(f"| {name} | {value * 1e3:.1f} | {plain / value:.1f} | {ceiling / value:.0%} |")
-        print(f"matrix products alone: {ceiling * 1e3:.1f} ms ({rate / 1e12:.2f} TFLOP/s)\n", flush=True)
+        print(f"products with the weights alone: {ceiling * 1e3:.1f} ms ({rate / 1e12:.2f} TFLOP/s)")
+        print(
+            f"operations, attention included: {plain_work / 1e9:.0f} billion a question one prompt at a time, "
+            f"{shared_work / 1e9:.0f} billion shared: {plain_work / shared_work:.1f} times fewer\n",
+            flush=True,
+        )
         if n_messages == SHORT:
             answers = np.concatenate([scores.argmax(1) for _, scores in engine.choose(dialogues)])
             agreement(engine, dialogues, prompts, answers)
@@ -230,10 +235,23 @@ def finish() -> None:
         torch.cuda.synchronize()
 
 
-def inner_parameters(engine: TransformersEngine) -> int:
-    """Count the parameters that every token is multiplied with."""
+def operations(engine: TransformersEngine, prompts: Sequence[list[int]]) -> tuple[float, float, float]:
+    """Count the operations of one dialogue's prompts.
+
+    Returns:
+        Of products with the weights, each token encoded once; with those of attention; and with each prompt encoded
+        whole.
+    """
     model = engine.causal.model
-    return sum(p.numel() for p in model.parameters()) - model.get_input_embeddings().weight.numel()
+    config, embedding = model.config, model.get_input_embeddings().weight
+    with_weights = 2 * (sum(p.numel() for p in model.parameters()) - embedding.numel())
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    with_each = 4 * config.num_hidden_layers * config.num_attention_heads * head  # its key, and its value
+    trunk, lengths = common_beginning(prompts), [len(prompt) for prompt in prompts]
+    products = with_weights * (trunk + sum(length - trunk for length in lengths))
+    seen = attended(trunk, 0, trunk) + sum(attended(length, 0, length - trunk) for length in lengths)
+    whole = sum(with_weights * length + with_each * attended(length, 0, length) for length in lengths)
+    return products, products + with_each * seen, whole
 
 
 def vllm(
@@ -243,7 +261,8 @@ def vllm(
     with tempfile.TemporaryDirectory() as folder:
         work, answer = Path(folder, "work.json"), Path(folder, "answer.json")
         model = engine.causal.model.name_or_path
-        work.write_text(json.dumps({"model": model, "score": prompts, "continue": openings, "tokens": GENERATED}))
+        asked = {"model": model, "dtype": engine.identity["dtype"], "score": prompts, "continue": openings}
+        work.write_text(json.dumps({**asked, "tokens": GENERATED}))
         script = Path(__file__).with_name("speed_vllm.py")
         log = subprocess.run(
             [python, script, work, answer], capture_output=True, text=True, check=False, env=cpu_of_vllm()

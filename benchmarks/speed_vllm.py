@@ -15,7 +15,7 @@ ROUNDS = 3
 def main(work: Path, answer: Path) -> None:
     """Write queries or tokens a second."""
     asked = json.loads(work.read_text())
-    model = LLM(model=asked["model"], dtype="bfloat16", block_size=32, enable_prefix_caching=True, max_num_seqs=256)
+    model = LLM(model=asked["model"], dtype=asked["dtype"], block_size=32, enable_prefix_caching=True, max_num_seqs=256)
     dialogues = [[{"prompt_token_ids": row} for row in rows] for rows in asked["score"]]
     openings = [{"prompt_token_ids": row} for row in asked["continue"]]
     result = {}

@@ -50,8 +50,9 @@ def test_the_work_of_a_message():
     # Both speakers' prompts of 50 and 60 tokens fill the cache: half of them are kept.
     half = talking(dialogue, 2, rows=4, steps=25, cache_tokens=220)
     assert half.encoded == 4 * (35 + 90) / 2
-    # 4 prompts and replies, of 100 tokens each, go in two batches.
-    assert half.steps == 2 * 25
+    # 4 prompts of 90 tokens and their replies of 25 go in three batches of 220; if the longest had 180, in four.
+    assert half.steps == 3 * 25
+    assert talking(dialogue._replace(spread=2), 2, rows=4, steps=25, cache_tokens=220).steps == 4 * 25
 
 
 def test_later_messages_are_as_long_as_the_last_known_of_their_speaker():
@@ -123,11 +124,12 @@ def test_a_run_that_was_not_seen_takes_what_was_estimated(clocked, launch_folder
     assert other.conversing_seconds == 0
 
 
-def test_the_warm_up_leaves_nothing_that_a_measured_message_could_begin_with(clocked):
+def test_what_is_done_aside_leaves_nothing_that_a_measured_message_could_begin_with(clocked):
     estimate(make_plan(composed("population.limit=2", "seeds=[0]")), clocked, Shelf(None), Shelf(None))
-    warm_up, *measured = clocked.prompts
-    assert len(measured) == 4
-    for kept in warm_up:
+    aside, measured = clocked.prompts[:2], clocked.prompts[2:]
+    assert [len(call) for call in aside] == [4, 4]
+    assert [len(call) for call in measured[:3]] == [10, 10, 10]
+    for kept in (prompt for call in aside for prompt in call):
         for prompt in (prompt for call in measured for prompt in call):
             assert prompt.messages[: len(kept.messages)] != kept.messages
 

@@ -55,6 +55,8 @@ class Dialogue(NamedTuple):
     """The first messages; later ones are as long as the last of these by the same speaker."""
     frame: float = 0
     """What the chat template adds to a message."""
+    spread: float = 1
+    """The longest prompt of many dialogues, over the mean."""
 
     def reply(self, number: int) -> float:
         """Give the length of message `number`, the first being 0."""
@@ -85,7 +87,9 @@ def talking(dialogue: Dialogue, number: int, *, rows: int, steps: float, cache_t
         share = min(1.0, cache_tokens / held) if held else 1.0
         # Of what is kept as much is encoded in every row as the other's longest message makes new.
         encoded = share * min(prompt, steps + 2 * dialogue.frame) + (1 - share) * prompt
-    batches = max(1, math.ceil(rows * (prompt + generated) / cache_tokens)) if cache_tokens else 1
+    # All rows of a batch take the room of the longest one.
+    room = rows * (dialogue.spread * prompt + steps)
+    batches = max(1, math.ceil(room / cache_tokens)) if cache_tokens else 1
     return Talking(steps * batches, rows * generated, rows * encoded, rows * attended(prompt, generated, encoded))
 
 

@@ -22,6 +22,8 @@ FEW = 4
 """Conversations that are made long, and that all questions are asked after, if not more make one batch."""
 BRIEF = 16
 """Tokens of a message where its length does not matter."""
+LONG = 8192
+"""Tokens of those that are made long, if they are more than a few."""
 MEASURED = 3
 """Messages that are measured; the later ones are projected from them."""
 LINE_BYTES = 70
@@ -82,6 +84,22 @@ class _Call(NamedTuple):
 
     seconds: float
     usage: Usage
+
+
+class _Message(NamedTuple):
+    """The next message of some dialogues: what it took, and the mean and the longest of their prompts, in tokens."""
+
+    call: _Call
+    rows: int
+    prompt: float
+    longest: float
+
+    @property
+    def work(self) -> Talking:
+        """What was done."""
+        usage = self.call.usage
+        each = attended(self.prompt, usage.generated_tokens / self.rows, usage.encoded_tokens / self.rows)
+        return Talking(usage.steps, usage.generated_tokens, usage.encoded_tokens, self.rows * each)
 
 
 class _Talked(NamedTuple):
@@ -180,48 +198,53 @@ def _talk(plan: Plan, engine: Engine, sample: Sequence[Encounter]) -> _Talked:
     if not plan.n_messages:
         return _Talked(texts, Dialogue((0, 0), (0, 0)), 0, np.zeros(len(Talking._fields)))
 
-    def call(dialogues: Sequence[Sequence[str]], max_new_tokens: int) -> tuple[_Call, list[str]]:
+    def hold(rows: Sequence[int], max_new_tokens: int, said: Sequence[list[str]]) -> tuple[_Message, dict[int, str]]:
         requests = [
-            reply_request(plan, *each, unseen_by_speaker(plan, *each, window))
-            for each in zip(sample, dialogues, strict=False)
+            replace(
+                reply_request(plan, sample[row], said[row], unseen_by_speaker(plan, sample[row], said[row], window)),
+                max_new_tokens=max_new_tokens,
+            )
+            for row in rows
         ]
-        brief = [replace(request, max_new_tokens=max_new_tokens) for request in requests]
-        timed, replies = _timed(engine, lambda: dict(engine.continue_dialogues(brief)))
-        return timed, [replies[index] for index in range(len(brief))]
+        call, replies = _timed(engine, lambda: dict(engine.continue_dialogues(requests)))
+        encoded = [call.usage.encoded_tokens / len(rows)]
+        prompts = [engine.window.count(each.prompt) for each in requests] if engine.window else encoded
+        message = _Message(call, len(rows), float(np.mean(prompts)), max(prompts))
+        return message, {row: replies[index] for index, row in enumerate(rows)}
 
-    # The first call of all is slow; what it keeps encoded begins no message that is measured.
-    call([said * 2 for said in texts[:FEW]], BRIEF)
-    calls = []
+    everyone = range(len(sample))
+    few = _evenly(everyone, FEW)
+    # No message that is measured below may find its beginning encoded here.
+    aside = [said * 2 for said in texts]
+    hold(few, BRIEF, aside)  # the first call of all is slow
+    measured = [hold(few, plan.max_new_tokens, aside)[0]]
     for _ in range(min(MEASURED, plan.n_messages)):
-        timed, replies = call(texts, plan.max_new_tokens)
-        calls.append(timed)
-        for said, reply in zip(texts, replies, strict=True):
-            said.append(reply)
-    dialogue = _lengths([each.usage for each in calls], len(sample))
-    work = [_work(each.usage, dialogue.prompt(number), len(sample)) for number, each in enumerate(calls)]
+        message, replies = hold(everyone, plan.max_new_tokens, texts)
+        measured.append(message)
+        for row, reply in replies.items():
+            texts[row].append(reply)
+    _, *first = measured
+    dialogue = _lengths(first)
     for said in texts:
-        said.extend(said[1 + i % len(calls)] for i in range(plan.n_messages - len(calls)))
-    late, _ = call(texts[:FEW], BRIEF)
-    work.append(_work(late.usage, dialogue.prompt(plan.n_messages), len(texts[:FEW])))
-    costs = fit(work, [each.seconds for each in [*calls, late]])
-    return _Talked(texts, dialogue, max(each.usage.steps for each in calls), costs)
+        said.extend(said[1 + i % len(first)] for i in range(plan.n_messages - len(first)))
+    late = _evenly(everyone, max(FEW, int(LONG / max(1, dialogue.prompt(plan.n_messages)))))
+    measured.append(hold(late, BRIEF, texts)[0])
+    steps = min(plan.max_new_tokens, max(message.call.usage.steps for message in first))
+    costs = fit([message.work for message in measured], [message.call.seconds for message in measured])
+    return _Talked(texts, dialogue, steps, costs)
 
 
-def _work(usage: Usage, prompt: float, rows: int) -> Talking:
-    each = attended(prompt, usage.generated_tokens / rows, usage.encoded_tokens / rows)
-    return Talking(usage.steps, usage.generated_tokens, usage.encoded_tokens, rows * each)
-
-
-def _lengths(counted: Sequence[Usage], rows: int) -> Dialogue:
-    """Take the lengths of dialogues from what their first messages counted."""
-    encoded = [usage.encoded_tokens / rows for usage in counted]
-    replies = [usage.generated_tokens / rows for usage in counted]
-    if len(counted) < MEASURED:
-        return Dialogue((encoded[0], encoded[0]), replies)
-    # All of the second prompt is encoded, or what is new since the first.
-    is_kept = encoded[2] < encoded[0] + replies[0]
-    frames = encoded[2] - (counted[1].steps if is_kept else encoded[0] + replies[0] + replies[1])
-    return Dialogue((encoded[0], encoded[1]), replies, max(0.0, frames / 2))
+def _lengths(messages: Sequence[_Message]) -> Dialogue:
+    """Take the lengths of dialogues from their first messages."""
+    prompts = [each.prompt for each in messages]
+    replies = [each.call.usage.generated_tokens / each.rows for each in messages]
+    frames = prompts[2] - prompts[0] - replies[0] - replies[1] if len(messages) == MEASURED else 0.0
+    return Dialogue(
+        (prompts[0], prompts[min(1, len(prompts) - 1)]),
+        replies,
+        frame=max(0.0, frames / 2),
+        spread=messages[-1].longest / prompts[-1] if prompts[-1] else 1.0,
+    )
 
 
 def _ask(plan: Plan, engine: Engine, conversations: Sequence[Conversation]) -> _Asked:
