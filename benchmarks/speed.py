@@ -247,7 +247,7 @@ def operations(engine: TransformersEngine, prompts: Sequence[list[int]]) -> tupl
     with_weights = 2 * (sum(p.numel() for p in model.parameters()) - embedding.numel())
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     with_each = 4 * config.num_hidden_layers * config.num_attention_heads * head  # its key, and its value
-    trunk, lengths = common_beginning(prompts), [len(prompt) for prompt in prompts]
+    trunk, lengths = common_beginning(prompts), list(map(len, prompts))
     products = with_weights * (trunk + sum(length - trunk for length in lengths))
     seen = attended(trunk, 0, trunk) + sum(attended(length, 0, length - trunk) for length in lengths)
     whole = sum(with_weights * length + with_each * attended(length, 0, length) for length in lengths)
@@ -261,8 +261,14 @@ def vllm(
     with tempfile.TemporaryDirectory() as folder:
         work, answer = Path(folder, "work.json"), Path(folder, "answer.json")
         model = engine.causal.model.name_or_path
-        asked = {"model": model, "dtype": engine.identity["dtype"], "score": prompts, "continue": openings}
-        work.write_text(json.dumps({**asked, "tokens": GENERATED}))
+        asked = {
+            "model": model,
+            "dtype": engine.identity["dtype"],
+            "score": prompts,
+            "continue": openings,
+            "tokens": GENERATED,
+        }
+        work.write_text(json.dumps(asked))
         script = Path(__file__).with_name("speed_vllm.py")
         log = subprocess.run(
             [python, script, work, answer], capture_output=True, text=True, check=False, env=cpu_of_vllm()

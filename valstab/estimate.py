@@ -19,11 +19,12 @@ from valstab.window import longest, unseen_by_questions, unseen_by_speaker
 SAMPLE = 32
 """Conversations that are held to measure."""
 FEW = 4
-"""Conversations that are made long, and that all questions are asked after, if not more make one batch."""
+"""Conversations that are measured apart from the rest. As many are made long, if not more hold `LONG` tokens, and as
+many have all questions asked after them, if not more make one batch."""
 BRIEF = 16
 """Tokens of a message where its length does not matter."""
 LONG = 8192
-"""Tokens of those that are made long, if they are more than a few."""
+"""Tokens of the conversations that are made long, all together."""
 MEASURED = 3
 """Messages that are measured; the later ones are projected from them."""
 LINE_BYTES = 70
@@ -217,18 +218,19 @@ def _talk(plan: Plan, engine: Engine, sample: Sequence[Encounter]) -> _Talked:
     # No message that is measured below may find its beginning encoded here.
     aside = [said * 2 for said in texts]
     hold(few, BRIEF, aside)  # the first call of all is slow
-    measured = [hold(few, plan.max_new_tokens, aside)[0]]
+    apart, _ = hold(few, plan.max_new_tokens, aside)
+    first = []
     for _ in range(min(MEASURED, plan.n_messages)):
         message, replies = hold(everyone, plan.max_new_tokens, texts)
-        measured.append(message)
+        first.append(message)
         for row, reply in replies.items():
             texts[row].append(reply)
-    _, *first = measured
     dialogue = _lengths(first)
     for said in texts:
         said.extend(said[1 + i % len(first)] for i in range(plan.n_messages - len(first)))
-    late = _evenly(everyone, max(FEW, int(LONG / max(1, dialogue.prompt(plan.n_messages)))))
-    measured.append(hold(late, BRIEF, texts)[0])
+    many = int(LONG / max(1, dialogue.prompt(plan.n_messages)))
+    late, _ = hold(_evenly(everyone, max(FEW, many)), BRIEF, texts)
+    measured = [apart, *first, late]
     steps = min(plan.max_new_tokens, max(message.call.usage.steps for message in first))
     costs = fit([message.work for message in measured], [message.call.seconds for message in measured])
     return _Talked(texts, dialogue, steps, costs)
