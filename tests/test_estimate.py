@@ -11,7 +11,7 @@ from valstab.cost import Dialogue, Talking, attended, fit, predict, talking
 from valstab.engine import Cache, Usage
 from valstab.estimate import estimate
 from valstab.plan import make_plan
-from valstab.run import run
+from valstab.run import load_engine, run
 from valstab.store import Shelf, Store
 
 TOKENS = 20
@@ -135,6 +135,23 @@ def test_what_is_done_aside_leaves_nothing_that_a_measured_message_could_begin_w
 
 
 OTHER_TASK = ("population.limit=50", "topics.names=[joke,chess]", "seeds=[0,1]", "n_messages=5", "task=religion")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("population.limit=6", "topics.names=[joke,chess,grammar]", "seeds=[0,1]"),
+        ("population.limit=24", "topics.names=[joke,chess]", "seeds=[0]", "n_messages=9", "task=religion"),
+        ("population.limit=60", "topics=none", "conversation=none", "task=donation"),
+    ],
+)
+def test_a_run_leaves_as_much_on_disk_as_was_estimated(valstab, launch_folder, settings):
+    config = composed("model=random", *settings)
+    found = estimate(make_plan(config), load_engine(config), Shelf(None), Shelf(None))
+    command = valstab("model=random", *settings)
+    assert command.returncode == 0, command.stderr
+    files = [path for path in launch_folder.rglob("*") if path.is_file() and path.name != "mlflow.db"]
+    assert found.disk_bytes == pytest.approx(sum(path.stat().st_size for path in files), rel=0.2)
 
 
 @pytest.mark.parametrize(

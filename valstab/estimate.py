@@ -29,14 +29,14 @@ MEASURED = 3
 """Messages that are measured; the later ones are projected from them."""
 LINE_BYTES = 70
 """What the store adds to a record: its key and its checksum."""
-ANSWER_BYTES = 45
-"""Of one question in `answers.parquet`, compressed."""
-PICTURES_BYTES = 700_000
-"""A run's pictures and tables, and their copies in MLflow."""
+ANSWER_BYTES = 95
+"""Of one question in a run's files: `answers.parquet`, `profiles.csv` and the report, compressed."""
+RUN_BYTES, PERSONA_BYTES, KEY_BYTES = 170_000, 2_000, 10_000
+"""Of a run's pictures, report and configuration, whatever was said; and more for each persona and each value."""
+FILES = 2
+"""A run's files are in its folder and in MLflow."""
 HOLES = 1.3
 """Memory over what caches hold: they grow by being copied, and leave holes where they were (measured)."""
-COPIES = 3
-"""A conversation is in the store, in the run's files and in MLflow."""
 GIB = 1 << 30
 
 Result = TypeVar("Result")
@@ -154,7 +154,7 @@ def estimate(plan: Plan, engine: Engine, said: Shelf, answered: Shelf) -> Estima
         _conversation(plan, encounter, texts, window) for encounter, texts in zip(sample, talked.texts, strict=True)
     ]
     asked = _ask(plan, engine, _evenly(conversations, max(FEW, engine.cache.rows // items)))
-    said_bytes = np.mean([sum(len(text.encode()) + LINE_BYTES for text in said) for said in talked.texts])
+    said_bytes = float(np.mean([sum(len(text.encode()) + LINE_BYTES for text in said) for said in talked.texts]))
 
     def cached(rows: int, messages: int) -> float:
         """Count the tokens of a batch, with room for a message, and of what both speakers keep."""
@@ -171,12 +171,16 @@ def estimate(plan: Plan, engine: Engine, said: Shelf, answered: Shelf) -> Estima
         conversing_seconds=predict(work, talked.costs),
         asking_seconds=unasked * asked.seconds,
         memory_bytes=engine.cache.peak_bytes() + HOLES * max(0.0, more) * engine.cache.token_bytes,
-        disk_bytes=len(unsaid) * COPIES * float(said_bytes)
-        + unasked * (asked.stored_bytes + 2 * items * ANSWER_BYTES)
-        + PICTURES_BYTES,
+        disk_bytes=len(unsaid) * said_bytes + unasked * asked.stored_bytes + FILES * _files_bytes(plan, said_bytes),
         usd=engine.usage.prices and usd(engine.usage.prices, encoded, generated),
         overflow=overflow,
     )
+
+
+def _files_bytes(plan: Plan, said_bytes: float) -> float:
+    """Give the size of a run's files, from that of a conversation."""
+    always = RUN_BYTES + PERSONA_BYTES * len(plan.personas) + KEY_BYTES * len(plan.task.keys)
+    return always + len(plan.encounters) * said_bytes + plan.questions * ANSWER_BYTES
 
 
 def _recalled(plan: Plan, encounter: Encounter, shelf: Shelf, window: Window | None) -> Conversation:
