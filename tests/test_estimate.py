@@ -141,7 +141,6 @@ OTHER_TASK = ("population.limit=50", "topics.names=[joke,chess]", "seeds=[0,1]",
     "settings",
     [
         ("population.limit=6", "topics.names=[joke,chess,grammar]", "seeds=[0,1]"),
-        ("population.limit=24", "topics.names=[joke,chess]", "seeds=[0]", "n_messages=9", "task=religion"),
         ("population.limit=60", "topics=none", "conversation=none", "task=donation"),
     ],
 )
