@@ -17,11 +17,11 @@ from pathlib import Path
 
 import mlflow
 
-from valstab.cli import composed
-from valstab.estimate import estimate
-from valstab.plan import make_plan
-from valstab.run import load_engine
-from valstab.store import Shelf
+from valstab.config.compose import compose_run
+from valstab.dry_run.estimate import estimate
+from valstab.engines.factory import load_engine
+from valstab.protocol.plan import make_plan
+from valstab.protocol.store import RecordLog
 
 TOPICS = "topics.names=[joke,history,chess]"
 RUNS = {
@@ -61,8 +61,8 @@ def estimated(overrides: list[str]) -> list[float]:
 
 def foretell(overrides: list[str]) -> list[float]:
     """Estimate a run."""
-    config = composed(*overrides)
-    found = asdict(estimate(make_plan(config), load_engine(config), Shelf(None), Shelf(None)))
+    config = compose_run(*overrides)
+    found = asdict(estimate(make_plan(config), load_engine(config), RecordLog(None), RecordLog(None)))
     names = ("encoded_tokens", "generated_tokens", "conversing_seconds", "asking_seconds")
     return [*(found[name] for name in names), found["memory_bytes"] / GIB, found["disk_bytes"] / 1e6]
 

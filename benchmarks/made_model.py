@@ -13,8 +13,8 @@ import argparse
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from valstab.cli import composed
-from valstab.engines.weights import checkpoint
+from valstab.config.compose import compose_run
+from valstab.engines.checkpoint import locate_checkpoint
 
 TEXT = (
     " I like to walk along the sea with old friends because nothing else makes me so calm, and every evening we cook"
@@ -37,7 +37,7 @@ def main() -> None:
         "--set", nargs="+", default=[], metavar="KEY=NUMBER", help="other than the architecture's default"
     )
     arguments = parser.parse_args()
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint(composed("model=smollm2_135m").model.path))
+    tokenizer = AutoTokenizer.from_pretrained(locate_checkpoint(compose_run("model=smollm2_135m").model.path))
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     sizes = {name: int(number) for name, _, number in (each.partition("=") for each in arguments.set)}
     config = AutoConfig.for_model(arguments.type, vocab_size=len(tokenizer), **special, **sizes)

@@ -9,16 +9,16 @@ The conversations are held once, in bfloat16.
 import argparse
 import time
 
-from valstab.ask import ask
-from valstab.cli import composed
-from valstab.config import QUANTIZATIONS, Config
-from valstab.converse import converse
-from valstab.engine import Engine
-from valstab.plan import make_plan
-from valstab.progress import Stage
-from valstab.results import measure
-from valstab.run import load_engine
-from valstab.store import Shelf
+from valstab.config.compose import compose_run
+from valstab.config.schema import QUANTIZATIONS, Config
+from valstab.engines.base import Engine
+from valstab.engines.factory import load_engine
+from valstab.protocol.ask import ask
+from valstab.protocol.converse import converse
+from valstab.protocol.plan import make_plan
+from valstab.protocol.progress import Stage
+from valstab.protocol.store import RecordLog
+from valstab.results.results import measure
 
 
 def main() -> None:
@@ -27,16 +27,16 @@ def main() -> None:
     parser.add_argument("precisions", nargs="*", default=["float32", "bfloat16"])
     parser.add_argument("--settings", nargs="+", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
-    config = composed("+experiment=quickstart", *arguments.settings)
+    config = compose_run("+experiment=quickstart", *arguments.settings)
     plan = make_plan(config)
-    conversations = converse(plan, engine_in("bfloat16", config), Shelf(None), Stage("conversing", "messages", 0))
+    conversations = converse(plan, engine_in("bfloat16", config), RecordLog(None), Stage("conversing", "messages", 0))
     print("| precision | questions a second | other letters | answer mass | rank-order stability | ipsative |")
     print("|---|---|---|---|---|---|", flush=True)
     expected = None
     for name in arguments.precisions:
         engine = engine_in(name, config)
         start = time.perf_counter()
-        answers = ask(plan, conversations, engine, Shelf(None), Stage("asking", "questions", 0)).answers
+        answers = ask(plan, conversations, engine, RecordLog(None), Stage("asking", "questions", 0)).answers
         rate = len(answers) / (time.perf_counter() - start)
         expected = answers["letter"] if expected is None else expected
         numbers = measure(answers, plan.task, config.undefined, permutations=plan.permutations).headline()

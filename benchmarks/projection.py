@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from valstab.converse import held_together
-from valstab.cost import Dialogue, Talking, attended, predict, talking
-from valstab.engine import Cache
-from valstab.engines.transformers import ROWS
+from valstab.dry_run.cost_model import Dialogue, GenerationWork, attended, generation_work, predict
+from valstab.engines.base import Cache
+from valstab.engines.huggingface.engine import MAX_ROWS
+from valstab.protocol.converse import conversations_per_batch
 
 PRODUCTS = 0.35
 """Part of the rate of matrix products that is reached: measured for scoring on an H100 (docs/speed.md)."""
@@ -112,10 +112,10 @@ def seconds(size: Size, gpu: Gpu, n_messages: int) -> float:
     costs = unit_costs(size, gpu)
     room = gpus(size) * gpu.memory * USABLE - weight_bytes(size)
     cache_tokens = int(room / 2 / cache_bytes(size))
-    together = held_together(n_messages, int(DIALOGUE.reply(0)), Cache(cache_tokens, rows=ROWS["cuda"]))
+    together = conversations_per_batch(n_messages, int(DIALOGUE.reply(0)), Cache(cache_tokens, rows=MAX_ROWS["cuda"]))
     groups = [min(together, CONVERSATIONS - done) for done in range(0, CONVERSATIONS, together)]
     work = [
-        talking(DIALOGUE, number, rows=rows, steps=DIALOGUE.reply(0), cache_tokens=cache_tokens)._replace(
+        generation_work(DIALOGUE, number, rows=rows, steps=DIALOGUE.reply(0), cache_tokens=cache_tokens)._replace(
             # The cache is read for each token generated; what a whole prompt looks back on is read once.
             attended=rows * attended(DIALOGUE.prompt(number), DIALOGUE.reply(0), 0)
         )
@@ -123,7 +123,7 @@ def seconds(size: Size, gpu: Gpu, n_messages: int) -> float:
         for number in range(n_messages)
     ]
     encoded = CONVERSATIONS * (DIALOGUE.prompt(n_messages) + DESCRIPTION + ITEMS * ITEM)
-    return predict([*work, Talking(0, 0, encoded, 0)], costs)
+    return predict([*work, GenerationWork(0, 0, encoded, 0)], costs)
 
 
 def unit_costs(size: Size, gpu: Gpu) -> np.ndarray:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from valstab.markdown import table
+from valstab.results.markdown import table
 
 BLOCK = re.compile(r"(<!-- from (\S+?)(?:: ([^>]+?))? -->\n).*?(<!-- end -->)", re.DOTALL)
 PICTURE = re.compile(r"\((images/results/([^/)]+)/([^/)]+))\)")

@@ -23,16 +23,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from valstab.ask import choices_after, option_orders
-from valstab.cli import composed
-from valstab.converse import Conversation
-from valstab.cost import attended
-from valstab.engine import Choice, Continuation, Prompt
-from valstab.engines.caches import common_beginning
-from valstab.engines.transformers import TransformersEngine
-from valstab.plan import Plan, make_plan
-from valstab.prompts import reply_prompt
-from valstab.run import load_engine
+from valstab.config.compose import compose_run
+from valstab.dry_run.cost_model import attended
+from valstab.engines.base import ChoiceRequest, GenerationRequest, Prompt
+from valstab.engines.factory import load_engine
+from valstab.engines.huggingface.engine import TransformersEngine
+from valstab.engines.huggingface.kv_cache import common_prefix_length
+from valstab.protocol.ask import choices_after, option_orders
+from valstab.protocol.converse import Conversation
+from valstab.protocol.plan import Plan, make_plan
+from valstab.protocol.prompts import reply_prompt
 
 ROUNDS = 3
 SHORT = 3
@@ -97,8 +97,8 @@ def scoring(engine: TransformersEngine, plan: Plan, dtype: str, arguments: argpa
             tokens, mask = engine.causal.pad(rows, left=True)
             engine.causal.forward(tokens, mask, None)
 
-        def shared(dialogues: Sequence[Sequence[Choice]] = dialogues) -> None:
-            list(engine.choose(dialogues))
+        def shared(dialogues: Sequence[Sequence[ChoiceRequest]] = dialogues) -> None:
+            list(engine.score_options(dialogues))
 
         products, shared_work, plain_work = np.sum([operations(engine, rows) for rows in prompts], axis=0) / queries
         ways = {
@@ -126,14 +126,14 @@ def scoring(engine: TransformersEngine, plan: Plan, dtype: str, arguments: argpa
             flush=True,
         )
         if n_messages == SHORT:
-            answers = np.concatenate([scores.argmax(1) for _, scores in engine.choose(dialogues)])
+            answers = np.concatenate([scores.argmax(1) for _, scores in engine.score_options(dialogues)])
             agreement(engine, dialogues, prompts, answers)
     return answers
 
 
 def agreement(
     engine: TransformersEngine,
-    dialogues: Sequence[Sequence[Choice]],
+    dialogues: Sequence[Sequence[ChoiceRequest]],
     prompts: Sequence[Sequence[list[int]]],
     found: np.ndarray,
 ) -> None:
@@ -158,12 +158,12 @@ def agreement(
 
 def generation(engine: TransformersEngine, plan: Plan, vllm_python: str | None) -> None:
     """Print how many tokens a second are generated of the first messages of more and more personas at once."""
-    prompts = [reply_prompt(plan.form, e.persona, [e.context.opening]) for e in plan.encounters[: max(TOGETHER)]]
+    prompts = [reply_prompt(plan.form, e.persona, [e.context.opening]) for e in plan.sessions[: max(TOGETHER)]]
 
     def talk(prompts: Sequence[Prompt]) -> float:
-        list(engine.choose([]))  # forgets what was encoded before
+        list(engine.score_options([]))  # forgets what was encoded before
         before, start = engine.usage.generated_tokens, time.perf_counter()
-        list(engine.continue_dialogues([Continuation(p, i, GENERATED) for i, p in enumerate(prompts)]))
+        list(engine.generate([GenerationRequest(p, i, GENERATED) for i, p in enumerate(prompts)]))
         return (engine.usage.generated_tokens - before) / (time.perf_counter() - start)
 
     talk(prompts[:1])
@@ -188,12 +188,12 @@ def growth(engine: TransformersEngine, settings: Sequence[str]) -> None:
         plan = plan_of("seeds=[0]", f"task={task}", *settings)
         dialogue = questions(plan, 0, n_messages)[:items]
         before = engine.usage.encoded_tokens
-        list(engine.choose([dialogue]))
+        list(engine.score_options([dialogue]))
         tokens = engine.usage.encoded_tokens - before
         times = []
         for _ in range(ROUNDS):
             start = time.perf_counter()
-            list(engine.choose([dialogue]))
+            list(engine.score_options([dialogue]))
             times.append(time.perf_counter() - start)
         print(f"| {n_messages} | {items} | {tokens} | {statistics.median(times):.2f} |", flush=True)
     print()
@@ -247,7 +247,7 @@ def operations(engine: TransformersEngine, prompts: Sequence[list[int]]) -> tupl
     with_weights = 2 * (sum(p.numel() for p in model.parameters()) - embedding.numel())
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     with_each = 4 * config.num_hidden_layers * config.num_attention_heads * head  # its key, and its value
-    trunk, lengths = common_beginning(prompts), list(map(len, prompts))
+    trunk, lengths = common_prefix_length(prompts), list(map(len, prompts))
     products = with_weights * (trunk + sum(length - trunk for length in lengths))
     seen = attended(trunk, 0, trunk) + sum(attended(length, 0, length - trunk) for length in lengths)
     whole = sum(with_weights * length + with_each * attended(length, 0, length) for length in lengths)
@@ -292,27 +292,27 @@ def cpu_of_vllm() -> dict[str, str]:
 
 def plan_of(*overrides: str) -> Plan:
     """Make the plan of a configuration."""
-    return make_plan(composed(*overrides))
+    return make_plan(compose_run(*overrides))
 
 
 def load(settings: Sequence[str]) -> TransformersEngine:
     """Load the model."""
-    engine = load_engine(composed(f"model.sampling={SAMPLING}", *settings))
+    engine = load_engine(compose_run(f"model.sampling={SAMPLING}", *settings))
     assert isinstance(engine, TransformersEngine)  # noqa: S101
     return engine
 
 
 def conversation(plan: Plan, place: int, n_messages: int) -> Conversation:
     """Make up a conversation of four sentences a message."""
-    encounter = plan.encounters[place % len(plan.encounters)]
-    messages = (f"{encounter.persona.name}, {number}. {REPLY * 4}" for number in range(n_messages))
-    return Conversation(encounter, (encounter.context.opening, *messages))
+    session = plan.sessions[place % len(plan.sessions)]
+    messages = (f"{session.persona.name}, {number}. {REPLY * 4}" for number in range(n_messages))
+    return Conversation(session, (session.context.opening, *messages))
 
 
-def questions(plan: Plan, place: int, n_messages: int) -> list[Choice]:
+def questions(plan: Plan, place: int, n_messages: int) -> list[ChoiceRequest]:
     """Give the questions after a made-up conversation."""
     said = conversation(plan, place, n_messages)
-    return choices_after(plan, said, option_orders(plan.task, said.encounter))
+    return choices_after(plan, said, option_orders(plan.task, said.session))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from valstab import config
-from valstab.cli import CONF, composed, composed_comparison
-from valstab.options import described
+from valstab.config import schema
+from valstab.config.compose import CONFIG_FOLDER, compose_comparison, compose_run
+from valstab.config.options import read_groups
 
-LONGEST = 60
+MAX_DEFAULT_CHARACTERS = 60
 """Characters of a default that are shown."""
 
 
@@ -29,18 +29,18 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def settings() -> str:
     """Give a table for each part of the configuration: key, type, default and meaning."""
-    default = composed()
+    default = compose_run()
     sections = [_section("A run", "", default)]
-    for name, kind in typing.get_type_hints(config.Config).items():
+    for name, kind in typing.get_type_hints(schema.Config).items():
         if name != "engine" and dataclasses.is_dataclass(kind):
             sections.append(_section(f"`{name}`", f"{name}.", getattr(default, name)))
     sampling = default.model.sampling
     sections.append(_section("`model.sampling`", "model.sampling.", sampling))
     sections += [
-        _section(f"`engine` = `{name}`", "engine.", composed(f"engine={name}").engine)
-        for name in described([Path(CONF)])["engine"]
+        _section(f"`engine` = `{name}`", "engine.", compose_run(f"engine={name}").engine)
+        for name in read_groups([Path(CONFIG_FOLDER)])["engine"]
     ]
-    comparison = composed_comparison()
+    comparison = compose_comparison()
     sections.append(_section("A comparison (`valstab.compare`)", "", comparison))
     sections.append(_section("`figure` (`valstab.compare`)", "figure.", comparison.figure))
     return "\n\n".join(sections)
@@ -50,7 +50,7 @@ def options() -> str:
     """Give a table for each group: option and description."""
     return "\n\n".join(
         _table(f"`{group}`", ("option", "what"), [(f"`{name}`", text) for name, text in chosen.items()])
-        for group, chosen in described([Path(CONF)]).items()
+        for group, chosen in read_groups([Path(CONFIG_FOLDER)]).items()
     )
 
 
@@ -83,7 +83,7 @@ def _section(title: str, prefix: str, default: Any) -> str:
 
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return f"`{text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}`"
+    return f"`{text if len(text) <= MAX_DEFAULT_CHARACTERS else text[: MAX_DEFAULT_CHARACTERS - 1] + '…'}`"
 
 
 def _table(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

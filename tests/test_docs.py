@@ -16,10 +16,10 @@ from sybil import Document, Region
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
-from valstab import config
-from valstab.cli import CONF, composed
-from valstab.options import described
-from valstab.plan import make_plan
+from valstab.config import schema
+from valstab.config.compose import compose_run
+from valstab.config.options import CONFIG_FOLDER, read_groups
+from valstab.protocol.plan import make_plan
 from valstab.run import run
 
 CHECKOUT = Path(__file__).parents[1]
@@ -51,10 +51,10 @@ def test_every_setting_has_its_type_default_and_meaning(generated):
         "orders of its own. |",
     ):
         assert row in text.splitlines()
-    for kind in vars(config).values():
-        if dataclasses.is_dataclass(kind) and kind is not config.RescoreConfig:
+    for kind in vars(schema).values():
+        if dataclasses.is_dataclass(kind) and kind is not schema.RescoreConfig:
             for name, (_, meaning) in generated.meanings(kind).items():
-                assert meaning or name in PARTS, f"{kind.__name__}.{name} has no docstring in valstab/config.py"
+                assert meaning or name in PARTS, f"{kind.__name__}.{name} has no docstring in valstab/config/schema.py"
 
 
 def test_every_option_is_in_the_reference(generated):
@@ -62,14 +62,14 @@ def test_every_option_is_in_the_reference(generated):
     assert text.startswith("before\n\n### `conversation`\n")
     assert text.endswith("\n\nafter")
     rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", text, re.MULTILINE)
-    options = [item for group in described([Path(CONF)]).values() for item in group.items()]
+    options = [item for group in read_groups([Path(CONFIG_FOLDER)]).values() for item in group.items()]
     assert [name for name, _ in rows] == [name for name, _ in options]
 
 
 def test_every_file_column_and_metric_is_in_the_reference(launch_folder):
     reference = (DOCS / "reference.md").read_text(encoding="utf-8")
     names = set(re.findall(r"`([^`]+)`", reference))
-    settings = composed("model=random", "population.limit=3", "topics.names=[joke,chess]", "seeds=[0,1]")
+    settings = compose_run("model=random", "population.limit=3", "topics.names=[joke,chess]", "seeds=[0,1]")
     results = run(settings, make_plan(settings), launch_folder / "results")
     made = {path.name + "/" * path.is_dir() for path in (launch_folder / "results").iterdir()}
     assert made <= names

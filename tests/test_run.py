@@ -7,20 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from valstab.cli import composed
-from valstab.config import ConfigError
-from valstab.data import HERE
-from valstab.engine import EngineError
-from valstab.plan import make_plan
-from valstab.prompts import letters
+from valstab.config.compose import compose_run
+from valstab.engines.base import EngineError
+from valstab.errors import ConfigError
+from valstab.inputs.files import DATA
+from valstab.protocol.plan import make_plan
+from valstab.protocol.prompts import letters
 from valstab.run import run
 
-SCRIPTED = ("engine=random", "engine._target_=tests.scripted.PersonaEngine", "model.name=scripted")
+SCRIPTED = ("engine=random", "engine._target_=tests.support.scripted.PersonaEngine", "model.name=scripted")
 SMALL = ("population.limit=5", "topics.names=[joke,chess,poem]", "seeds=[3,7]")
 
 
 def small_run(folder, *overrides):
-    config = composed(*overrides)
+    config = compose_run(*overrides)
     return run(config, make_plan(config), folder / "results")
 
 
@@ -236,14 +236,14 @@ def test_more_personas_change_nothing_for_the_others(launch_folder):
 
 def test_a_model_without_probabilities_fails_the_run_and_keeps_the_conversations(launch_folder):
     with pytest.raises(EngineError, match="NaN"):
-        small_run(launch_folder, *SCRIPTED, *SMALL, "engine._target_=tests.scripted.FailingEngine")
+        small_run(launch_folder, *SCRIPTED, *SMALL, "engine._target_=tests.support.scripted.FailingEngine")
     assert the_run().info.status == "FAILED"
     assert "NaN" in the_run().data.tags["error"]
     assert (launch_folder / "results" / "conversations.jsonl").exists()
 
 
 def test_answers_that_can_not_be_read_are_reported_and_left_out(launch_folder, capsys):
-    results = small_run(launch_folder, *SCRIPTED, *SMALL, "engine._target_=tests.scripted.TerseEngine")
+    results = small_run(launch_folder, *SCRIPTED, *SMALL, "engine._target_=tests.support.scripted.TerseEngine")
     table = pd.read_parquet(launch_folder / "results" / "answers.parquet")
     unread = table["score"].isna()
     assert 0.4 < unread.mean() < 0.6
@@ -254,18 +254,18 @@ def test_answers_that_can_not_be_read_are_reported_and_left_out(launch_folder, c
     assert f"no answer could be read for {unread.mean():.1%} of the questions" in capsys.readouterr().out
     # What could be read is the persona's own choice, so people keep their order but for what is missing.
     assert results.headline()["rank_order"] > 0.3
-    again = small_run(launch_folder, *SCRIPTED, *SMALL, "engine._target_=tests.scripted.TerseEngine")
+    again = small_run(launch_folder, *SCRIPTED, *SMALL, "engine._target_=tests.support.scripted.TerseEngine")
     assert again.headline() == results.headline()
 
 
 def test_a_run_without_one_answer_ends_well(launch_folder):
-    results = small_run(launch_folder, *SCRIPTED, *SMALL, "engine._target_=tests.scripted.SilentEngine")
+    results = small_run(launch_folder, *SCRIPTED, *SMALL, "engine._target_=tests.support.scripted.SilentEngine")
     assert results.headline()["unparsed_fraction"] == 1
     assert results.headline()["undefined_fraction"] == 1
 
 
 def test_names_of_any_kind_go_through(launch_folder):
-    shipped = (HERE / "portraits.csv").read_text("utf-8")
+    shipped = (DATA / "portraits.csv").read_text("utf-8")
     (launch_folder / "k.csv").write_text(shipped.replace("Self-Direction", "Self-Direction (thought/action)"), "utf-8")
     (launch_folder / "p.csv").write_text('name,gender\nA$\\foo$ b,F\n"Q, ""R""",M\n', "utf-8")
     keys = "[Conformity,Tradition,Benevolence,Universalism,'Self-Direction (thought/action)',Stimulation,Hedonism,"

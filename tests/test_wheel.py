@@ -52,7 +52,7 @@ def command(installed, launch_folder):
 
 def test_the_installed_package_is_the_wheels(command, installed):
     where, dumped = command(
-        "python", "-c", "import valstab, valstab.cli as c; print(valstab.__file__); print(c.CONF)"
+        "python", "-c", "import valstab, valstab.config.options as c; print(valstab.__file__); print(c.CONFIG_FOLDER)"
     ).split()
     for path in (where, dumped):
         assert Path(path).is_relative_to(installed.parent)

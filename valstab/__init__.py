@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from valstab.runs import Runs
+    from valstab.analysis.runs import Runs
 
 __version__ = version("valstab")
 
@@ -19,6 +19,6 @@ def load_runs(
     folders: Iterable[str | Path] = (),
 ) -> "Runs":
     """Load finished runs as tidy pandas tables: see `valstab.load.load_runs`."""
-    from valstab.load import load_runs as load
+    from valstab.analysis.load import load_runs as load
 
     return load(experiments, filter_string=filter_string, runs=runs, folders=folders)

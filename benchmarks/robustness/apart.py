@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.robustness.models import EMBEDDED, before_each_pass, gather, small_plan
-from valstab.config import Model, Sampling
-from valstab.engines.transformers import TransformersEngine
+from valstab.config.schema import ModelConfig, SamplingConfig
+from valstab.engines.huggingface.engine import TransformersEngine
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -19,8 +19,8 @@ if __name__ == "__main__":
     parser.add_argument("--parts", type=int, default=1)
     parser.add_argument("--interrupted", type=int, default=0, metavar="PASS")
     options = parser.parse_args()
-    sampling = Sampling(temperature=0.2, top_p=0.9, top_k=50)
-    model = Model(name="smollm2_135m", path=EMBEDDED, dtype=options.dtype, sampling=sampling)
+    sampling = SamplingConfig(temperature=0.2, top_p=0.9, top_k=50)
+    model = ModelConfig(name="smollm2_135m", path=EMBEDDED, dtype=options.dtype, sampling=sampling)
     engine = TransformersEngine(model, "none", device="cpu", batch_size=options.batch_size)
 
     def interrupt(number: int) -> None:

@@ -26,15 +26,17 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from benchmarks.robustness.finding import Finding
-from valstab.cli import MISTAKES, composed, explain
-from valstab.config import ConfigError, RescoreConfig, UserError
-from valstab.data import HERE
-from valstab.load import read_run
-from valstab.plan import make_plan
-from valstab.published import published_answers, read_published
-from valstab.rescore import rescore
-from valstab.store import Shelf
-from valstab.task import load_task
+from valstab.analysis.published_code import published_answers, read_published
+from valstab.analysis.read import read_run
+from valstab.commands.rescore import rescore
+from valstab.config.compose import compose_run
+from valstab.config.explain import USER_ERRORS, explain
+from valstab.config.schema import RescoreConfig
+from valstab.errors import ConfigError, UserError
+from valstab.inputs.files import DATA
+from valstab.inputs.task import load_task
+from valstab.protocol.plan import make_plan
+from valstab.protocol.store import RecordLog
 
 EXAMPLES = 500
 GUIDED = 3_000
@@ -113,7 +115,7 @@ def _file(setting: str, *more: str) -> Callable[[Path, bytes], object]:
     return load
 
 
-_composed = cache(composed)
+_composed = cache(compose_run)
 
 
 def _rescored(folder: Path, content: bytes) -> None:
@@ -150,19 +152,19 @@ def _part_of_run(name: str) -> Callable[[Path, bytes], object]:
 
 def _shelf(folder: Path, content: bytes) -> None:
     (folder / "a.jsonl").write_bytes(content)
-    Shelf(folder).get("x")
+    RecordLog(folder).get("x")
 
 
 def _command(_: Path, content: bytes) -> None:
     """Compose settings, one a line, as the command does; what Hydra raises the command explains in a line."""
     overrides = content.decode("utf-8", "surrogateescape").split("\n")
     try:
-        make_plan(composed("model=random", *overrides))
+        make_plan(compose_run("model=random", *overrides))
     except UserError:
         raise
-    except (*MISTAKES, ValueError) as error:
+    except (*USER_ERRORS, ValueError) as error:
         # A ValueError of the bare class is what Hydra raises where an option's name is none: see `cli.start`.
-        if not isinstance(error, MISTAKES) and not str(error).startswith("Config group override"):
+        if not isinstance(error, USER_ERRORS) and not str(error).startswith("Config group override"):
             raise
         raise ConfigError("command", "line", explain(error, overrides)) from None
 
@@ -218,15 +220,15 @@ def _results_json() -> bytes:
 
 def _stored() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        shelf = Shelf(Path(folder))
+        shelf = RecordLog(Path(folder))
         shelf.put({"x": [1.5, "text"], "y": {"a": None}})
         (path,) = Path(folder).glob("*.jsonl")
         return path.read_bytes()
 
 
 PEOPLE = 'name,gender,job\nAda,F,sailor\n"Bob, the ""Q""",M,\u05e9\u05dc\u05d5\u05dd\n'.encode()
-TOPICS = (HERE / "openings.yaml").read_bytes()
-ITEMS = (HERE / "religious_activities.csv").read_bytes()
+TOPICS = (DATA / "openings.yaml").read_bytes()
+ITEMS = (DATA / "religious_activities.csv").read_bytes()
 SETTINGS = (
     b"n_messages=3\nseeds=[0,1]\npopulation.limit=3",
     b"task=donation\ntopics.names=[joke]\nengine=openai\nengine.url=http://localhost:8000/v1",

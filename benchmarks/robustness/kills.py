@@ -21,7 +21,7 @@ import mlflow
 import numpy as np
 
 from benchmarks.robustness.finding import Finding
-from valstab.record import read_record
+from valstab.tracking.record import read_record
 
 COMMAND = (
     *("model=smollm2_135m", "model.dtype=float32", "task=religion", "population=real_world_personas"),

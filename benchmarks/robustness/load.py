@@ -17,10 +17,11 @@ import requests
 from mlflow import MlflowClient
 
 from benchmarks.robustness.finding import Finding
-from valstab.cli import composed
-from valstab.estimate import GIB, estimate
-from valstab.plan import make_plan
-from valstab.run import load_engine, shelves
+from valstab.config.compose import compose_run
+from valstab.dry_run.estimate import GIB, estimate
+from valstab.engines.factory import load_engine
+from valstab.protocol.plan import make_plan
+from valstab.protocol.store import open_store
 
 STUDY = ("model=random", "topics=extended", "task=donation")
 """5 seeds x 14 topics x 60 personas x 100 items."""
@@ -61,7 +62,7 @@ def large_study(folder: Path, overrides: Sequence[str]) -> Iterator[Finding]:
         folder: an empty one.
         overrides: the study's.
     """
-    plan = make_plan(composed(*overrides))
+    plan = make_plan(compose_run(*overrides))
     results = folder / "run" / "results"
     with sqlite(folder) as uri:
         ran = measured(folder, "valstab", *overrides, "hydra.run.dir=run", MLFLOW_TRACKING_URI=uri)
@@ -188,7 +189,7 @@ def _artifacts(client: MlflowClient, run_id: str, folder: str | None = None) -> 
 
 def _to_do(store: Path, *overrides: str) -> int:
     """Count the conversations and questions that the store lacks of a study."""
-    config = composed(*overrides, f"store.path={store}")
+    config = compose_run(*overrides, f"store.path={store}")
     plan, engine = make_plan(config), load_engine(config)
-    found = estimate(plan, engine, *shelves(config, plan, engine))
+    found = estimate(plan, engine, *open_store(config, plan, engine))
     return found.conversations + found.questions

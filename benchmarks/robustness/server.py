@@ -9,7 +9,7 @@ from threading import Lock, Thread
 
 import numpy as np
 
-from valstab.streams import stream_seed
+from valstab.hashing import derive_seed
 
 
 class MortalServer(ThreadingHTTPServer):
@@ -41,7 +41,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _answer(self, body: dict[str, object]) -> None:
-        random = np.random.default_rng(stream_seed(json.dumps(body, sort_keys=True)))
+        random = np.random.default_rng(derive_seed(json.dumps(body, sort_keys=True)))
         letters = [
             {"token": letter, "logprob": math.log(p)}
             for letter, p in zip("ABCDE", random.dirichlet(np.ones(5)), strict=True)

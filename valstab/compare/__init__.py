@@ -1,5 +1,5 @@
-"""From finished runs to the paper's figures, and to what the paper does not ask: `python -m valstab.compare`.
+"""Comparisons of finished runs: the paper's figures, and diagnostics that the paper does not have.
 
-`kinds` says what each comparison is made of: `tables` (tidy pandas tables of runs), `figures` (pictures of such
-tables), `appraisal` (what the numbers can bear) and `findings` (all of it in words).
+`figure_kinds.compare` makes tables, pictures and sentences of runs. Imports `analysis`, `statistics`, `results`,
+`inputs`, `config` and `errors`.
 """

@@ -11,16 +11,26 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from valstab.compare.tables import means
-from valstab.plots import heat_map
+from valstab.results.plots import heat_map
 
 LABEL_COLOURS = {"positive": "tab:green", "neutral": "tab:blue", "negative": "tab:red", "": "tab:gray"}
+
+
 MARKERS = "osD^vPX*<>"
+
+
 BAR = 0.46
 """Inches that a bar takes."""
+
+
 MOST_NUMBERED = 8
 """Contexts up to which each cell shows its number."""
+
+
 MOST_PANELS = 3
 """Panels beside one another."""
+
+
 LETTERS = 10
 """Of a picture's title, to an inch."""
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from valstab.compare.tables import means, spread
-from valstab.inference import bootstrap, pairwise_tests, significance_groups
-from valstab.runs import ASPECTS, Run, Runs
-from valstab.stability import Measure, Undefined
+from valstab.analysis.runs import ASPECTS, Run, Runs
+from valstab.compare.tables import means, samples_by_label
+from valstab.statistics.inference import bootstrap, pairwise_tests, significance_groups
+from valstab.statistics.stability import Measure, Undefined
 
 MEASURES: Mapping[Measure, str] = {"rank_order": "Rank-order", "ipsative": "Ipsative"}
 
@@ -45,7 +45,7 @@ def _board(runs: list[Run], measure: Measure, undefined: Undefined, resamples: i
     if samples.empty:
         return None
     table = means(samples, ["label"])
-    tests = pairwise_tests(spread(samples))
+    tests = pairwise_tests(samples_by_label(samples))
     by_label = {run.label: run for run in runs}
     intervals = [
         bootstrap(

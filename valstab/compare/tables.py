@@ -9,9 +9,9 @@ import xarray as xr
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from valstab.config import ConfigError
-from valstab.runs import Run, Runs
-from valstab.stability import (
+from valstab.analysis.runs import Run, Runs
+from valstab.errors import ConfigError
+from valstab.statistics.stability import (
     Measure,
     Undefined,
     neutral_order,
@@ -21,6 +21,8 @@ from valstab.stability import (
 )
 
 BEHAVIOUR = "donation"
+
+
 QUESTIONNAIRE = "pvq"
 
 
@@ -108,7 +110,7 @@ def components(run: Run, labels: Mapping[str, str], positive: str = "positive") 
     return table
 
 
-def beside_neutral_profile(runs: Runs, undefined: Undefined = "zero") -> pd.DataFrame:
+def neutral_profile_table(runs: Runs, undefined: Undefined = "zero") -> pd.DataFrame:
     """Similarity to the neutral profile beside rank-order stability, over length (Fig. 13, paper D.2).
 
     The neutral profile is of the run without personas and without conversation.
@@ -126,7 +128,7 @@ def beside_neutral_profile(runs: Runs, undefined: Undefined = "zero") -> pd.Data
     return _beside_stability(runs, "similarity to the neutral profile", similarity, undefined)
 
 
-def beside_neutral_order(runs: Runs, undefined: Undefined = "zero") -> pd.DataFrame:
+def neutral_order_table(runs: Runs, undefined: Undefined = "zero") -> pd.DataFrame:
     """Stability between contexts beside that towards the order without conversation, over length (Fig. 14, D.3).
 
     Returns:
@@ -185,6 +187,8 @@ def _common(one: Run, other: Run) -> tuple[xr.DataArray, xr.DataArray]:
     return one.scores.sel(shared), other.scores.sel(shared)
 
 
-def spread(samples: pd.DataFrame, value: str = "stability") -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+def samples_by_label(
+    samples: pd.DataFrame, value: str = "stability"
+) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
     """Give the samples of each label, for tests between models."""
     return {str(label): part[value].to_numpy(float) for label, part in samples.groupby("label", sort=False)}

@@ -1,1 +1,5 @@
-"""The engines, one a module; `conf/engine/` says which there are."""
+"""What runs a language model.
+
+`base` says what an engine does, `factory` makes the one that a configuration names. An engine knows nothing of
+psychology: it generates text and scores options. Imports `config` and `errors`.
+"""

@@ -11,9 +11,9 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from valstab.config import Model, Sampling
-from valstab.engine import EngineError
-from valstab.engines.weights import checkpoint, reason
+from valstab.config.schema import ModelConfig, SamplingConfig
+from valstab.engines.base import EngineError
+from valstab.engines.checkpoint import explain_load_error, locate_checkpoint
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ResolvedSampling:
     repetition_penalty: float = 1.0
 
 
-def load(model: Model, quantization: str, device: str, dtype: torch.dtype) -> tuple[str, Any, Any]:
+def load(model: ModelConfig, quantization: str, device: str, dtype: torch.dtype) -> tuple[str, Any, Any]:
     """Give where the weights are, the tokenizer and the model.
 
     Raises:
@@ -48,15 +48,15 @@ def load(model: Model, quantization: str, device: str, dtype: torch.dtype) -> tu
     # Else transformers asks a service on the hub to make safetensors of other weights, and takes what that made.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     try:
-        source = checkpoint(model.path)
+        source = locate_checkpoint(model.path)
         tokenizer = AutoTokenizer.from_pretrained(source, **common)
         loaded = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, **common, **weights)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, MemoryError, SafetensorError) as error:
-        raise EngineError(f"model={model.name}: {model.path} can't be loaded: {reason(error)}") from error
+        raise EngineError(f"model={model.name}: {model.path} can't be loaded: {explain_load_error(error)}") from error
     return source, tokenizer, loaded.eval()
 
 
-def use_own_cores() -> None:
+def limit_threads() -> None:
     """Compute with as many threads as there are physical cores for this process: of a job's share, not of the machine.
 
     OMP_NUM_THREADS wins.
@@ -79,7 +79,7 @@ def precision(name: str, device: str) -> torch.dtype:
     return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32  # noqa: SLF001  (no public one)
 
 
-def resolved_sampling(wanted: Sampling, generation_config: Any) -> ResolvedSampling:
+def resolved_sampling(wanted: SamplingConfig, generation_config: Any) -> ResolvedSampling:
     """Take each setting from the user, else from the checkpoint, else the default."""
     settings = {}
     for name in ("temperature", "top_p", "top_k", "repetition_penalty"):

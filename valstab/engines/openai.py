@@ -22,22 +22,38 @@ import requests
 import tenacity
 from numpy.typing import NDArray
 
-from valstab.config import Model, allowed
-from valstab.engine import Cache, Choice, Continuation, EngineError, Prices, Prompt, Usage
+from valstab.config.schema import ModelConfig
+from valstab.engines.base import Cache, ChoiceRequest, EngineError, GenerationRequest, Prices, Prompt, Usage
+from valstab.errors import allowed
 
 log = logging.getLogger(__name__)
 
+
 ANSWER_TOKENS = 16
 """Of a sampled answer that a letter is read from."""
+
+
 TRY_AGAIN = (408, 409, 425, 429)
+
+
 SERVER_ERROR = 500
+
+
 SPENT = "insufficient_quota"
 """What OpenAI calls an account without money, which no waiting helps."""
+
+
 ANSWER = re.compile(r"\s*(?:answer\s*:?\s*)?\(?([A-Z])(?:\)|[.:,](?=\s|$)|\s*$)", re.IGNORECASE)
+
+
 MENTIONED = re.compile(r"\(([A-Z])\)")
 
+
 Work = TypeVar("Work")
+
+
 Done = TypeVar("Done")
+
 
 _COUNTING = threading.Lock()
 
@@ -83,7 +99,7 @@ class OpenaiEngine:
 
     def __init__(
         self,
-        model: Model,
+        model: ModelConfig,
         quantization: str,
         *,
         url: str,
@@ -136,18 +152,18 @@ class OpenaiEngine:
         }
         self.properties: Mapping[str, str] = {"concurrency": str(concurrency)}
 
-    def continue_dialogues(self, requests: Sequence[Continuation]) -> Iterator[tuple[int, str]]:
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text as it comes."""
         for index, completion in self._together(self._message, requests):
             yield index, requests[index].cut(completion.text)
 
-    def choose(self, dialogues: Iterable[Sequence[Choice]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield each dialogue's log-probabilities as they are complete; see `valstab.engine.Engine.choose`."""
         waiting: dict[int, NDArray[np.float64]] = {}
         missing: dict[int, int] = {}
         places: dict[int, tuple[int, int]] = {}
 
-        def choices() -> Iterator[Choice]:
+        def choices() -> Iterator[ChoiceRequest]:
             for number, dialogue in enumerate(dialogues):
                 waiting[number] = np.full((len(dialogue), len(dialogue[0].options)), np.nan)
                 missing[number] = len(dialogue)
@@ -192,11 +208,11 @@ class OpenaiEngine:
             self._over.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _message(self, request: Continuation) -> Completion:
+    def _message(self, request: GenerationRequest) -> Completion:
         body = {**self._sampling, "max_tokens": request.max_new_tokens, "seed": _seed(request.seed)}
         return self._complete(request.prompt, body)
 
-    def _answer(self, choice: Choice) -> list[float]:
+    def _answer(self, choice: ChoiceRequest) -> list[float]:
         if self._gives_logprobs:
             # As it is before temperature and the like, whichever of the two a server reports.
             body = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0}

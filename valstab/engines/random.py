@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from valstab.config import Model
-from valstab.engine import Cache, Choice, Continuation, Usage
+from valstab.config.schema import ModelConfig
+from valstab.engines.base import Cache, ChoiceRequest, GenerationRequest, Usage
 
 WORDS = ("yes", "no", "perhaps", "well", "so", "today", "here", "often", "good", "again")
 
@@ -14,20 +14,20 @@ WORDS = ("yes", "no", "perhaps", "well", "so", "today", "here", "often", "good",
 class RandomEngine:
     """Says random words, and gives the options log-probabilities drawn uniformly from the simplex."""
 
-    def __init__(self, model: Model, quantization: str) -> None:  # noqa: ARG002  (as every engine)
+    def __init__(self, model: ModelConfig, quantization: str) -> None:  # noqa: ARG002  (as every engine)
         self.usage = Usage()
         self.cache = Cache()
         self.window = None
         self.identity: Mapping[str, str] = {"engine": "random"}
         self.properties: Mapping[str, str] = {}
 
-    def continue_dialogues(self, requests: Sequence[Continuation]) -> Iterator[tuple[int, str]]:
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         """Yield a few random words for each request."""
         for index, request in enumerate(requests):
             random = np.random.default_rng(request.seed)
             yield index, " ".join(random.choice(WORDS, size=min(8, request.max_new_tokens)))
 
-    def choose(self, dialogues: Iterable[Sequence[Choice]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield log-probabilities whose largest is equally likely to be any option's; they add up to one."""
         for index, choices in enumerate(dialogues):
             yield (

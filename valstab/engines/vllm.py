@@ -16,18 +16,21 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoTokenizer, GenerationConfig
 
-from valstab.config import Model
-from valstab.engine import Cache, Choice, Continuation, EngineError, Usage, Window
-from valstab.engines.context import require_room
-from valstab.engines.distribution import require_numbers
+from valstab.config.schema import ModelConfig
+from valstab.engines.base import Cache, ChoiceRequest, EngineError, GenerationRequest, Usage, Window
+from valstab.engines.checkpoint import fingerprint, locate_checkpoint
+from valstab.engines.limits import require_numbers, require_room
 from valstab.engines.loading import precision, resolved_sampling
-from valstab.engines.tokens import Tokens
-from valstab.engines.weights import checkpoint, fingerprint
+from valstab.engines.tokenizer import PromptTokenizer
 
-TOGETHER = 64
+DIALOGUES_AT_ONCE = 64
 """Dialogues whose questions are handed over at a time."""
-BLOCK_ON_CPU = 32
+
+
+CPU_BLOCK_TOKENS = 32
 """Tokens of a cache block on the CPU, where vLLM's own choice of 128 shares less."""
+
+
 CPU_SETTINGS = {"VLLM_CPU_NUM_OF_RESERVED_CPU": "0", "VLLM_CPU_KVCACHE_SPACE": "4", "VLLM_LOGGING_LEVEL": "WARNING"}
 
 
@@ -53,7 +56,7 @@ class VllmEngine:
 
     def __init__(
         self,
-        model: Model,
+        model: ModelConfig,
         quantization: str,
         *,
         tensor_parallel: int = 1,
@@ -80,12 +83,12 @@ class VllmEngine:
                 f"engine=vllm: vLLM can't be imported here ({error}); docs/engines.md says how to make its environment"
             ) from error
         dtype = precision(model.dtype, "cuda" if on_gpu else "cpu")
-        source = checkpoint(model.path)
+        source = locate_checkpoint(model.path)
         parallel = {"tensor": tensor_parallel, "pipeline": pipeline_parallel, "data": data_parallel}
         optional = {
             "distributed_executor_backend": backend,
             "max_model_len": max_length,
-            "block_size": block_size or (None if on_gpu else BLOCK_ON_CPU),
+            "block_size": block_size or (None if on_gpu else CPU_BLOCK_TOKENS),
             # vLLM's CPU sampler fails where a prompt with a seed is encoded in pieces.
             "enable_chunked_prefill": None if on_gpu else False,
             "quantization": "bitsandbytes" if quantization == "4bit" else None,
@@ -112,7 +115,7 @@ class VllmEngine:
         atexit.register(_shut_down, weakref.ref(self._llm))
         self._params = SamplingParams
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=model.trust_remote_code)
-        self.tokens = Tokens(tokenizer, model.template)
+        self.tokens = PromptTokenizer(tokenizer, model.template)
         length = self._llm.llm_engine.model_config.max_model_len
         self.window = Window(length, lambda prompt: len(self.tokens.encode(prompt)))
         self._sampling = resolved_sampling(model.sampling, _generation_config(source))
@@ -131,7 +134,7 @@ class VllmEngine:
             **{f"{name}_parallel": str(size) for name, size in parallel.items()},
         }
 
-    def continue_dialogues(self, requests: Sequence[Continuation]) -> Iterator[tuple[int, str]]:
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text."""
         prompts = self.tokens.encode_all([request.prompt for request in requests])
         params = [
@@ -143,10 +146,10 @@ class VllmEngine:
         for index, output in enumerate(self._generate(prompts, params)):
             yield index, requests[index].cut(self.tokens.decode(output.token_ids))
 
-    def choose(self, dialogues: Iterable[Sequence[Choice]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield the log-probabilities of one dialogue's choices after the other."""
         numbered = enumerate(dialogues)
-        while some := list(itertools.islice(numbered, TOGETHER)):
+        while some := list(itertools.islice(numbered, DIALOGUES_AT_ONCE)):
             choices = [choice for _, dialogue in some for choice in dialogue]
             prompts = self.tokens.encode_all([choice.prompt for choice in choices])
             letters = [[self.tokens.of_letter(option) for option in choice.options] for choice in choices]

@@ -1,0 +1,128 @@
+"""Results of the paper's published code: read as runs, and rescored."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.support import synthetic
+from valstab.analysis.load import load_runs
+from valstab.config.compose import compose_run
+from valstab.errors import ConfigError
+from valstab.inputs.task import load_task
+
+LETTERS = "ABCDEF"
+PEOPLE = ["Gandalf", "Gollum", "Sauron"]
+PVQ = load_task(compose_run("task=pvq").task)
+
+
+def write(folder, options, *, theme="joke", seed="1_seed", people=PEOPLE, name="pvq_auto", engine="Mixtral", **more):
+    """Write one results.json, as the published code lays it out: `options` has a row of options (from 1) a person."""
+    folder.mkdir(parents=True)
+    keys = {key: [i for i, item in enumerate(PVQ.items) if item.key == key] for key in PVQ.keys}
+    content = {
+        "args": {
+            "engine": engine,
+            "simulated_conversation_theme": theme,
+            "permute_options_seed": seed,
+            "simulated_conversation_n_messages": 3,
+            "simulated_population_type": "permutations" if people[0] is None else "tolkien_characters",
+        },
+        "simulated_population": people,
+        "per_simulated_participant_metrics": [
+            {name: {key: float(np.mean(row[items])) for key, items in keys.items()} if name == "pvq_auto" else {}}
+            for row in options
+        ],
+        "answers": [{name: [[LETTERS[(o * 5) % 6], int(o)] for o in row]} for row in options],
+        "generations": [],
+        **more,
+    }
+    (folder / "results.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.fixture
+def published(tmp_path):
+    """Two seeds, two contexts, three people; the options of each."""
+    rng = np.random.default_rng(0)
+    options = {(s, c): rng.integers(1, 7, size=(3, 40)) for s in (1, 2) for c in ("joke", "chess")}
+    for (seed, theme), of_one in options.items():
+        write(tmp_path / f"results_{theme}_{seed}", of_one, theme=theme, seed=f"{seed}_seed")
+    return tmp_path, options
+
+
+def test_folders_become_one_run(published):
+    folder, options = published
+    (run,) = load_runs(folders=[folder])
+    assert (run.label, run.task.name, run.n_messages, run.permutations) == ("Mixtral", "pvq", 3, False)
+    assert sorted(run.contexts) == ["chess", "joke"]
+    assert run.personas == PEOPLE
+    items = [item.number - 1 for item in PVQ.items if item.key == "Power"]
+    gollum = options[2, "chess"][1]
+    expected = gollum[items].mean() - gollum.mean()
+    assert float(run.scores.sel(seed=2, context="chess", persona="Gollum", key="Power")) == pytest.approx(expected)
+    assert load_runs(folders=[folder]).table["population"].tolist() == ["fictional_characters"]
+
+
+def test_rescored_and_loaded_they_have_the_same_stability(published, valstab):
+    folder, _ = published
+    command = valstab(f"answers={folder}", "task=pvq", module="valstab.rescore")
+    assert command.stderr == ""
+    document = json.loads(command.stdout)
+    (run,) = load_runs(folders=[folder])
+    assert document["rank_order"] == pytest.approx(run.stability("rank_order").mean)
+    assert document["ipsative"] == pytest.approx(run.stability("ipsative").mean)
+    assert (document["queries"], document["seeds"]) == (2 * 2 * 3 * 40, [1, 2])
+
+
+def test_repetitions_without_a_persona(tmp_path):
+    rng = np.random.default_rng(1)
+    for theme in ("joke", "chess"):
+        write(tmp_path / theme, rng.integers(1, 7, size=(4, 40)), theme=theme, people=[None] * 4)
+    (run,) = load_runs(folders=[tmp_path])
+    assert run.permutations
+    assert run.stability("rank_order") is None
+    assert run.stability("ipsative").samples.size == 4
+
+
+def test_coins_and_bags_are_told_apart_by_name(tmp_path):
+    options = np.full((3, 100), 4)
+    write(tmp_path / "a" / "x", options, name="tolkien_donation")
+    write(tmp_path / "b" / "x", options, name="tolkien_bag")
+    donation, stealing = load_runs(folders=[tmp_path])
+    assert (donation.task.name, stealing.task.name) == ("donation", "stealing")
+    assert float(donation.scores.mean()) == 6  # the fourth option is six coins
+    assert float(stealing.scores.mean()) == 4
+
+
+def test_old_and_new_results_stand_side_by_side(published, tmp_path_factory):
+    folder, _ = published
+    mine = synthetic.write_results(
+        tmp_path_factory.mktemp("mine") / "run", "population.limit=3", "topics.names=[joke,chess]", "seeds=[0,1]"
+    )
+    runs = load_runs(folders=[folder, mine])
+    assert runs.table["label"].tolist() == ["Mixtral", "smollm2_135m"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"answers": [{"pvq_auto": [["A", 1]] * 40}] * 2}, "has 40 answers of 2 people; pvq has 40, of 3"),
+        ({"answers": [{"pvq_auto": [["A", 7]] * 40}] * 3}, "has an option outside 1 to 6"),
+        ({"answers": [{"pvq_auto": [["A", 1]] * 39}] * 3}, "has 39 answers a person; allowed: 40, 100, 5, 6"),
+        ({"answers": "all"}, "is not a results.json of the published code"),
+        ({"args": {}}, "lacks 'permute_options_seed'"),
+        ({"per_simulated_participant_metrics": [{"pvq_auto": -74}] * 3}, "participant_metrics: -74 is no mapping"),
+        ({"answers": [{"pvq_auto": [["A", 1]] * 40}] * 3}, "but its answers' mean is 1.000000"),
+    ],
+)
+def test_a_file_that_can_not_be_used(change, message, tmp_path):
+    write(tmp_path / "x", np.full((3, 40), 2), **change)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_runs(folders=[tmp_path])
+    assert "results.json" in str(caught.value)
+
+
+def test_a_file_that_is_not_json(tmp_path):
+    (tmp_path / "results.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"is not a results\.json"):
+        load_runs(folders=[tmp_path])

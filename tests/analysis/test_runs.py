@@ -1,0 +1,143 @@
+"""Finished runs from MLflow and from folders, as tables, each with a label of its own."""
+
+import json
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+import valstab
+from tests.support import synthetic
+from tests.test_run import SCRIPTED
+from valstab.analysis.load import load_runs
+from valstab.analysis.runs import Runs, with_unique_labels
+from valstab.config.compose import compose_run
+from valstab.errors import ConfigError
+from valstab.protocol.plan import make_plan
+from valstab.run import run
+
+SMALL = ("population.limit=4", "topics.names=[joke,chess]", "seeds=[3,7]")
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory, migrated_database):
+    """Three runs in two MLflow experiments, one with a retest; their results folders."""
+    folder = tmp_path_factory.mktemp("tracked")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        (folder / "mlflow.db").write_bytes(migrated_database.read_bytes())
+        results = []
+        for number, more in enumerate(
+            (
+                ["tracking.experiment=one", "retests=1"],
+                ["tracking.experiment=one", "n_messages=1"],
+                ["tracking.experiment=two", "model.name=another"],
+            )
+        ):
+            config = compose_run(*SCRIPTED, *SMALL, *more)
+            results.append(run(config, make_plan(config), folder / str(number) / "results"))
+        yield folder, results
+
+
+def test_an_experiment_s_runs(tracked):
+    _, results = tracked
+    runs = valstab.load_runs(["one"])
+    assert runs.table["label"].tolist() == ["scripted", "scripted"]
+    assert runs.table["n_messages"].tolist() == [3, 1]
+    assert runs.table["rank_order"].tolist() == [1.0, 1.0]
+    first = next(iter(runs))
+    assert np.array_equal(first.scores, results[0].scores)
+    pd.testing.assert_frame_equal(first.answers, results[0].answers)
+    assert len(first.conversations) == 2 * 2 * 4
+    assert first.opening_lengths == {"joke": 15, "chess": 5}
+    assert runs.scores.columns.tolist() == ["label", "n_messages", "seed", "context", "persona", "key", "score"]
+    assert len(runs.answers) == 2 * (2 * 2 * 4 * 40)
+
+
+@pytest.mark.usefixtures("tracked")
+def test_every_experiment_a_filter_and_ids():
+    assert len(load_runs()) == 3
+    (short,) = load_runs(filter_string="params.n_messages = '1'")
+    assert short.n_messages == 1
+    assert [run.id for run in load_runs(runs=[short.id])] == [short.id]
+    (other,) = load_runs(["two"])
+    assert other.label == "another"
+
+
+def test_a_sweep_by_its_parent_and_by_its_folder(tracked):
+    folder, _ = tracked
+    client = mlflow.MlflowClient()
+    experiment = mlflow.get_experiment_by_name("one").experiment_id
+    parent = client.create_run(experiment).info.run_id
+    for each in load_runs(["one"]):
+        client.set_tag(each.id, "mlflow.parentRunId", parent)
+    assert len(load_runs(runs=[parent])) == 2
+    assert len(load_runs(folders=[folder / "0", folder / "1"])) == 2
+    assert {each.n_messages for each in load_runs(folders=[folder])} == {1, 3}
+
+
+@pytest.mark.usefixtures("tracked")
+def test_a_retest_has_other_option_orders_and_the_same_people():
+    first = next(iter(load_runs(["one"])))
+    retests = first.retests
+    assert retests["retest"].unique().tolist() == [1]
+    assert len(retests) == len(first.answers)
+    assert (retests["letters"] != first.answers["letters"]).mean() > 0.9
+    # These answers follow the persona whatever the order: the same scores again.
+    assert np.allclose(first.rescored(1), first.scores)
+
+
+@pytest.mark.usefixtures("tracked")
+def test_what_is_not_there_is_named(tmp_path):
+    for arguments, message in (
+        ({"experiments": ["three"]}, "experiments=three: no such MLflow experiment"),
+        ({"runs": ["0" * 32]}, "no such MLflow run"),
+        ({"filter_string": "params.task = 'none'"}, "there is no finished run with params.task"),
+        ({"filter_string": "nonsense"}, "filter=nonsense: MLflow can't use it"),
+        ({"folders": [tmp_path / "none"]}, "no such folder"),
+        ({"folders": [tmp_path]}, "holds no results"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_runs(**arguments)
+
+
+def test_a_damaged_results_folder_is_named(tmp_path):
+    folder = synthetic.write_results(tmp_path / "run", "population.limit=2", "topics.names=[joke,chess]", "seeds=[0]")
+    document = json.loads((folder / "stability.json").read_text(encoding="utf-8"))
+    del document["keys"]
+    (folder / "stability.json").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ConfigError, match="is not the results of a run that can be read: lacks 'keys'"):
+        load_runs(folders=[folder])
+
+
+def labelled(label, **settings):
+    made = synthetic.run(label, synthetic.scores(seeds=1, contexts=2, personas=2))
+    told = {name.replace("__", "."): value for name, value in settings.items()}
+    return type(made)(**{**vars(made), "id": label + str(settings), "settings": {**made.settings, **told}})
+
+
+def test_labels_say_what_differs_and_no_more():
+    runs = [
+        labelled("llama", model__system_prompt="True"),
+        labelled("llama", model__system_prompt="False"),
+        labelled("phi", model__system_prompt="True"),
+        labelled("smol", quantization="none", model__quantization="none", model__dtype="float32"),
+        labelled("smol", quantization="none", model__quantization="none", model__dtype="bfloat16"),
+    ]
+    labels = [each.label for each in with_unique_labels(runs)]
+    assert labels == ["llama sys", "llama no_sys", "phi", "smol float32", "smol bfloat16"]
+
+
+def test_of_runs_with_the_same_configuration_the_newest_stays():
+    first, second = labelled("smol", time="1"), labelled("smol", time="2")
+    found = with_unique_labels([first, second])
+    assert [each.id for each in found] == [second.id]
+    assert found.replaced == (first.id,)
+
+
+def test_no_runs_give_an_empty_table_of_samples():
+    samples = Runs(()).samples()
+    assert samples.empty
+    assert samples.columns[0] == "label"

@@ -1,0 +1,191 @@
+"""The command as a user types it: mistakes in one line, before anything heavy is imported, and help."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from valstab.config.options import CONFIG_FOLDER
+from valstab.inputs.files import DATA
+
+SHOW_HEAVY = """
+import atexit, runpy, sys
+heavy = {"torch", "transformers", "pandas", "mlflow", "scipy", "matplotlib"}
+atexit.register(lambda: print("imported:", sorted(heavy & set(sys.modules)), file=sys.stderr))
+sys.argv[0] = "valstab"
+runpy.run_module("valstab", run_name="__main__")
+"""
+
+POPULATION = "name,gender\nAda,F\n"
+TEN_VALUES = "Conformity, Tradition, Benevolence, Universalism, Self-Direction, Stimulation, Hedonism"
+
+
+def run_light(*arguments, folder):
+    return subprocess.run(
+        [sys.executable, "-c", SHOW_HEAVY, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("n_messages=4", "n_messages=4: must be odd"),
+        ("n_messages=-1", "n_messages=-1: must be odd"),
+        ("n_messages=three", "n_messages=three: Value 'three' of type 'str' could not be converted"),
+        ("n_mesages=3", "n_mesages=3: unknown key; did you mean n_messages?"),
+        ("+extra=1", "extra=1: unknown key"),
+        ("+model.extra=1", "model.extra=1: unknown key; allowed: name, path, format"),
+        ("engine.batchsize=3", "engine.batchsize=3: unknown key; did you mean batch_size?"),
+        ("engine.batch_size=0", "engine.batch_size=0: must be at least 1"),
+        ("model=mixtral_4bits", "model=mixtral_4bits: no such option; did you mean mixtral_4bit?"),
+        ("model.format=chatty", "model.format=chatty: did you mean chat? - allowed: auto, base, chat"),
+        ("model=auto", "model.path=null: model=auto needs one: a hub id, a folder or a GGUF file"),
+        ("model.sampling.temperature=0", "model.sampling.temperature=0.0: must be above 0"),
+        ("model.sampling.top_p=hot", "model.sampling.top_p=hot: Value 'hot'"),
+        ("quantization=5bit", "allowed: none, 8bit, 4bit"),
+        ("topics.names=[joke,ches]", "topics.names=[joke,ches]: unknown topic ches; did you mean chess?"),
+        ("topics.names=[joke,joke]", "each only once"),
+        ("topics=none", "topics=none: has no opening for a conversation; allowed only with n_messages=0"),
+        ("population.limit=61", "population.limit=61: must be 1 to 60"),
+        ("population.personas=nobody.csv", "population.personas=nobody.csv: no such file"),
+        ("seeds=[]", "seeds=[]: needs at least one seed"),
+        ("seeds=[0,0]", "each seed may stand only once"),
+        ("seeds=3", "seeds=3: Invalid value assigned: int is not a ListConfig, list or tuple.; allowed: a list"),
+        ("seeds=[0", "seeds=[0: can't be read as KEY=VALUE"),
+        ("task.items=nowhere", "task.items=nowhere: no such file"),
+        ("task.scores=[1,2]", "needs one score for each of 6 options"),
+        ("task.scores=[1,2,3,4,5,nan]", "must be finite numbers"),
+        ("model=null", "model=null: must be the name of an option; allowed: auto, gemma3_12b_it"),
+        ("population=3", "population=3: must be the name of an option; allowed: fictional_characters, none"),
+        ("conversation=true", "conversation=true: must be the name of an option; allowed: long, none, short"),
+        ("=3", "=3: has no key; allowed: KEY=VALUE"),
+        ("model.template=3", "allowed: a mapping such as {a: 1}"),
+        ("topics.openings=opening.yaml", "no such file; did you mean openings.yaml? - allowed: a path, "),
+        ("population.introduction='{nam}.'", "{nam} is unknown; did you mean name? - allowed: name, gender"),
+        ("+experiment=quickstar", "experiment=quickstar: no such option; did you mean quickstart?"),
+    ],
+)
+def test_a_mistake_ends_in_one_line_that_names_key_value_and_what_is_allowed(override, message, tmp_path):
+    result = run_light(override, folder=tmp_path)
+    assert result.returncode != 0
+    line, imported = result.stderr.splitlines()
+    assert line.startswith("valstab: ")
+    assert message in line
+    assert imported == "imported: []"
+    assert result.stdout == ""
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model=random,mixtral_4bits", "model=mixtral_4bits: no such option; did you mean mixtral_4bit?"),
+        ("model=random,null", "model=random,null: must be the name of an option; allowed: auto"),
+        ("modl=random,auto", "modl=random,auto: unknown key; did you mean model?"),
+        ("n_messages=1,two", "n_messages=1,two: Value 'two' of type 'str' could not be converted"),
+    ],
+)
+def test_a_mistake_in_a_sweep_ends_it_before_its_first_job(override, message, tmp_path):
+    result = run_light("-m", override, folder=tmp_path)
+    assert result.returncode != 0
+    line, imported = result.stderr.splitlines()
+    assert line.startswith(f"valstab: {message}")
+    assert imported == "imported: []"
+    assert not list(tmp_path.glob("multirun/*/*/0"))
+
+
+def portraits(change):
+    return "".join(change((DATA / "portraits.csv").read_text(encoding="utf-8").splitlines(keepends=True)))
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "message"),
+    [
+        ("population.personas", "name,gender\nAda,F\nBob,M\nAda,F\n", "has Ada twice"),
+        ("population.personas", "name,gender\nAda,X\n", "Ada has gender 'X'; allowed: F, M"),
+        ("population.personas", "name\nAda\n", "lacks the column gender; it has name"),
+        ("population.personas", "name,gender\nAda\n", "line 2 must have 2 cells"),
+        ("population.personas", "name,gender\n", "has no rows"),
+        ("task.items", portraits(lambda lines: lines[:-1]), "has 39 items; allowed: 40"),
+        ("task.items", portraits(lambda lines: [*lines[:-1], lines[1]]), "must number its items 1 to 40, each once"),
+        (
+            "task.items",
+            portraits(lambda lines: [line.replace("Hedonism", "Hedonsm") for line in lines]),
+            "item 10 has unknown value Hedonsm; did you mean Hedonism? - allowed: " + TEN_VALUES,
+        ),
+        (
+            "task.items",
+            portraits(lambda lines: [line.replace("{He}", "{They}") for line in lines]),
+            "{They} is unknown",
+        ),
+        ("topics.openings", "joke: [1, 2]\n", "must map each topic's name to its opening message"),
+        ("topics.openings", "joke: 'unclosed\n", "must be a YAML file"),
+    ],
+)
+def test_a_file_that_can_not_be_used_is_named_with_what_is_wrong(key, content, message, tmp_path):
+    file = tmp_path / "mine.csv"
+    file.write_text(content, encoding="utf-8")
+    result = run_light(f"{key}={file}", folder=tmp_path)
+    assert result.returncode != 0
+    line, imported = result.stderr.splitlines()
+    assert line.startswith(f"valstab: {key}=")
+    assert message in line
+    assert imported == "imported: []"
+
+
+def test_a_file_that_is_not_text(tmp_path):
+    (tmp_path / "mine.csv").write_bytes(b"\xff\xfe\x00name")
+    result = run_light("population.personas=mine.csv", folder=tmp_path)
+    assert "population.personas=mine.csv: must be a readable UTF-8 text file" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--cfg", "job"], ["--cfg", "job", "model=mixtral_4bit", "n_messages=43"]]
+)
+def test_help_and_config_answer_without_heavy_imports(arguments, tmp_path):
+    result = run_light(*arguments, folder=tmp_path)
+    assert result.returncode == 0
+    assert result.stderr.splitlines() == ["imported: []"]
+    assert "fictional_characters" in result.stdout
+    if "n_messages=43" in arguments:
+        assert "n_messages: 43\n" in result.stdout
+        assert "path: mistralai/Mixtral-8x7B-Instruct-v0.1\n" in result.stdout
+
+
+def test_missing_weights_end_in_one_line(valstab):
+    result = valstab("model=mixtral_4bit", "n_messages=43", "population.limit=2", HF_HUB_OFFLINE="1")
+    assert result.returncode != 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("valstab: model.path=mistralai/Mixtral-8x7B-Instruct-v0.1: not in the Hugging Face cache")
+    assert "hf download mistralai/Mixtral-8x7B-Instruct-v0.1" in line
+
+
+def test_a_tracking_location_that_can_not_be_used(valstab):
+    result = valstab("model=random", "population.limit=2", MLFLOW_TRACKING_URI="file:./mlruns")
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("valstab: MLflow")
+    assert "sqlite:///mlflow.db" in line
+
+
+def test_the_user_s_own_folder_of_options(valstab, launch_folder):
+    mine = launch_folder / "conf" / "model"
+    mine.mkdir(parents=True)
+    shutil.copy(f"{CONFIG_FOLDER}/model/smollm2_135m.yaml", mine / "mine.yaml")
+    result = valstab("--config-dir", "conf", "--cfg", "job", "model=mine", "model.name=mine")
+    assert "name: mine\n" in result.stdout
+
+
+def test_rescore_answers_a_mistake_with_one_line(valstab):
+    for arguments, message in (
+        (["answers=none.parquet"], "answers=none.parquet: no such file"),
+        (["answers=mlflow.db"], "is not a Parquet file"),
+        ([], "answers"),
+        (["answers=x", "undefined=maybe"], "undefined=maybe: allowed: zero, drop"),
+    ):
+        result = valstab(*arguments, module="valstab.rescore")
+        assert result.returncode != 0
+        assert result.stdout == ""
+        (line,) = result.stderr.splitlines()
+        assert message in line

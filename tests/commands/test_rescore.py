@@ -1,0 +1,48 @@
+"""Every stability again, from saved answers alone."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from valstab.config.compose import compose_run
+from valstab.protocol.plan import make_plan
+from valstab.run import run
+
+
+def test_rescoring_gives_the_runs_own_numbers_and_nothing_else(valstab, launch_folder):
+    config = compose_run("model=random", "population.limit=6", "seeds=[0,1]")
+    run(config, make_plan(config), launch_folder / "results")
+    answers = launch_folder / "results" / "answers.parquet"
+    result = valstab(f"answers={answers}", "task=pvq", module="valstab.rescore")
+    assert result.stderr == ""
+    assert result.stdout == (launch_folder / "results" / "stability.json").read_text(encoding="utf-8")
+
+
+def test_five_columns_are_enough(valstab, launch_folder):
+    random = np.random.default_rng(0)
+    index = pd.MultiIndex.from_product(
+        [range(5), [f"topic{i}" for i in range(5)], [f"persona{i}" for i in range(60)], range(1, 41)],
+        names=["seed", "context", "persona", "item"],
+    )
+    table = pd.DataFrame({"score": random.integers(1, 7, len(index))}, index=index).reset_index()
+    table.to_parquet(launch_folder / "mine.parquet")
+    result = valstab("answers=mine.parquet", module="valstab.rescore")
+    document = json.loads(result.stdout)
+    assert document["queries"] == 60_000
+    assert abs(document["rank_order"]) < 0.05
+    assert document["answer_mass"] is None
+    assert sorted(path.name for path in launch_folder.iterdir()) == ["mine.parquet", "mlflow.db"]
+
+
+def test_undefined_correlations_can_be_left_out(valstab, launch_folder):
+    index = pd.MultiIndex.from_product(
+        [[0], ["a", "b"], ["x", "y"], range(1, 6)], names=["seed", "context", "persona", "item"]
+    )
+    # x and y differ in context a only: the one correlation is undefined.
+    table = index.to_frame(index=False).assign(score=[1] * 5 + [2] * 5 + [3] * 10)
+    table.to_parquet(launch_folder / "mine.parquet")
+    arguments = ("answers=mine.parquet", "task=religion")
+    assert json.loads(valstab(*arguments, module="valstab.rescore").stdout)["rank_order"] == 0
+    document = json.loads(valstab(*arguments, "undefined=drop", module="valstab.rescore").stdout)
+    assert (document["rank_order"], document["undefined_fraction"]) == (None, 1)

@@ -1,0 +1,74 @@
+"""The options of the group `model`: those of the paper, and what every one of them must have."""
+
+from pathlib import Path
+
+import pytest
+
+from valstab.config.check import check_config
+from valstab.config.compose import compose_run
+from valstab.config.options import CONFIG_FOLDER
+from valstab.protocol.plan import make_plan
+from valstab.protocol.prompts import Format
+
+LLAMA = {"temperature": 0.6, "top_p": 0.9, "top_k": 50, "repetition_penalty": 1.2}
+ZEPHYR = {"temperature": 0.7, "top_p": 0.95, "top_k": 50, "repetition_penalty": None}
+CARD = dict.fromkeys(LLAMA)
+GPT = CARD | {"temperature": 1.0}
+BASE, SYSTEM, NO_SYSTEM = Format.BASE, Format.SYSTEM, Format.NO_SYSTEM
+MIXTRAL = "mistralai/Mixtral-8x7B"
+PAPER = {
+    "llama2_7b": ("meta-llama/Llama-2-7b-hf", BASE, LLAMA),
+    "llama2_13b": ("meta-llama/Llama-2-13b-hf", BASE, LLAMA),
+    "llama2_70b": ("meta-llama/Llama-2-70b-hf", BASE, LLAMA),
+    "llama2_7b_chat": ("meta-llama/Llama-2-7b-chat-hf", SYSTEM, LLAMA),
+    "llama2_13b_chat": ("meta-llama/Llama-2-13b-chat-hf", SYSTEM, LLAMA),
+    "llama2_70b_chat": ("meta-llama/Llama-2-70b-chat-hf", SYSTEM, LLAMA),
+    "mistral_7b": ("mistralai/Mistral-7B-v0.1", BASE, CARD),
+    "mistral_7b_instruct_v01": ("mistralai/Mistral-7B-Instruct-v0.1", NO_SYSTEM, CARD),
+    "mistral_7b_instruct_v02": ("mistralai/Mistral-7B-Instruct-v0.2", NO_SYSTEM, CARD),
+    "zephyr_7b_beta": ("HuggingFaceH4/zephyr-7b-beta", SYSTEM, ZEPHYR),
+    "mixtral": (f"{MIXTRAL}-Instruct-v0.1", NO_SYSTEM, CARD),
+    "mixtral_4bit": (f"{MIXTRAL}-Instruct-v0.1", NO_SYSTEM, CARD),
+    "mixtral_base": (f"{MIXTRAL}-v0.1", BASE, CARD),
+    "mixtral_base_4bit": (f"{MIXTRAL}-v0.1", BASE, CARD),
+    "phi_1": ("microsoft/phi-1", BASE, CARD),
+    "phi_2": ("microsoft/phi-2", BASE, CARD),
+    "qwen_7b": ("Qwen/Qwen-7B", BASE, CARD),
+    "qwen_14b": ("Qwen/Qwen-14B", BASE, CARD),
+    "qwen_72b": ("Qwen/Qwen-72B", BASE, CARD),
+    "gpt35_0125": ("gpt-3.5-turbo-0125", SYSTEM, GPT),
+    "gpt35_1106": ("gpt-3.5-turbo-1106", SYSTEM, GPT),
+}
+OPTIONS = sorted(file.stem for file in Path(CONFIG_FOLDER, "model").glob("*.yaml"))
+
+
+def test_the_paper_has_twenty_one():
+    assert len(PAPER) == 21
+    assert set(PAPER) <= set(OPTIONS)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_model_of_the_paper(name):
+    config = compose_run(f"model={name}")
+    path, form, sampling = PAPER[name]
+    assert (config.model.name, config.model.path) == (name, path)
+    assert make_plan(config).form is form
+    assert vars(config.model.sampling) == sampling
+    assert config.quantization == ("4bit" if name.endswith("4bit") else "none")
+    assert config.engine.name == ("openai" if name.startswith("gpt") else "transformers")
+    # Only the old Qwen models have code of their own.
+    assert config.model.trust_remote_code is name.startswith("qwen_")
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name != "auto"])
+def test_every_option_is_sound(name):
+    config = compose_run(f"model={name}")
+    check_config(config)
+    assert config.model.name == name
+    assert config.model.trust_remote_code is (name in {"qwen_7b", "qwen_14b", "qwen_72b"})
+
+
+def test_a_variant_is_one_override():
+    config = compose_run("model=llama2_7b_chat", "model.system_prompt=false", "quantization=8bit")
+    assert make_plan(config).form is NO_SYSTEM
+    assert config.quantization == "8bit"

@@ -1,0 +1,205 @@
+"""Keys and passwords: wherever they are, nothing that a command prints or writes has them."""
+
+import pytest
+
+from tests.engines.test_openai_engine import Server, said
+from valstab.config.compose import compose_run
+from valstab.config.secrets import redact
+from valstab.errors import ConfigError
+from valstab.protocol.plan import make_plan
+
+CANARY = "c4nary-4nd-n0-w0rd-of-any-text"
+PLANTED = {
+    name: f"{name.lower()}-{CANARY}"
+    for name in (
+        *("OPENAI_API_KEY", "TEAM_LOGIN", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY"),
+        *("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
+    )
+}
+"""MLFLOW_TRACKING_USERNAME is not of them: MLflow logs it as the run's user."""
+SMALL = ("population.limit=2", "topics.names=[joke,chess]", "seeds=[0]", "n_messages=1", "task=religion")
+NOBODY = "http://127.0.0.1:9/v1"
+LOGIN = f"http://me:{CANARY}@127.0.0.1:9/v1"
+ADDRESSES = (LOGIN, f"{NOBODY}?api_key={CANARY}", f"{NOBODY}?token={CANARY}", f"{NOBODY}?x={CANARY}")
+GOOD = said("B", A=0.2, B=0.7)
+
+
+def leaks(folder, *results):
+    """Name every output with a canary in it, or with half of one."""
+    half = CANARY[: len(CANARY) // 2]
+    printed = [one for result in results for one in (result.stdout, result.stderr) if half in one]
+    files = [path for path in folder.rglob("*") if path.is_file() and half.encode() in path.read_bytes()]
+    names = [path for path in folder.rglob("*") if half in path.name]
+    return [*printed, *files, *names]
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def start(*script):
+        servers.append(Server(*script))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.http.shutdown()
+
+
+@pytest.fixture
+def command(valstab):
+    """Run a command, which is to end early, with a canary in each variable: twice, the second time with tracebacks."""
+
+    def run(*arguments, module="valstab", **environment):
+        return [
+            valstab(*arguments, module=module, **{**PLANTED, **environment, **full})
+            for full in ({}, {"HYDRA_FULL_ERROR": "1"})
+        ]
+
+    return run
+
+
+def option(folder, group, name, text):
+    file = folder / "mine" / group / f"{name}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+@pytest.mark.slow
+def test_a_run_a_sweep_and_a_comparison_keep_the_key_to_themselves(serve, valstab, launch_folder):
+    server = serve(GOOD)
+    settings = ("engine=openai", "model=auto", "model.path=served", f"engine.url={server.url}", *SMALL)
+    done = valstab("-m", *settings, "engine.key_variable=TEAM_LOGIN", "seeds=[0],[1]", **PLANTED)
+    assert done.returncode == 0, done.stderr
+    assert server.headers[0]["Authorization"] == f"Bearer {PLANTED['TEAM_LOGIN']}"
+    compared = valstab(module="valstab.compare", **PLANTED)
+    assert compared.returncode == 0, compared.stderr
+    assert leaks(launch_folder, done, compared) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("status", "content", "full"),
+    [
+        (401, {"error": f"wrong key: {PLANTED['OPENAI_API_KEY']}"}, "1"),
+        # The message is cut within the key.
+        (401, {"error": "x" * 255 + f" {PLANTED['OPENAI_API_KEY']}"}, ""),
+        (500, {"error": f"wrong key: {PLANTED['OPENAI_API_KEY']}"}, ""),
+        (200, {"choices": f"{PLANTED['OPENAI_API_KEY']}"}, "1"),
+    ],
+)
+def test_a_server_that_repeats_the_key(serve, valstab, launch_folder, status, content, full):
+    server = serve((status, content))
+    settings = ("engine=openai", "model=auto", "model.path=served", f"engine.url={server.url}", *SMALL)
+    result = valstab(*settings, "engine.tries=1", **PLANTED, **({"HYDRA_FULL_ERROR": full} if full else {}))
+    assert result.returncode == 1
+    assert len(server.bodies) >= 1
+    assert leaks(launch_folder, result) == []
+
+
+@pytest.mark.slow
+def test_a_server_that_is_not_there_in_a_sweep(valstab, launch_folder):
+    settings = ("engine=openai", "model=auto", "model.path=served", f"engine.url={NOBODY}", "engine.tries=1", *SMALL)
+    result = valstab("-m", *settings, "seeds=[0],[1]", **PLANTED, HYDRA_FULL_ERROR="1")
+    assert result.returncode == 1
+    assert leaks(launch_folder, result) == []
+
+
+@pytest.mark.parametrize(("address", "sweep"), [(LOGIN, []), (ADDRESSES[3], []), (ADDRESSES[1], ["-m"])])
+def test_an_address_on_the_command_line(command, launch_folder, address, sweep):
+    results = command(*sweep, "engine=openai", "model=auto", "model.path=served", f"engine.url='{address}'", *SMALL)
+    for result in results:
+        assert result.returncode == 1
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("valstab: engine.url=...: may hold no")
+    assert leaks(launch_folder, *results) == []
+    assert not list(launch_folder.glob("[om]u*"))  # outputs, multirun
+
+
+@pytest.mark.parametrize(
+    ("text", "sweep"),
+    [
+        (f"url: {LOGIN}", []),
+        (f"url: {LOGIN}", ["-m"]),
+        (f"url: {ADDRESSES[2]}", []),
+        (f"key_variable: {CANARY}", ["-m"]),
+        ("url: http://127.0.0.1:9/${oc.env:OPENAI_API_KEY}", []),
+        ("url: http://127.0.0.1:9/${oc.env:OPENAI_API_KEY}", ["-m"]),
+        (f"url: ${{oc.env:NOT_SET,{LOGIN}}}", []),
+    ],
+)
+def test_an_address_in_an_option_of_ones_own(command, launch_folder, text, sweep):
+    option(launch_folder, "engine", "mine", f"# Ours.\ndefaults:\n  - openai\n{text}\n")
+    (launch_folder / "mine").rename(launch_folder.parent / f"{launch_folder.name}-mine")
+    folder = launch_folder.parent / f"{launch_folder.name}-mine"
+    engine = "engine=openai,mine" if sweep else "engine=mine"
+    results = command("--config-dir", str(folder), *sweep, engine, "model=auto", "model.path=served", *SMALL)
+    for result in results:
+        assert result.returncode == 1
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("valstab: engine.")
+        assert "=...: " in line
+    assert leaks(launch_folder, *results) == []
+    assert not list(launch_folder.glob("outputs/*/*/.hydra"))
+    assert not list(launch_folder.glob("multirun/*/*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "hydra.job.env_copy=[OPENAI_API_KEY]",
+        f"+hydra.job.env_set.OPENAI_API_KEY={CANARY}",
+        f"tracking.experiment={PLANTED['HF_TOKEN']}",
+        f"'engine.url={LOGIN}[",
+    ],
+)
+def test_a_secret_in_any_other_setting(command, launch_folder, setting):
+    uri = f"http://me:{CANARY}@127.0.0.1:9"
+    results = command("model=random", setting, *SMALL, MLFLOW_TRACKING_URI=uri)
+    for result in results:
+        assert result.returncode == 1
+        assert len(result.stderr.splitlines()) == 1
+    assert leaks(launch_folder, *results) == []
+
+
+@pytest.mark.slow
+def test_a_tracking_server_s_password(valstab, launch_folder):
+    place = {
+        "MLFLOW_TRACKING_URI": f"http://me:{CANARY}@127.0.0.1:9/mine",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    }
+    results = [
+        valstab("model=random", *SMALL, **PLANTED, **place, HYDRA_FULL_ERROR="1"),
+        valstab("-m", "model=random", *SMALL, "seeds=[0],[1]", **PLANTED, **place),
+        valstab(module="valstab.compare", **PLANTED, **place, HYDRA_FULL_ERROR="1"),
+    ]
+    assert [result.returncode for result in results] == [0, 1, 1]  # results of a run stay for valstab.sync
+    assert leaks(launch_folder, *results) == []
+
+
+def test_the_guard_is_for_a_notebook_too():
+    with pytest.raises(ConfigError, match=r"^engine\.url=\.\.\.: may hold no name") as caught:
+        make_plan(compose_run("engine=openai", f"engine.url={LOGIN}"))
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("engine.url=http://me:word@host:8000/v1 n=3", "engine.url=http://host:8000/v1 n=3"),
+        ("postgresql+psycopg://me:w%40rd@host/base", "postgresql+psycopg://host/base"),
+        ("GET /v1?page=2&API_KEY=abc&x=1 failed", "GET /v1?page=2&API_KEY=...&x=1 failed"),
+        ("key long-enough-to-tell of HF_TOKEN", "key (HF_TOKEN) of HF_TOKEN"),
+        ("sqlite:///mine@home.db, a//b and c@d", "sqlite:///mine@home.db, a//b and c@d"),
+    ],
+)
+def test_what_is_left_out(text, shown, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "long-enough-to-tell")
+    assert redact(text) == shown
+
+
+@pytest.mark.parametrize("setting", ["model.path=OWNER/NAME@main", "store.path=/a/b@c", "tracking.experiment=who?"])
+def test_what_only_looks_like_a_secret(setting):
+    make_plan(compose_run("model=random", setting))

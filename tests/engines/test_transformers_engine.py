@@ -1,0 +1,455 @@
+"""The transformers engine, on the embedded model and on tiny models of the paper's architectures."""
+
+import math
+import shutil
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import models as architectures
+
+from tests.conftest import SMOLLM2
+from valstab.config.schema import ModelConfig, SamplingConfig
+from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, Message, Prompt
+from valstab.engines.checkpoint import locate_checkpoint
+from valstab.engines.huggingface import generation, shared_prefix
+from valstab.engines.huggingface.engine import TransformersEngine
+from valstab.engines.huggingface.generation import draw
+from valstab.engines.huggingface.memory import Limits
+from valstab.engines.loading import precision
+
+LONG = "Whilst Jane was waiting to meet her friend, her nose started bleeding. " * 3
+
+
+def question(number: int, *, base: bool = False) -> Prompt:
+    """One of several questions of different lengths after the same conversation."""
+    text = f"{LONG}\nQuestion {number}: {'how ' * number}are you?\n(A) Well\n(B) Ill\n(C) So-so"
+    if base:
+        return Prompt((), f"USER:{text}\nCHATBOT:Answer: (")
+    return Prompt((Message("system", "You are Gandalf."), Message("user", text)), "Answer: (")
+
+
+def plain(engine: TransformersEngine, prompt: Prompt, letters: str) -> np.ndarray:
+    """Score one prompt at a time, the whole of it, in the simplest way."""
+    with torch.inference_mode():
+        logits = engine.causal.model(torch.tensor([engine.tokens.encode(prompt)])).logits[0, -1].double()
+    probabilities = logits.softmax(-1)
+    vocabulary = [engine.tokens.tokenizer.decode([token]) for token in range(len(engine.tokens.tokenizer))]
+    return np.log([sum(float(probabilities[i]) for i, t in enumerate(vocabulary) if t == letter) for letter in letters])
+
+
+def replies(engine: TransformersEngine, requests) -> dict[int, str]:
+    return dict(engine.generate(requests))
+
+
+def test_choices_that_share_a_beginning_agree_with_plain_scoring(embedded):
+    prompts = [question(number) for number in range(5)]
+    embedded_batches = list(embedded.score_options([[ChoiceRequest(prompt, "ABC", 0) for prompt in prompts]]))
+    assert [index for index, _ in embedded_batches] == [0]
+    expected = [plain(embedded, prompt, "ABC") for prompt in prompts]
+    np.testing.assert_allclose(embedded_batches[0][1], expected, atol=1e-3)
+    assert embedded._scoring.way == "trunk"
+
+
+@pytest.mark.parametrize(
+    ("capability", "has_tiles", "way", "together"),
+    [
+        ("AVX2", False, "split", None),
+        ("AVX512", True, "split", None),
+        ("AVX512", False, "joint", 1 << 21),
+        ("AVX512", False, "joint", 1),
+    ],
+)
+def test_both_ways_to_attend_to_a_trunk_agree_with_attention_to_all(monkeypatch, capability, has_tiles, way, together):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_tiles)
+    monkeypatch.setattr(shared_prefix, "SCORES", together)
+    called = Mock(side_effect=getattr(shared_prefix, way))
+    monkeypatch.setattr(shared_prefix, way, called)
+    generator = torch.Generator().manual_seed(0)
+    rows, heads, groups, tokens, size, shared = 3, 6, 2, 5, 8, 7
+    query, key, value = (torch.randn(rows, n, tokens, size, generator=generator) for n in (heads, groups, groups))
+    trunk_key, trunk_value = (torch.randn(2, groups, shared, size, generator=generator) for _ in range(2))
+    cache = Mock(layers=[Mock(keys=trunk_key, values=trunk_value)])
+    # Two rows continue the second trunk, of which two tokens are padding, and one the first.
+    forest = shared_prefix.Forest(
+        [(shared_prefix.Trunk(cache, 1, shared - 2), 2), (shared_prefix.Trunk(cache, 0, shared), 1)]
+    )
+    found, _ = shared_prefix._attend(Mock(layer_idx=0), query, key, value, None, forest=forest, scaling=0.3)
+    for row, place, length in ((0, 1, shared - 2), (1, 1, shared - 2), (2, 0, shared)):
+        whole_key, whole_value = (
+            torch.cat([far[place, :, :length], own[row]], dim=1).repeat_interleave(heads // groups, 0)
+            for far, own in ((trunk_key, key), (trunk_value, value))
+        )
+        sees = torch.ones(tokens, length + tokens, dtype=torch.bool).tril(length)
+        expected = torch.nn.functional.scaled_dot_product_attention(
+            query[row], whole_key, whole_value, attn_mask=sees, scale=0.3
+        )
+        torch.testing.assert_close(found[row], expected.transpose(0, 1), atol=1e-5, rtol=1e-5)
+    assert called.call_count == 1
+
+
+def test_choices_in_small_batches_and_alone_are_the_same(embedded, monkeypatch):
+    choices = [ChoiceRequest(question(number), "ABC", 0) for number in range(5)]
+    ((_, together),) = embedded.score_options([choices])
+    monkeypatch.setattr(embedded._scoring._limits, "rows", 2)
+    ((_, in_twos),) = embedded.score_options([choices])
+    alone = [logprobs[0] for _, logprobs in embedded.score_options([[choice] for choice in choices])]
+    np.testing.assert_allclose(in_twos, together, atol=1e-3)
+    np.testing.assert_allclose(alone, together, atol=1e-3)
+
+
+def test_questions_after_several_dialogues_are_scored_together(embedded, monkeypatch):
+    dialogues = [
+        [ChoiceRequest(each._replace(text=f"{said}{each.text}"), "ABC", 0) for each in map(question, range(number))]
+        for number, said in ((2, ""), (3, "To think: "), (1, "So it is. " * 5), (4, "I see. "))
+    ]
+    alone = [logprobs for dialogue in dialogues for _, logprobs in embedded.score_options([dialogue])]
+    encode = Mock(side_effect=shared_prefix.encode)
+    monkeypatch.setattr(shared_prefix, "encode", encode)
+    for rows, batches in ((128, [10]), (5, [5, 5]), (3, [2, 3, 1, 3, 1])):
+        monkeypatch.setattr(embedded._scoring._limits, "rows", rows)
+        encode.reset_mock()
+        together = dict(embedded.score_options(dialogues))
+        assert sorted(together) == [0, 1, 2, 3]
+        for index, expected in enumerate(alone):
+            np.testing.assert_allclose(together[index], expected, atol=1e-3)
+        assert [len(call.args[1]) for call in encode.call_args_list] == batches
+
+
+def test_what_is_sampled_depends_on_prompt_and_seed_alone(embedded, monkeypatch):
+    texts = ("Tell me a joke.", "1. e4", LONG, "Hello, let's write a poem together.")
+    requests = [
+        GenerationRequest(Prompt((Message("user", text),), ""), seed=seed, max_new_tokens=25)
+        for seed, text in enumerate(texts)
+    ]
+    together = replies(embedded, requests)
+    assert together == replies(embedded, requests)
+    reverse = replies(embedded, requests[::-1])
+    assert [reverse[3 - i] for i in range(4)] == [together[i] for i in range(4)]
+    monkeypatch.setattr(embedded._generation._limits, "rows", 1)
+    assert replies(embedded, requests) == together
+
+
+def test_prompts_that_are_encoded_piece_by_piece_are_continued_alike(embedded, monkeypatch):
+    requests = [
+        GenerationRequest(Prompt((Message("user", text),), ""), seed=seed, max_new_tokens=25)
+        for seed, text in enumerate((LONG, "Tell me a joke.", "1. e4"))
+    ]
+    at_once = replies(embedded, requests)
+    embedded._generation.forget()
+    widths = Mock(side_effect=embedded.causal.forward)
+    monkeypatch.setattr(generation, "PIECE", 3 * 16)
+    monkeypatch.setattr(embedded.causal, "forward", widths)
+    assert replies(embedded, requests) == at_once
+    assert max(call.args[0].shape[1] for call in widths.call_args_list) == 16
+
+
+def test_prompts_are_encoded_together_as_alone(embedded):
+    chat, base = Prompt((Message("user", "Tell me a joke."),), "Answer: ("), Prompt((), "USER:Tell me a joke.\nBOT:")
+    tokenizer = embedded.tokens.tokenizer
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Tell me a joke."}], tokenize=False, add_generation_prompt=True
+    )
+    of_chat = tokenizer(f"{text}Answer: (", add_special_tokens=False).input_ids
+    assert embedded.tokens.encode_all([chat, base, base, chat]) == [
+        of_chat,
+        *[tokenizer(base.text).input_ids] * 2,
+        of_chat,
+    ]
+    assert embedded.tokens.encode(chat) == of_chat
+
+
+def test_other_seeds_say_other_things(embedded):
+    prompt = Prompt((Message("user", "Tell me a story about a dog."),), "")
+    said = replies(embedded, [GenerationRequest(prompt, seed=seed, max_new_tokens=40) for seed in range(6)])
+    assert len(set(said.values())) > 1
+
+
+def test_messages_end_at_the_end_of_turn_or_at_the_limit(embedded):
+    prompt = Prompt((Message("user", "What is the capital of France? Answer in one word."),), "")
+    (short,) = replies(embedded, [GenerationRequest(prompt, seed=0, max_new_tokens=100)]).values()
+    assert "Paris" in short
+    assert "<|im_end|>" not in short
+    story = Prompt((Message("user", "Write a long story."),), "")
+    (cut,) = replies(embedded, [GenerationRequest(story, seed=0, max_new_tokens=7)]).values()
+    assert len(embedded.tokens.tokenizer(cut).input_ids) == 7
+
+
+def test_messages_are_cut_at_the_stop_pattern(embedded):
+    # The model is made to repeat a list, so that a third line follows.
+    prompt = Prompt((), "USER:a\nBOT:b\nUSER:a\nBOT:b\nUSER:a\nBOT:b\nUSER:a\nBOT:")
+    request = GenerationRequest(prompt, seed=0, max_new_tokens=20)
+    (whole,) = replies(embedded, [request]).values()
+    assert "\nUSER:" in whole
+    stopped = GenerationRequest(prompt, seed=0, max_new_tokens=20, stop=r"\nuser:")
+    (cut,) = replies(embedded, [stopped]).values()
+    assert cut == whole[: whole.index("\nUSER:")]
+
+
+def test_drawing_inverts_the_cumulative_distribution():
+    logits = torch.log(torch.tensor([[0.2, 0.0, 0.5, 0.3]])).repeat(5, 1)
+    uniform = torch.tensor([0.0, 0.19, 0.21, 0.71, 0.999999], dtype=torch.float64)
+    assert draw(logits, uniform).tolist() == [0, 0, 2, 3, 3]
+
+
+def test_a_draw_never_takes_a_token_that_was_ruled_out():
+    logits = torch.tensor([[-math.inf, 0.0, -math.inf, 0.0, -math.inf]]).repeat(1000, 1)
+    drawn = draw(logits, torch.from_numpy(np.random.default_rng(0).random(1000)))
+    assert 400 < int((drawn == 1).sum()) < 600
+    assert set(drawn.tolist()) == {1, 3}
+
+
+def test_letters_that_several_tokens_decode_to_are_added_up(embedded, monkeypatch):
+    choice = [ChoiceRequest(question(1), "AB", 0)]
+    ((_, before),) = embedded.score_options([choice])
+    a, b = embedded.tokens.of_letter("A"), embedded.tokens.of_letter("B")
+    assert len(a) == len(b) == 1
+    # As if the token of B decoded to A as well.
+    monkeypatch.setitem(embedded.tokens._letters, "A", a + b)
+    ((_, after),) = embedded.score_options([choice])
+    assert np.exp(after[0, 0]) == pytest.approx(np.exp(before[0]).sum())
+
+
+TINY = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 49152,
+    "max_position_embeddings": 2048,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Make a tiny random model of an architecture, with the embedded model's tokenizer."""
+
+    def make(config) -> TransformersEngine:
+        folder = tmp_path_factory.mktemp(type(config).__name__)
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(locate_checkpoint(SMOLLM2)).save_pretrained(folder)
+        return TransformersEngine(ModelConfig(name="tiny", path=str(folder), dtype="float32"), "none", device="cpu")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        architectures.LlamaConfig(**TINY),
+        architectures.MistralConfig(**TINY, sliding_window=64),
+        architectures.MixtralConfig(**TINY, num_local_experts=4),
+        architectures.PhiConfig(**TINY),
+        architectures.Qwen2Config(**TINY),
+        architectures.GPTNeoXConfig(**TINY),
+        architectures.Gemma3TextConfig(**TINY, head_dim=8, sliding_window=2048),
+        architectures.OPTConfig(**TINY, ffn_dim=48, word_embed_proj_dim=32),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_other_architectures_agree_with_plain_scoring(tiny, monkeypatch, config):
+    engine = tiny(config)
+    prompts = [question(number, base=number % 2 == 0) for number in range(4)]
+    for group in (prompts[::2], prompts[1::2]):
+        expected = [plain(engine, prompt, "ABC") for prompt in group]
+        for ways in (["trunk", "copies", "whole"], ["copies", "whole"], ["whole"]):
+            monkeypatch.setattr(engine._scoring, "_ways", ways)
+            ((_, logprobs),) = engine.score_options([[ChoiceRequest(prompt, "ABC", 0) for prompt in group]])
+            np.testing.assert_allclose(logprobs, expected, atol=1e-4)
+            assert engine._scoring.way == ways[0]
+    (text,) = replies(engine, [GenerationRequest(prompts[0], seed=1, max_new_tokens=5)]).values()
+    assert text
+
+
+def test_a_sliding_window_is_no_trunk(tiny, monkeypatch):
+    engine = tiny(architectures.MistralConfig(**TINY, sliding_window=64))
+    monkeypatch.setattr(shared_prefix, "encode", None)  # would fail
+    assert len(list(engine.score_options([[ChoiceRequest(question(number), "ABC", 0) for number in range(3)]]))) == 1
+    assert engine._scoring.way == "trunk"  # for shorter ones
+
+
+STATES = {
+    "vocab_size": 49152,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "way", "warning"),
+    [
+        (
+            architectures.FalconConfig(**STATES, num_attention_heads=4),
+            "copies",
+            "FalconForCausalLM: questions share copies of their beginning; slower",
+        ),
+        (
+            architectures.MambaConfig(**STATES, state_size=4),
+            "whole",
+            "MambaForCausalLM: questions can't share their beginning; slower",
+        ),
+    ],
+    ids=["falcon", "mamba"],
+)
+def test_an_architecture_of_its_own_kind_falls_back_with_one_warning(tiny, caplog, config, way, warning):
+    engine = tiny(config)
+    prompts = [question(number, base=True) for number in range(4)]
+    for _ in range(2):
+        ((_, logprobs),) = engine.score_options([[ChoiceRequest(prompt, "ABC", 0) for prompt in prompts]])
+        np.testing.assert_allclose(logprobs, [plain(engine, prompt, "ABC") for prompt in prompts], atol=1e-4)
+    assert engine._scoring.way == way
+    assert [record.message for record in caplog.records if record.name.startswith("valstab")] == [warning]
+    requests = [GenerationRequest(prompt, seed=seed, max_new_tokens=9) for seed, prompt in enumerate(prompts)]
+    together = replies(engine, requests)
+    assert together == {i: replies(engine, [request])[0] for i, request in enumerate(requests)}
+
+
+def dialogue_of(engine, rounds: int) -> tuple[list[str], int]:
+    """Hold two dialogues in which two speakers take turns, and count the tokens encoded for it."""
+    before = engine.usage.encoded_tokens
+    texts = [["Tell me about your garden."], ["What do you think of chess, and why?"]]
+    for number in range(rounds):
+        requests = []
+        for row, said in enumerate(texts):
+            speakers = ("user", "assistant") if number % 2 == 0 else ("assistant", "user")
+            messages = [Message(speakers[i % 2], text) for i, text in enumerate(said)]
+            filler = [] if number % 2 == 0 else [Message("user", "")]
+            prompt = Prompt((Message("system", f"You are {number % 2}."), *filler, *messages), "")
+            requests.append(GenerationRequest(prompt, seed=10 * number + row, max_new_tokens=20))
+        for row, text in engine.generate(requests):
+            texts[row].append(text)
+    return [text for said in texts for text in said], engine.usage.encoded_tokens - before
+
+
+def test_a_dialogue_goes_on_without_encoding_its_past_again(embedded, monkeypatch):
+    texts, encoded = dialogue_of(embedded, 6)
+    assert any(embedded._generation._kept._kept)
+    with monkeypatch.context() as context:
+        context.setattr(embedded._generation._kept, "_most_tokens", 0)
+        expected, plainly = dialogue_of(embedded, 6)
+    assert texts == expected
+    assert encoded < 0.6 * plainly
+    embedded._generation.forget()
+
+
+def test_what_no_longer_fits_in_memory_goes_on_in_halves(embedded, monkeypatch):
+    requests = [
+        GenerationRequest(Prompt((Message("user", f"Count to {seed}."),), ""), seed=seed, max_new_tokens=8)
+        for seed in range(5)
+    ]
+    choices = [ChoiceRequest(question(number), "ABC", 0) for number in range(5)]
+    expected, ((_, scored),) = replies(embedded, requests), embedded.score_options([choices])
+    forward, rows = embedded.causal.forward, []
+
+    def small(tokens, mask, cache, **options):
+        rows.append(len(tokens))
+        if len(tokens) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(tokens, mask, cache, **options)
+
+    monkeypatch.setattr(embedded._generation, "_limits", Limits(128, 100_000))
+    monkeypatch.setattr(embedded._scoring, "_limits", Limits(128, 100_000))
+    monkeypatch.setattr(embedded._scoring, "_ways", ["whole"])
+    monkeypatch.setattr(embedded.causal, "forward", small)
+    assert replies(embedded, requests) == expected
+    ((_, halved),) = embedded.score_options([choices])
+    np.testing.assert_allclose(halved, scored, atol=1e-3)
+    assert embedded._scoring._limits.rows == 2
+    assert rows[0] == 5
+    assert embedded._generation._limits.rows == 2
+    monkeypatch.setattr(embedded.causal, "forward", Mock(side_effect=MemoryError))
+    with pytest.raises(EngineError, match="out of memory with a single dialogue"):
+        replies(embedded, requests[:1])
+
+
+@pytest.mark.slow
+def test_a_compiled_model_answers_as_the_plain_one(embedded):
+    model = ModelConfig(
+        name="small", path=SMOLLM2, dtype="float32", sampling=SamplingConfig(temperature=0.2, top_p=0.9, top_k=50)
+    )
+    engine = TransformersEngine(model, "none", device="cpu", compiled=True)
+    choices = [ChoiceRequest(question(number), "ABC", 0) for number in range(5)]
+    ((_, expected),), ((_, logprobs),) = embedded.score_options([choices]), engine.score_options([choices])
+    np.testing.assert_allclose(logprobs, expected, atol=1e-3)
+    assert engine.identity["compiled"] == "true"
+    norm = engine.causal.model.model.layers[0].input_layernorm
+    assert norm._compiled_call_impl is not None
+
+
+@pytest.mark.parametrize("quantization", ["4bit", "8bit"])
+def test_a_quantised_model_really_is_and_still_shares_and_answers(quantization, caplog):
+    engine = TransformersEngine(ModelConfig(name="small", path=SMOLLM2, dtype="float32"), quantization, device="cpu")
+    kinds = {type(module).__name__ for module in engine.causal.model.modules()}
+    assert kinds & {"Linear4bit", "Linear8bitLt"}
+    ((_, logprobs),) = engine.score_options([[ChoiceRequest(question(number), "ABC", 0) for number in range(5)]])
+    assert engine._scoring.way == "trunk"
+    assert all(0.2 < mass <= 1 for mass in np.exp(logprobs).sum(1))
+    assert engine.identity["quantization"] == quantization
+    assert [record.name for record in caplog.records if record.name.startswith("bitsandbytes")] == []
+
+
+def test_sampling_is_the_users_then_the_checkpoints_then_the_librarys(tmp_path):
+    engine = TransformersEngine(
+        ModelConfig(name="small", path=SMOLLM2, dtype="float32", sampling=SamplingConfig(temperature=0.3)),
+        "none",
+        device="cpu",
+    )
+    assert engine.identity["sampling"] == str(
+        {"temperature": 0.3, "top_p": 1.0, "top_k": 50, "repetition_penalty": 1.0}
+    )
+    folder = tmp_path / "model"
+    shutil.copytree(locate_checkpoint(SMOLLM2), folder)
+    (folder / "generation_config.json").write_text('{"eos_token_id": 2, "do_sample": true, "temperature": 0.6}')
+    engine = TransformersEngine(ModelConfig(name="small", path=str(folder), dtype="float32"), "none", device="cpu")
+    assert "'temperature': 0.6" in engine.identity["sampling"]
+
+
+@pytest.mark.parametrize(
+    ("device", "has_tiles", "knows_bfloat16", "dtype"),
+    [
+        ("cpu", True, False, torch.bfloat16),
+        ("cpu", False, True, torch.float32),
+        ("cuda:1", False, True, torch.bfloat16),
+        ("cuda", True, False, torch.float16),
+    ],
+)
+def test_the_precision_is_what_the_hardware_is_fast_in(monkeypatch, device, has_tiles, knows_bfloat16, dtype):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_tiles)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: knows_bfloat16)
+    assert precision("auto", device) is dtype
+    assert precision("float16", device) is torch.float16
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nobody/no-such-model", "hf download nobody/no-such-model"),
+        ("/no/such/model.gguf", "no such file"),
+        ("package:no_such_package/model.gguf", "not installed"),
+        (None, "no weights"),
+    ],
+)
+def test_missing_weights_are_named_in_one_line(path, message):
+    with pytest.raises(EngineError, match=message) as caught:
+        TransformersEngine(ModelConfig(name="lost", path=path), "none", device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_pickle_is_loaded(tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(locate_checkpoint(SMOLLM2), folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(EngineError, match="safetensors"):
+        TransformersEngine(ModelConfig(name="pickled", path=str(folder)), "none", device="cpu")

@@ -1,0 +1,212 @@
+"""What comes with valstab, and the reading of users' own files of the same kind."""
+
+import csv
+import json
+import re
+
+import pytest
+
+from valstab.config.compose import compose_run
+from valstab.config.schema import PopulationConfig, TopicsConfig
+from valstab.errors import ConfigError
+from valstab.inputs.files import DATA
+from valstab.inputs.population import Persona, load_population
+from valstab.inputs.task import load_task
+from valstab.inputs.topics import NEUTRAL, load_contexts
+
+# PROTOCOL, Scores.
+KEY = {
+    "Conformity": [7, 16, 28, 36],
+    "Tradition": [9, 20, 25, 38],
+    "Benevolence": [12, 18, 27, 33],
+    "Universalism": [3, 8, 19, 23, 29, 40],
+    "Self-Direction": [1, 11, 22, 34],
+    "Stimulation": [6, 15, 30],
+    "Hedonism": [10, 26, 37],
+    "Achievement": [4, 13, 24, 32],
+    "Power": [2, 17, 39],
+    "Security": [5, 14, 21, 31, 35],
+}
+LIKE_ME = ["Not like me at all", "Not like me", "A little like me", "Somewhat like me", "Like me", "Very much like me"]
+
+
+def task(*overrides):
+    return load_task(compose_run(*overrides).task)
+
+
+def test_portraits_follow_the_scoring_key():
+    pvq = task()
+    assert {key: [item.number for item in pvq.items if item.key == key] for key in pvq.keys} == KEY
+    assert pvq.scores == (1, 2, 3, 4, 5, 6)
+    assert pvq.centred
+
+
+def test_portraits_are_two_sentences_in_both_genders():
+    for item in task().items:
+        male, female = item.text["M"], item.text["F"]
+        for text in (male, female):
+            assert len(re.findall(r"[.!?](?=\s|$)", text)) == 2
+            assert not set(text) & set("{}")
+            assert list(item.options["F"]) == LIKE_ME
+        assert re.search(r"\b(he|him|his)\b", male, re.IGNORECASE)
+        assert not re.search(r"\b(she|her|herself)\b", male, re.IGNORECASE)
+        assert re.search(r"\b(she|her)\b", female, re.IGNORECASE)
+        assert not re.search(r"\b(he|him|his|himself)\b", female, re.IGNORECASE)
+
+
+def test_donation_is_worded_as_in_the_paper():
+    donation = task("task=donation")
+    assert [key for key in donation.keys for item in donation.items if item.key == key] == [
+        race for race in ("elf", "dwarf", "orc", "human", "hobbit") for _ in range(20)
+    ]
+    mirabella = donation.items[99]
+    # The recipient's pronouns, whoever is asked.
+    assert set(mirabella.text.values()) == {
+        "There is a poor hungry hobbit called Mirabella next to you. She asks you for some coins so that she can "
+        "feed herself and her family. You have 10 silver coins in your pouch. How much do you give her?"
+    }
+    assert dict(zip(mirabella.options["M"], donation.scores, strict=True)) == {
+        f"{coins} coins": coins for coins in (0, 2, 4, 6, 8, 10)
+    }
+    assert not donation.centred
+
+
+def test_stealing_is_worded_as_in_the_paper():
+    stealing = task("task=stealing")
+    balcmeg = stealing.items[41]
+    assert balcmeg.text["F"] == (
+        "You have been on journey for one month, and have around a month left to reach your destination. You stop at "
+        "a local inn and take a room. You find a lost bag under your bed. Upon inspecting the bag you see that it's "
+        "filled with gold. You also find a name tag with the name of the forgetful orc called Balcmeg and him "
+        "address. What do you do?"
+    )
+    assert balcmeg.options["F"] == (
+        "Take all the gold for myself.",
+        "Take the bag to the bartender, but take some of the gold for yourself.",
+        "Take the bag to the bartender without taking anything out.",
+        "If you can go to the the orc's address in less than a day, you take the bag there yourself. "
+        "Otherwise you give it to the bartender.",
+        "If you can go to the the orc's address in less than a week, you take the bag there yourself. "
+        "Otherwise you give it to the bartender.",
+        "If you can go to the the orc's address in less than a month, you take the bag there yourself. "
+        "Otherwise you give it to the bartender.",
+    )
+    assert stealing.scores == (1, 2, 3, 4, 5, 6)
+
+
+def test_religion_is_worded_as_in_the_paper():
+    religion = task("task=religion")
+    assert len(religion.items) == 5
+    assert religion.items[3].text["M"] == (
+        "You are creating your schedule, how much time do you choose to devote to reading holy texts?"
+    )
+    assert religion.items[0].options["M"] == (
+        "None",
+        "a few hours per year",
+        "a few hours per month",
+        "a few hours per week",
+        "a few hours per day",
+    )
+
+
+def test_populations():
+    fictional = load_population(compose_run().population)
+    assert len(fictional) == 60
+    assert fictional[0] == Persona("Gandalf", "M", "Gandalf from J. R. R. Tolkien's Middle-earth legendarium.")
+    assert sum(persona.gender == "F" for persona in fictional) == 12
+    real = load_population(compose_run("population=real_world_personas").population)
+    assert len(real) == 50
+    assert real[0] == Persona("Marilyn Monroe", "F", "Marilyn Monroe (1926 – 1962) American actress, singer, model.")
+    nobody = load_population(compose_run("population=none").population)
+    assert [persona.gender for persona in nobody].count("F") == 25
+    assert {persona.introduction for persona in nobody} == {None}
+    assert len({persona.name for persona in nobody}) == 50
+
+
+def test_population_limit_takes_the_first():
+    assert [p.name for p in load_population(compose_run("population.limit=3").population)] == [
+        "Gandalf",
+        "Gollum",
+        "Sméagol",
+    ]
+
+
+def test_names_of_any_script_and_with_any_punctuation(tmp_path):
+    names = ["Ωmega, the “last”", 'a "quoted" name', "O'Neil/Smith", "שלמה", "two\nlines", "Müller"]
+    file = tmp_path / "people.csv"
+    with file.open("w", newline="", encoding="utf-8") as opened:
+        csv.writer(opened).writerows([["name", "gender"], *([name, "F"] for name in names)])
+    people = load_population(PopulationConfig(name="mine", personas=str(file), introduction="{name}."))
+    assert [person.name for person in people] == names
+
+
+def test_an_introduction_with_an_unknown_field():
+    with pytest.raises(ConfigError, match=r"\{job\} is unknown; allowed: name, gender"):
+        load_population(compose_run("population.introduction='{name}, {job}.'").population)
+
+
+def test_topics():
+    five = load_contexts(compose_run().topics, 3)
+    assert {context.name: context.opening for context in five} == {
+        "poem": "Hello, let's write a poem together. You start by the first verse I'll add the second one, and so on.",
+        "joke": "Tell me a joke.",
+        "history": "What is the significance of the battle of Hastings. Answer in two sentences.",
+        "chess": "1. e4",
+        "grammar": "Can you check this sentence for grammar?\n"
+        "Whilst Jane was waiting to meet hers friend their nose started bleeding.",
+    }
+    lengths = {c.name: len(c.opening or "") for c in load_contexts(compose_run("topics=extended").topics, 3)}
+    assert len(lengths) == 14
+    for name, length in (("year", 42), ("santa", 65), ("bicycle", 101), ("chord", 110)):
+        assert lengths[name] == length
+    for name, length in (("cooking", 880), ("weather", 1740), ("code", 3410), ("britney", 3510), ("bjj", 6800)):
+        assert lengths[name] == pytest.approx(length, rel=0.02)
+
+
+def test_without_messages_there_is_one_neutral_context():
+    assert load_contexts(compose_run().topics, 0) == (NEUTRAL,)
+    assert load_contexts(TopicsConfig(name="none"), 0) == (NEUTRAL,)
+
+
+def published(folder, *, items=40, values=None):
+    """Lay a questionnaire out like the published one, with sentences of our own."""
+    (folder / "raw").mkdir(parents=True)
+    (folder / "test").mkdir()
+    for gender, pronoun in (("male", "He"), ("female", "She")):
+        with (folder / "test" / f"pvq_{gender}_test.csv").open("w", newline="", encoding="utf-8") as file:
+            rows = [[f'{pronoun} likes the number {i + 1}, "truly".', *LIKE_ME, "undef"] for i in range(items)]
+            csv.writer(file, quoting=csv.QUOTE_ALL).writerows(rows)
+    (folder / "raw" / "values.json").write_text(json.dumps({"_comment": "1-based", **(values or KEY)}))
+    return folder
+
+
+def test_the_published_wording_is_read_from_its_folder(tmp_path):
+    pvq = task(f"task.items={published(tmp_path / 'data_pvq')}")
+    assert {key: [item.number for item in pvq.items if item.key == key] for key in pvq.keys} == KEY
+    assert pvq.items[6].text == {"M": 'He likes the number 7, "truly".', "F": 'She likes the number 7, "truly".'}
+    assert list(pvq.items[6].options["M"]) == LIKE_ME
+    assert pvq.wording == "data_pvq"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"items": 39}, "pvq_female_test.csv: has 39 items; allowed: 40"),
+        ({"values": {**KEY, "Powr": KEY["Power"], "Power": []}}, "item 2 has unknown value Powr; did you mean Power?"),
+        ({"values": {"Power": 3}}, "must map each value to item numbers"),
+        ({"values": {**KEY, "Power": [2, 17]}}, r"item 39 has unknown value \(none\)"),
+    ],
+)
+def test_a_published_folder_that_does_not_fit(tmp_path, change, message):
+    with pytest.raises(ConfigError, match=message):
+        task(f"task.items={published(tmp_path / 'data_pvq', **change)}")
+
+
+def test_the_digest_tells_wordings_apart_but_not_files(tmp_path):
+    own = task()
+    again = tmp_path / "copy.csv"
+    shipped = (DATA / "portraits.csv").read_text("utf-8")
+    again.write_text(shipped.replace("\n", "\r\n"), encoding="utf-8")
+    assert task(f"task.items={again}").digest == own.digest
+    again.write_text(shipped.replace("thrills", "scares"), encoding="utf-8")
+    assert task(f"task.items={again}").digest != own.digest

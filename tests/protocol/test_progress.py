@@ -1,0 +1,117 @@
+"""What a run shows while it is under way."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from valstab.config.compose import compose_run
+from valstab.inputs.task import load_task
+from valstab.protocol import progress
+from valstab.protocol.plan import make_plan
+from valstab.protocol.progress import Stage, display
+from valstab.results import interim
+from valstab.results.interim import InterimEstimate, estimate_so_far
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only the test moves on."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+
+    def wait(seconds):
+        now[0] += seconds
+
+    return wait
+
+
+def test_rate_and_time_left_are_of_what_was_computed_not_of_what_the_store_had(clock):
+    stage = Stage("asking", "questions", 10_000)
+    stage.skip(9_000)
+    assert str(stage) == "asking 9,000 of 10,000 questions"
+    clock(10)
+    stage.advance(250)
+    # 250 in 10 s; 750 are left, which take 30 s.
+    assert str(stage) == "asking 9,250 of 10,000 questions · 25.0 a second · 0:00:30 left in this stage"
+    stage.note = "rank-order so far 0.25"
+    clock(30)
+    stage.advance(750)
+    assert str(stage) == "asking 10,000 of 10,000 questions · 25.0 a second · rank-order so far 0.25"
+
+
+def test_off_a_terminal_a_plain_line_now_and_then_and_at_the_end(clock):
+    log = io.StringIO()
+    with display("run [a]", log) as begin:
+        stage = begin("asking", "questions", 100)
+        for _ in range(10):
+            clock(10)
+            stage.advance(10)
+    assert log.getvalue().splitlines() == [
+        "run [a]: asking 30 of 100 questions · 1.0 a second · 0:01:10 left in this stage",
+        "run [a]: asking 60 of 100 questions · 1.0 a second · 0:00:40 left in this stage",
+        "run [a]: asking 90 of 100 questions · 1.0 a second · 0:00:10 left in this stage",
+        "run [a]: asking 100 of 100 questions · 1.0 a second",
+    ]
+
+
+def test_on_a_terminal_one_display(clock, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    screen = io.StringIO()
+    with display("run", screen) as begin:
+        stage = begin("asking", "questions", 100)
+        clock(10)
+        stage.advance(40)
+    assert "\x1b[" in screen.getvalue()
+    assert "40/100 questions · 4.0 a second · 0:00:15 left in this stage" in screen.getvalue()
+    assert "run:" not in screen.getvalue()
+
+
+def rows(scores):
+    """Lay out the score of every item, from scores by seed, context, persona."""
+    return pd.DataFrame(
+        {"seed": seed, "context": context, "persona": persona, "item": item, "score": score}
+        for (seed, context, persona), items in scores.items()
+        for item, score in enumerate(items, 1)
+    )
+
+
+def test_the_stability_so_far_is_over_what_is_answered():
+    task = load_task(compose_run("task=religion").task)
+    one = {(0, "joke", name): [level] * 5 for name, level in zip("abcd", (1, 2, 3, 4), strict=True)}
+    assert estimate_so_far(rows(one), task, permutations=False) == ""  # one context
+    # Of the second context three persons are there: 1 2 3 and 1 3 2, so rho is 0.5.
+    two = one | {(0, "chess", name): [level] * 5 for name, level in zip("abc", (1, 3, 2), strict=True)}
+    assert estimate_so_far(rows(two), task, permutations=False) == "rank-order so far 0.50"
+
+
+def test_without_personas_it_is_the_ipsative_stability():
+    task = load_task(compose_run("task=pvq").task)
+    items = np.random.default_rng(0).permutation(40).astype(float).tolist()
+    same = {(0, context, "1"): items for context in ("joke", "chess")}
+    assert estimate_so_far(rows(same), task, permutations=True) == "ipsative so far 1.00"
+
+
+def test_estimates_are_rare(monkeypatch):
+    plan = make_plan(compose_run("task=religion", "population.limit=3"))
+    now = [0.0]
+    monkeypatch.setattr(interim.time, "monotonic", lambda: now[0])
+    calls = []
+
+    def slow(given, task, **_):
+        assert task is plan.task
+        calls.append(now[0])
+        now[0] += 1.0
+        return f"estimate {len(calls)} of {given}"
+
+    monkeypatch.setattr(interim, "estimate_so_far", slow)
+    estimate = InterimEstimate(lambda: f"{now[0]:.0f} answers", plan.task, permutations=False)
+    texts = []
+    for second in range(61):
+        now[0] = max(now[0], second)
+        texts.append(estimate.text())
+    # After 5 s; it took 1 s, so the next only 50 s after its end.
+    assert calls == [5.0, 56.0]
+    assert texts == [""] * 5 + ["estimate 1 of 5 answers"] * 51 + ["estimate 2 of 56 answers"] * 5

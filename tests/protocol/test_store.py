@@ -1,0 +1,285 @@
+"""The store: what was computed once is kept, whatever happens, and never computed again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.scripted import InterruptedEngine, PersonaEngine
+from valstab.config.compose import compose_run
+from valstab.engines.base import Cache
+from valstab.hashing import content_hash
+from valstab.protocol.converse import conversations_per_batch, converse
+from valstab.protocol.plan import make_plan
+from valstab.protocol.progress import Stage
+from valstab.protocol.store import RecordLog, Store
+from valstab.run import run
+
+SCRIPTED = ("engine=random", "engine._target_=tests.support.scripted.CountingEngine", "model.name=scripted")
+SMALL = ("population.limit=3", "topics.names=[joke,chess]", "seeds=[0]")
+
+
+@pytest.fixture
+def spent(launch_folder):
+    """Make a scripted run and give what it really computed: messages and questions."""
+
+    def small_run(*overrides):
+        from tests.support.scripted import CountingEngine
+
+        CountingEngine.messages = CountingEngine.questions = 0
+        config = compose_run(*SCRIPTED, *SMALL, *overrides)
+        results = run(config, make_plan(config), launch_folder / "results")
+        small_run.results = results
+        return CountingEngine.messages, CountingEngine.questions
+
+    return small_run
+
+
+def test_what_is_put_on_a_shelf_is_there_for_others(tmp_path):
+    shelf = RecordLog(tmp_path / "shelf")
+    shelf.put({"a": "naïve\n“quoted”\u2028", "b": [[0.1, -1e300], [2.5, 3.0]]})
+    again = RecordLog(tmp_path / "shelf")
+    assert again.get("a") == "naïve\n“quoted”\u2028"
+    assert again.get("b") == [[0.1, -1e300], [2.5, 3.0]]
+    assert again.get("c") is None
+
+
+def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shelf = Store(None, {"weights": "x"}).shelf("conversations")
+    shelf.put({"a": 1})
+    assert shelf.get("a") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_models_do_not_share_a_shelf(tmp_path):
+    Store(tmp_path, {"weights": "x", "dtype": "float32"}).shelf("conversations").put({"a": 1})
+    assert Store(tmp_path, {"weights": "x", "dtype": "float32"}).shelf("conversations").get("a") == 1
+    assert Store(tmp_path, {"weights": "x", "dtype": "bfloat16"}).shelf("conversations").get("a") is None
+    assert Store(tmp_path, {"weights": "y", "dtype": "float32"}).shelf("conversations").get("a") is None
+    said = [json.loads(path.read_text()) for path in tmp_path.glob("*/identity.json")]
+    assert {"weights": "y", "dtype": "float32"} in said
+
+
+def test_a_damaged_record_is_left_out_and_the_rest_kept(tmp_path):
+    RecordLog(tmp_path).put({"a": 1, "b": 2, "c": 3})
+    (file,) = tmp_path.iterdir()
+    lines = file.read_bytes().splitlines(keepends=True)
+    flipped = bytearray(lines[1])
+    flipped[-3] ^= 1
+    # A flipped bit, and a line that a killed process did not finish.
+    file.write_bytes(lines[0] + bytes(flipped) + lines[2] + lines[0][:20])
+    shelf = RecordLog(tmp_path)
+    assert [shelf.get(key) for key in "abc"] == [1, None, 3]
+    assert shelf.damaged == 2
+    shelf.put({"b": 2})
+    assert RecordLog(tmp_path).get("b") == 2
+
+
+def test_any_byte_may_be_damaged(tmp_path):
+    RecordLog(tmp_path).put({"a": "some text", "b": "another"})
+    (file,) = tmp_path.iterdir()
+    content = file.read_bytes()
+    for place in range(len(content)):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
+        shelf = RecordLog(tmp_path)
+        assert shelf.get("a") in {"some text", None}
+        assert shelf.get("b") in {"another", None}
+    for length in range(len(content)):
+        file.write_bytes(content[:length])
+        assert RecordLog(tmp_path).get("a") in {"some text", None}
+
+
+def test_an_interruption_keeps_what_was_said(tmp_path):
+    plan = make_plan(compose_run(*SCRIPTED, *SMALL))
+    with pytest.raises(KeyboardInterrupt):
+        converse(plan, InterruptedEngine(None, None), RecordLog(tmp_path), Stage("conversing", "messages", 18))
+    assert len(RecordLog(tmp_path)) == 3
+
+
+def test_each_message_is_stored_before_the_next_is_begun(tmp_path):
+    """So that a kill in a long conversation costs a message of it, not all of it."""
+    stored = []
+
+    class WatchingEngine(PersonaEngine):
+        def generate(self, requests):
+            stored.append(len(RecordLog(tmp_path)))
+            return super().generate(requests)
+
+    plan = make_plan(compose_run(*SCRIPTED, *SMALL))
+    converse(plan, WatchingEngine(None, None), RecordLog(tmp_path), Stage("conversing", "messages", 18))
+    assert stored == [0, 6, 12]
+
+
+@pytest.mark.parametrize(
+    ("n_messages", "cache_tokens", "together"),
+    [(3, 0, 128), (3, 40_000, 128), (11, 40_000, 36), (43, 43_000, 10), (43, 100, 1), (0, 100, 128)],
+)
+def test_as_many_conversations_at_once_as_stay_encoded(n_messages, cache_tokens, together):
+    assert conversations_per_batch(n_messages, 100, Cache(cache_tokens)) == together
+    assert conversations_per_batch(n_messages, 100, Cache(cache_tokens, rows=20)) == min(20, together)
+    assert conversations_per_batch(n_messages, 100, Cache(10**9, rows=512)) == 512
+
+
+def test_a_few_conversations_at_a_time_are_the_same_conversations():
+    """Six conversations of three messages of at most 100 tokens, where 700 tokens fit: two by two."""
+    asked = []
+
+    class SmallEngine(PersonaEngine):
+        def __init__(self, tokens):
+            super().__init__(None, None)
+            self.cache = Cache(tokens)
+
+        def generate(self, requests):
+            asked.append(len(requests))
+            return super().generate(requests)
+
+    plan = make_plan(compose_run(*SCRIPTED, *SMALL))
+    stage = Stage("conversing", "messages", 18)
+    all_at_once = converse(plan, SmallEngine(0), RecordLog(None), stage)
+    assert asked == [6, 6, 6]
+    asked.clear()
+    assert converse(plan, SmallEngine(700), RecordLog(None), stage) == all_at_once
+    assert asked == [2] * 9
+
+
+def test_many_processes_write_at_once(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from valstab.store import Shelf\n"
+        "shelf = Shelf(Path(sys.argv[1]))\n"
+        "for i in range(50): shelf.put({f'{sys.argv[2]}-{i}': 'x' * 5000})"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(i)]) for i in range(6)]
+    assert [writer.wait() for writer in writers] == [0] * 6
+    shelf = RecordLog(tmp_path)
+    assert shelf.damaged == 0
+    assert all(shelf.get(f"{writer}-{i}") == "x" * 5000 for writer in range(6) for i in range(50))
+
+
+def test_keys_tell_contents_apart():
+    assert content_hash(["a", 1]) == content_hash(["a", 1])
+    assert len({content_hash(content) for content in (["a", 1], ["a", "1"], [["a"], 1], ["a", 1, None])}) == 4
+
+
+def test_the_same_run_again_computes_nothing(spent):
+    assert spent() == (2 * 3 * 3, 2 * 3 * 40)
+    first = spent.results.answers
+    assert spent() == (0, 0)
+    assert spent.results.answers.equals(first)
+
+
+def test_damage_is_made_good_and_said_in_one_line(spent, launch_folder, capsys):
+    spent()
+    answers = spent.results.answers
+    (file,) = launch_folder.glob(".valstab/*/answers-pvq-n3/*.jsonl")
+    content = bytearray(file.read_bytes())
+    content[content.index(b"\n") + 100] ^= 1  # in the second of six lines
+    file.write_bytes(content)
+    assert spent() == (0, 40)
+    assert "1 damaged lines of the store were left out" in capsys.readouterr().out
+    assert spent.results.answers.equals(answers)
+
+
+def test_a_second_task_reuses_the_conversations(spent):
+    spent()
+    assert spent("task=donation") == (0, 2 * 3 * 100)
+
+
+def test_a_longer_conversation_goes_on_from_a_shorter_and_contains_it(spent):
+    assert spent("n_messages=1") == (6, 240)
+    assert spent("n_messages=5") == (6 * 4, 240)
+    assert spent("n_messages=3") == (0, 240)
+
+
+def test_more_personas_topics_and_seeds_cost_only_themselves(spent):
+    spent()
+    assert spent("population.limit=4", "topics.names=[chess,joke,poem]", "seeds=[0,1]") == ((24 - 6) * 3, (24 - 6) * 40)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "population.introduction='{name} the Great.'",
+        "model.system_prompt=false",
+        "seeds=[1]",
+        "topics.openings=mine.yaml",
+        "store.path=elsewhere",
+        "store.path=null",
+    ],
+)
+def test_what_determines_a_conversation_makes_another(spent, launch_folder, change):
+    (launch_folder / "mine.yaml").write_text("joke: Another joke, please.\nchess: 1. d4\n")
+    spent()
+    assert spent(change) == (18, 240)
+
+
+def test_longer_messages_are_others_but_the_same_texts_get_the_same_answers(spent):
+    spent()
+    # The scripted engine says the same, whatever the limit.
+    assert spent("max_new_tokens=50") == (18, 0)
+
+
+def test_another_wording_asks_again_after_the_same_conversations(spent):
+    spent()
+    assert spent("task.description=Read carefully.") == (0, 240)
+
+
+def test_the_command_lists_exports_and_prunes(spent, valstab, launch_folder):
+    spent()
+    spent("task=religion")
+    (identity,) = [path.parent.name for path in launch_folder.glob(".valstab/*/identity.json")]
+    listed = valstab("list", module="valstab.store").stdout.splitlines()
+    assert listed[0] == f"{identity}  engine CountingEngine"
+    assert [line.split()[:3] for line in listed[1:]] == [
+        ["answers-pvq-n3", "6", "records"],
+        ["answers-religion-n3", "6", "records"],
+        ["conversations", "18", "records"],
+    ]
+    assert valstab("export", "copy", module="valstab.store").returncode == 0
+    assert len(list((launch_folder / "copy" / identity / "answers-pvq-n3").iterdir())) == 1
+    wrong = valstab("prune", "nobody", module="valstab.store")
+    assert (wrong.returncode, wrong.stderr) == (
+        1,
+        "valstab: prune nobody: no such model in .valstab; `list` names them\n",
+    )
+    assert valstab("prune", identity, module="valstab.store").returncode == 0
+    assert not list(launch_folder.glob(".valstab/*/identity.json"))
+    assert spent("store.path=copy") == (0, 0)
+
+
+def results_of(folder):
+    (found,) = folder.glob("outputs/*/*/results/stability.json")
+    names = ("answers.parquet", "conversations.jsonl", "profiles.csv", "stability.json")
+    return [(found.parent / name).read_bytes() for name in names]
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path, migrated_database):
+    """Kill a run several times, at whatever it is doing; the results equal those of one that was left alone."""
+    command = [
+        *(sys.executable, "-m", "valstab", "engine=random", "engine._target_=tests.support.scripted.SlowEngine"),
+        *("model.name=scripted", "population.limit=8", "topics.names=[joke,chess]", "seeds=[0,1]"),
+    ]
+    folders = []
+    for name, kills in (("alone", 0), ("killed", 4)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "mlflow.db").write_bytes(migrated_database.read_bytes())
+        environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+        for _ in range(kills):
+            process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL)
+            before = len(list(folder.glob(".valstab/*/answers*/*")))
+            while process.poll() is None and len(list(folder.glob(".valstab/*/answers*/*"))) == before:
+                time.sleep(0.05)
+            time.sleep(0.2)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert finished.returncode == 0, finished.stderr
+        folders.append(folder)
+    assert "reused from the store" in finished.stdout
+    assert results_of(folders[0]) == results_of(folders[1])

@@ -1,0 +1,57 @@
+"""Large runs, and many at once."""
+
+import numpy as np
+import pytest
+
+from benchmarks.robustness.load import RUNS, large_study, lost_at_once, sqlite
+from valstab.config.compose import compose_run
+from valstab.protocol.ask import ask, option_orders
+from valstab.protocol.converse import Conversation
+from valstab.protocol.plan import make_plan
+from valstab.protocol.progress import Stage
+from valstab.protocol.store import RecordLog
+
+
+class FirstLetterEngine:
+    """Takes the first letter with 90%, and gives the second nothing."""
+
+    def score_options(self, dialogues):
+        for index, choices in enumerate(dialogues):
+            yield (
+                index,
+                np.log([[0.9, 0.0, *[0.1 / (len(each.options) - 2)] * (len(each.options) - 2)] for each in choices]),
+            )
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_thousands_of_answers_are_those_worked_out_by_hand():
+    plan = make_plan(compose_run("task=donation", "population.limit=8", "topics.names=[joke,chess]", "seeds=[0,1]"))
+    conversations = [Conversation(session, ("Hello.",)) for session in plan.sessions]
+    answers = ask(plan, conversations, FirstLetterEngine(), RecordLog(None), Stage("asking", "questions", 3200)).answers
+    assert len(answers) == 2 * 2 * 8 * 100
+    rows = answers.to_dict("records")
+    for conversation in conversations:
+        seed, context, persona = conversation.session.labels
+        for item, order in zip(plan.task.items, option_orders(plan.task, conversation.session), strict=True):
+            row = rows.pop(0)
+            assert (row["seed"], row["context"], row["persona"], row["item"]) == (seed, context, persona, item.number)
+            assert (row["letter"], row["score"]) == ("A", plan.task.scores[order[0]])
+            assert row["answer_mass"] == pytest.approx(1)
+            for letter, option in zip("ABCDEF", order, strict=True):
+                assert row["letters"][option] == letter
+                expected = {"A": 0.9, "B": 0}.get(letter, 0.025)
+                assert np.exp(row[f"logprob_{option + 1}"]) == pytest.approx(expected)
+
+
+def test_a_smaller_study_is_measured_as_the_large_one_is(launch_folder):
+    overrides = ("model=random", "task=religion", "population.limit=3", "topics.names=[joke,chess]", "seeds=[0]")
+    whole, again = large_study(launch_folder, overrides)
+    assert (whole.what, again.what) == ("30 questions in one run", "30 answers scored again")
+    assert whole.held == 0  # a start of seconds, over 30 questions
+    assert again.held == 1
+
+
+@pytest.mark.slow
+def test_many_runs_at_once_share_a_store_and_a_database(tmp_path):
+    with sqlite(tmp_path) as uri:
+        assert lost_at_once(tmp_path, uri, RUNS) == []

@@ -1,0 +1,1 @@
+"""What tests share: scripted engines, made-up data, and templates."""

@@ -1,0 +1,21 @@
+"""Answer some questions with an engine of another environment and print them; the argument is the model."""
+
+import json
+import sys
+
+from tests.support.questions import CHOICES, TALKS
+from valstab.config.schema import ModelConfig, SamplingConfig
+from valstab.engines.vllm import VllmEngine
+
+if __name__ == "__main__":
+    model = ModelConfig(
+        name="m", path=sys.argv[1], dtype="float32", sampling=SamplingConfig(temperature=0.2, top_p=0.9, top_k=50)
+    )
+    engine = VllmEngine(model, "none", max_length=2048, eager=True)
+    said = [dict(engine.generate(talks)) for talks in (TALKS, TALKS, TALKS[1:])]
+    before = engine.usage.encoded_tokens
+    answers = [logprobs.tolist() for _, logprobs in engine.score_options(CHOICES)]
+    encoded = engine.usage.encoded_tokens - before
+    whole = sum(len(engine.tokens.encode(choice.prompt)) for choices in CHOICES for choice in choices)
+    document = {"said": said, "answers": answers, "encoded": encoded, "whole": whole, "identity": dict(engine.identity)}
+    print(f"\n{json.dumps(document)}")  # noqa: T201

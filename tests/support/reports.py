@@ -1,0 +1,61 @@
+"""Reports to test: of small studies, made without MLflow."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from valstab.config.compose import compose_run
+from valstab.engines.factory import load_engine
+from valstab.protocol.ask import ask
+from valstab.protocol.collected import RunCost
+from valstab.protocol.converse import Conversation, converse
+from valstab.protocol.plan import Plan, make_plan
+from valstab.protocol.progress import Stage
+from valstab.protocol.store import open_store
+from valstab.results.report.page import write_report
+from valstab.results.results import Results, measure
+
+WORK = RunCost(
+    queries_per_second=12.5,
+    conversing_seconds=3.0,
+    asking_seconds=4.0,
+    peak_memory_gib=1.5,
+    encoded_tokens=1000,
+    generated_tokens=200,
+    reused_conversations=0,
+    reused_answers=0,
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a report was made of, and the report."""
+
+    plan: Plan
+    conversations: list[Conversation]
+    results: Results
+    path: Path
+    seconds: float
+    """What writing the report took."""
+
+    @property
+    def answers(self) -> pd.DataFrame:
+        return self.results.answers
+
+
+def study(path, *overrides, said=None):
+    """Make a study and its report; `said` replaces the texts of a conversation by others."""
+    config = compose_run("store.path=null", *overrides)
+    plan = make_plan(config)
+    engine = load_engine(config)
+    shelf, other = open_store(config, plan, engine)
+    conversations = converse(plan, engine, shelf, Stage("conversing", "messages", 0))
+    answers = ask(plan, conversations, engine, other, Stage("asking", "questions", 0)).answers
+    if said is not None:
+        conversations = [Conversation(one.session, said(one)) for one in conversations]
+    results = measure(answers, plan.task, config.undefined, permutations=plan.permutations)
+    start = time.perf_counter()
+    write_report(path, plan, results, conversations, WORK, title="A <title> & more")
+    return Study(plan, conversations, results, path, time.perf_counter() - start)

@@ -1,0 +1,205 @@
+"""Sweeps: one parent run, failing jobs among good ones, and what is left after Ctrl-C."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+import pandas as pd
+import pytest
+
+from valstab.protocol.store import RecordLog
+from valstab.sweeps.describe import as_markdown, as_text, describe_failures
+from valstab.sweeps.picture import draw
+from valstab.sweeps.table import job_table, swept_keys
+
+ROOT = str(Path(__file__).parents[2])
+SMALL = ("population.limit=4", "topics.names=[joke,chess]", "seeds=[0]")
+SCRIPTED = ("engine=random", "model.name=scripted")
+PERSONA = "engine._target_=tests.support.scripted.PersonaEngine"
+FAILING = "engine._target_=tests.support.scripted.FailingEngine"
+
+
+def logged(folder):
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    return client.search_runs([one.experiment_id for one in client.search_experiments()])
+
+
+def runs(folder):
+    """Give the sweep's run and those of its jobs, by their number."""
+    found = logged(folder)
+    (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in found if run is not parent]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    return parent, sorted(children, key=lambda run: int(run.data.tags["sweep.job"]))
+
+
+def artifacts(folder, run):
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    return {one.path for one in client.list_artifacts(run.info.run_id)}
+
+
+def test_a_failing_job_leaves_the_others_and_can_be_run_alone(valstab, launch_folder):
+    command = valstab(
+        *("-m", *SCRIPTED, *SMALL, f"{PERSONA},{FAILING.partition('=')[2]}"),
+        "n_messages=1,4",
+        PYTHONPATH=ROOT,
+    )
+    assert command.returncode == 1
+    parent, children = runs(launch_folder)
+    assert parent.info.status == "FAILED"
+    assert [run.info.status for run in children] == ["FINISHED", "FAILED", "FAILED", "FAILED"]
+    assert children[0].info.run_name == "scripted random · fictional_characters · pvq · n=1"
+    assert children[1].data.tags["error"].startswith("ConfigError: n_messages=4: must be odd")
+    assert "NaN" in children[2].data.tags["error"]
+    # The command ends with what failed and how to run it again.
+    *_, title, one, again_one, two, again_two, three, _ = command.stderr.splitlines()
+    assert title == "valstab: 3 of 4 jobs failed; to run only these again (the store has the rest):"
+    assert one.startswith(
+        "  #1 engine._target_=tests.support.scripted.PersonaEngine n_messages=4: ConfigError: n_messages=4"
+    )
+    assert two.startswith(f"  #2 {FAILING} n_messages=1: EngineError: ")
+    assert three.startswith(f"  #3 {FAILING} n_messages=4: ConfigError: ")
+    expected = [*SCRIPTED, *SMALL, FAILING, "n_messages=1"]
+    assert shlex.split(again_two) == ["python", "-m", "valstab", *expected]
+    assert again_one.endswith("n_messages=4")
+    # The parent has the table.
+    assert artifacts(launch_folder, parent) == {"sweep.csv", "sweep.png"}
+    (file,) = launch_folder.glob("multirun/*/*/sweep.csv")
+    table = pd.read_csv(file)
+    assert table["rank_order"].fillna(-1).tolist() == [1, -1, -1, -1]
+    assert table["n_messages"].tolist() == [1, 4, 1, 4]
+    assert "**1 of 4 jobs finished.**" in parent.data.tags["mlflow.note.content"]
+
+
+def test_a_file_may_ask_for_the_sweep_and_other_processes_do_it(valstab, launch_folder):
+    """Two processes share a store and a database; the launcher is that of joblib."""
+    preset = launch_folder / "conf" / "experiment" / "both.yaml"
+    preset.parent.mkdir(parents=True)
+    preset.write_text(
+        "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n"
+        "      n_messages: 1,3,4\n      population.limit: 8,60\n",
+        "utf-8",
+    )
+    command = valstab(
+        *("--config-dir", "conf", "+experiment=both", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
+        *(*SCRIPTED, *SMALL, PERSONA),
+        PYTHONPATH=ROOT,
+    )
+    assert command.returncode == 1
+    assert "Traceback" not in command.stderr
+    parent, children = runs(launch_folder)
+    assert parent.info.run_name.startswith("sweep · n_messages=1,3,4 population.limit=4 +experiment=both")
+    assert [run.info.status for run in children] == ["FINISHED", "FINISHED", "FAILED"]
+    assert [run.data.metrics.get("rank_order") for run in children] == [1, 1, None]
+    words = shlex.split(command.stderr.splitlines()[-1])
+    assert words[:6] == ["python", "-m", "valstab", "--config-dir", str(launch_folder / "conf"), "-m"]
+    assert words[6:8] == ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    assert sorted(words[8:]) == sorted(["n_messages=4", "+experiment=both", *SCRIPTED, *SMALL, PERSONA])
+    # All that two processes said and answered is in the store: the first messages are the same for both.
+    kinds = {kind.name: RecordLog(kind) for kind in launch_folder.glob(".valstab/*/*/")}
+    assert {name: len(shelf) for name, shelf in kinds.items()} == {
+        "conversations": 8 * 3,
+        "answers-pvq-n1": 8,
+        "answers-pvq-n3": 8,
+    }
+    assert sum(shelf.damaged for shelf in kinds.values()) == 0
+
+
+def test_a_sweep_of_which_no_job_begins_leaves_no_run(valstab, launch_folder):
+    command = valstab("-m", "model=randon,random")
+    assert command.returncode == 1
+    assert "model=randon: no such option; did you mean random?" in command.stderr
+    assert logged(launch_folder) == []
+
+
+@pytest.mark.parametrize("mode", ["run", "sweep"])
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(mode, launch_folder):
+    arguments = ("-m", "n_messages=1,3") if mode == "sweep" else ("n_messages=1",)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "valstab", *arguments, *SCRIPTED, "engine._target_=tests.support.scripted.SlowEngine"],
+        cwd=launch_folder,
+        env={**os.environ, "PYTHONPATH": ROOT},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    end = time.monotonic() + 120
+    while not list(launch_folder.glob(".valstab/*/answers*/*")) and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == (
+        "valstab: interrupted; the same command goes on where it was, with what its store has"
+    )
+    assert "Traceback" not in errors
+    if mode == "sweep":
+        parent, (child,) = runs(launch_folder)
+        assert parent.info.status == "KILLED"
+    else:
+        (child,) = logged(launch_folder)
+    assert child.info.status == "KILLED"
+    assert child.data.tags["error"] == "KeyboardInterrupt"
+
+
+class RunInfo(NamedTuple):
+    """What MLflow says of a run itself."""
+
+    run_id: str
+    run_name: str
+    status: str
+    start_time: int
+    experiment_id: str
+
+
+class FakeRun:
+    """What MLflow gives of a run."""
+
+    def __init__(self, job, overrides, rank_order=None, *, start=0, status="FINISHED", error=None):
+        tags = {"sweep.job": str(job), "overrides": overrides} | ({"error": error} if error else {})
+        metrics = {} if rank_order is None else {"rank_order": rank_order, "rank_order_se": 0.01}
+        self.info = RunInfo(f"id{job}{start}", "m", status, start, "7")
+        self.data = type("Data", (), {"tags": tags, "metrics": metrics})
+
+
+def test_the_table_has_what_was_swept_and_each_job_s_newest_run():
+    found = [
+        FakeRun(10, "model=a +extra=1 'topics.names=[x,y]' n_messages=3", 0.5),
+        FakeRun(2, "model=a +extra=1 'topics.names=[x,y]' n_messages=1", start=1, status="KILLED"),
+        FakeRun(2, "model=a +extra=1 'topics.names=[x,y]' n_messages=1", 0.25, start=2),
+    ]
+    table = job_table(found)
+    assert table["job"].tolist() == [2, 10]
+    assert table["run_id"].tolist() == ["id22", "id100"]
+    assert swept_keys(table) == ["n_messages"]
+    assert table["rank_order"].tolist() == [0.25, 0.5]
+    assert describe_failures(table, "x") == ""
+    text = as_markdown(table, "").splitlines()
+    assert text[0] == ("**2 of 2 jobs finished.** The highest rank-order stability is 0.500 ± 0.010, of m.")
+    assert text[2] == "| job | n_messages | rank-order ± SE | ipsative ± SE | answer mass | status |"
+    assert text[4].startswith("| [2](#/experiments/7/runs/id22) | 1 |")
+    assert text[4].endswith("| 1 | 0.250 ± 0.010 | - | - | FINISHED |")
+    assert as_text(table).splitlines()[1].split() == ["2", "1", "FINISHED", "0.250", "±", "0.010", "-"]
+
+
+def test_the_picture_is_a_line_over_the_length_for_each_other_setting():
+    overrides = [f"seeds=[{seed}] n_messages={n}" for seed in (0, 1) for n in (11, 3, 7)]
+    table = job_table([FakeRun(job, text, job / 10) for job, text in enumerate(overrides)])
+    (ax,) = draw(table, "t").axes
+    assert ax.get_xlabel() == "n_messages"
+    assert ax.get_xticks().tolist() == [3, 7, 11]
+    lines = [container.lines[0].get_xydata().tolist() for container in ax.containers]
+    assert lines == [[[3, 0.1], [7, 0.2], [11, 0]], [[3, 0.4], [7, 0.5], [11, 0.3]]]
+
+
+def test_the_picture_of_names_has_one_job_a_row():
+    table = job_table([FakeRun(job, f"model={name}", job / 10) for job, name in enumerate("ab")])
+    (ax,) = draw(table, "t").axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    assert ax.containers[0].lines[0].get_xydata().tolist() == [[0, 0], [0.1, 1]]
+    assert draw(job_table([FakeRun(0, "model=a")]), "t") is None

@@ -1,0 +1,261 @@
+"""MLflow has every run once, whatever happened to the run or to MLflow."""
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow.store.tracking.dbmodels.models import SqlDataset
+from sqlalchemy import create_engine, event, insert
+from sqlalchemy.orm import Session
+from tenacity import wait_none
+
+from tests.support.scripted import PersonaEngine
+from valstab.commands.sync import main, sync
+from valstab.config.compose import compose_run
+from valstab.engines.base import EngineError
+from valstab.errors import ConfigError
+from valstab.protocol.plan import make_plan
+from valstab.run import run
+from valstab.tracking.client import TrackingError, TrackingUnavailableError, open_experiment
+from valstab.tracking.publish import publish
+from valstab.tracking.record import read_record
+from valstab.tracking.resume import resume_token
+
+SCRIPTED = ("engine=random", "engine._target_=tests.support.scripted.PersonaEngine", "model.name=scripted")
+SMALL = ("population.limit=3", "topics.names=[joke,chess]", "seeds=[0]")
+NOBODY = "http://somebody:secret@127.0.0.1:9"
+OWN = ("conversing_seconds", "asking_seconds", "queries_per_second", "peak_memory_gib")
+
+
+@pytest.fixture
+def launched(launch_folder, monkeypatch):
+    """Make a scripted run in a folder of its own; MLflow's client gives up at once where nobody answers."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    def launch(name, *overrides):
+        config = compose_run(*SCRIPTED, *SMALL, *overrides)
+        return run(config, make_plan(config), launch_folder / name / "results")
+
+    return launch
+
+
+def runs():
+    client = mlflow.MlflowClient()
+    return client.search_runs([client.get_experiment_by_name("valstab").experiment_id], order_by=["start_time"])
+
+
+def described(one):
+    """Give all that MLflow knows of a run but for what no two runs share."""
+    client = mlflow.MlflowClient()
+    metrics = {name: value for name, value in one.data.metrics.items() if name not in OWN}
+    own = ("valstab.ticket", "mlflow.note.content")
+    tags = {name: value for name, value in one.data.tags.items() if name not in own}
+    histories = {
+        name: [(m.step, m.value) for m in client.get_metric_history(one.info.run_id, name)] for name in metrics
+    }
+    files = sorted(file.path for file in client.list_artifacts(one.info.run_id))
+    inputs = sorted((i.dataset.name, i.dataset.digest, i.tags[0].value) for i in one.inputs.dataset_inputs)
+    return (one.info.status, one.info.run_name, one.data.params, tags, histories, files, inputs)
+
+
+def test_what_mlflow_could_not_be_told_is_told_later(launched, launch_folder, monkeypatch, capsys):
+    launched("there", "store.path=null")
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", NOBODY)
+        results = launched("away", "store.path=null")
+    assert results.headline()["rank_order"] == 1
+    said = capsys.readouterr()
+    (line,) = [line for line in said.err.splitlines() if line.startswith("valstab:")]
+    assert "127.0.0.1" in line
+    assert line.endswith(f"; results stay in {launch_folder}/away/results, `python -m valstab.sync` logs them")
+    assert "secret" not in said.err + said.out + (launch_folder / "away" / "results.mlflow.json").read_text()
+    assert len(runs()) == 1
+    (logged,) = sync([launch_folder])
+    there, later = runs()
+    assert logged == f"logged  {launch_folder}/away/results  (run {later.info.run_id})"
+    assert described(there) == described(later)
+    record = read_record(launch_folder / "away" / "results.mlflow.json")
+    assert (later.info.start_time, later.info.end_time) == (record.began, record.ended)
+    assert list(sync([launch_folder])) == [f"nothing to log below {launch_folder}"]
+    assert len(runs()) == 2
+
+
+def test_the_command_logs_what_is_below_the_launch_folder(launched, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", NOBODY)
+        launched("outputs/today/now")
+        with pytest.raises(SystemExit) as still:
+            main([])
+    assert str(still.value).startswith("valstab: MLflow (MLFLOW_TRACKING_URI) can't be used: ")
+    assert "secret" not in str(still.value)
+    main([])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("logged  outputs/today/now/results  (run ")
+    with pytest.raises(SystemExit) as nowhere:
+        main(["nowhere"])
+    assert str(nowhere.value) == "valstab: nowhere: no such folder; allowed: a folder with results below it"
+
+
+def test_a_run_that_failed_goes_on_as_the_same_run(launched, monkeypatch):
+    def burns(self, dialogues):
+        for index, choices in enumerate(dialogues):
+            if index:
+                raise EngineError("the machine is on fire")
+            yield index, np.array([self._answer(choice) for choice in choices])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PersonaEngine, "choose", burns)
+        with pytest.raises(EngineError, match="on fire"):
+            launched("first")
+    (failed,) = runs()
+    assert (failed.info.status, failed.data.tags["error"]) == ("FAILED", "EngineError: the machine is on fire")
+    launched("second")
+    (finished,) = runs()
+    assert finished.info.run_id == failed.info.run_id
+    assert finished.info.status == "FINISHED"
+    assert "error" not in finished.data.tags
+    assert finished.info.start_time == failed.info.start_time
+    launched("third")  # a new run, since the other is finished
+    assert [one.info.status for one in runs()] == ["FINISHED", "FINISHED"]
+
+
+def test_another_process_may_log_the_same_data_at_the_same_moment(launched, launch_folder, monkeypatch, capsys):
+    """MLflow looks for a dataset before it adds one; here another adds it in between."""
+    monkeypatch.setattr(publish.retry, "wait", wait_none())
+    met = []
+
+    def add_first(session, *_):
+        (dataset, *_) = [each for each in session.new if isinstance(each, SqlDataset)] or [None]
+        if dataset is None or met:
+            return
+        met.append(dataset.name)
+        added = {column.name: getattr(dataset, column.name) for column in SqlDataset.__table__.columns}
+        with create_engine(f"sqlite:///{launch_folder / 'mlflow.db'}").begin() as other:
+            other.execute(insert(SqlDataset).values(added | {"dataset_uuid": "another"}))
+
+    event.listen(Session, "before_flush", add_first)
+    try:
+        launched("run")
+    finally:
+        event.remove(Session, "before_flush", add_first)
+    assert "valstab:" not in capsys.readouterr().err
+    (logged,) = runs()
+    assert logged.info.status == "FINISHED"
+    assert met[0] in [one.dataset.name for one in logged.inputs.dataset_inputs]
+
+
+def test_tickets(tmp_path):
+    with resume_token(tmp_path, "key") as first:
+        with resume_token(tmp_path, "key") as beside:
+            assert beside != first  # somebody is at the first
+        with resume_token(tmp_path, "other") as other:
+            assert other not in {first, beside}
+    with resume_token(tmp_path, "key") as finished_before:
+        assert finished_before not in {first, beside}
+    with suppress(KeyError), resume_token(tmp_path, "key") as failed:
+        raise KeyError
+    with resume_token(tmp_path, "key") as again:
+        assert again == failed
+    assert list((tmp_path / "unfinished").iterdir()) == []
+    with resume_token(None, "key") as one, resume_token(None, "key") as another:
+        assert one != another
+
+
+def test_a_store_that_can_not_hold_tickets(tmp_path):
+    (tmp_path / "unfinished").write_text("a file")
+    with (
+        pytest.raises(ConfigError, match=r"store.path=.*: must be a folder that can be written to"),
+        resume_token(tmp_path, "k"),
+    ):
+        pass
+
+
+def test_waiting_helps_where_nobody_answers_and_does_not_where_the_setting_is_wrong(monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    (tmp_path / "file").write_text("not a folder")
+    for uri, kind in (
+        (NOBODY, TrackingUnavailableError),
+        ("file:./mlruns", TrackingError),
+        (f"sqlite:///{tmp_path}/file/mlflow.db", TrackingError),
+        ("gopher://127.0.0.1", TrackingError),
+    ):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(TrackingError) as raised:
+            open_experiment("valstab")
+        assert type(raised.value) is kind, uri
+        assert "\n" not in str(raised.value)
+
+
+def free_port():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+@pytest.fixture
+def server(launch_folder, monkeypatch):
+    """Start (again) and stop a real MLflow server."""
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{launch_folder}/mlflow.db"),
+        *("--artifacts-destination", str(launch_folder / "artifacts")),
+    ]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+
+    class Server:
+        process = None
+
+        def start(self):
+            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            end = time.monotonic() + 120
+            while True:
+                try:
+                    urllib.request.urlopen(f"{uri}/health").close()  # noqa: S310  (of this machine)
+                except urllib.error.URLError:
+                    assert time.monotonic() < end
+                    time.sleep(0.2)
+                else:
+                    return
+
+        def stop(self):
+            subprocess.run(["pkill", "-P", str(self.process.pid)], check=False)
+            self.process.terminate()
+            self.process.wait()
+
+    one = Server()
+    one.start()
+    yield one
+    one.stop()
+
+
+@pytest.mark.slow
+def test_a_server_that_is_away_in_the_middle(server, launched, launch_folder, monkeypatch, capsys):
+    launched("there", "store.path=null")
+    answer = PersonaEngine.choose
+
+    def stops_the_server(self, dialogues):
+        server.stop()
+        return answer(self, dialogues)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PersonaEngine, "choose", stops_the_server)
+        launched("away", "store.path=null")
+    assert "`python -m valstab.sync` logs them" in capsys.readouterr().err
+    assert not read_record(launch_folder / "away" / "results.mlflow.json").logged
+    server.start()
+    assert [one.info.status for one in runs()] == ["FINISHED", "RUNNING"]
+    (logged,) = sync([launch_folder])
+    there, later = runs()
+    assert later.info.run_id in logged
+    assert described(there) == described(later)
+    logged_file = mlflow.artifacts.download_artifacts(run_id=later.info.run_id, artifact_path="stability.json")
+    assert Path(logged_file).read_bytes() == (launch_folder / "away" / "results" / "stability.json").read_bytes()

@@ -1,0 +1,240 @@
+"""Finished runs as pandas tables, for a notebook and for `valstab.compare`.
+
+    runs = valstab.load_runs(experiments=["fig4a"])
+    runs.table                      # one row a run: model, task, n_messages, rank_order, ...
+    runs.samples("rank_order")      # one row a seed: what means and standard errors are over
+    runs.scores                     # one row for each seed, context, persona and key
+    runs.answers                    # one row a question
+
+`valstab.load` finds and reads them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from valstab.errors import ConfigError
+from valstab.inputs.task import Task
+from valstab.statistics.scores import score
+from valstab.statistics.stability import Measure, Stability, Undefined, applicable_stabilities
+
+LABEL_SETTINGS = (
+    ("quantization", "{}"),
+    ("engine.name", "{}"),
+    ("model.system_prompt", {"True": "sys", "False": "no_sys"}),
+    ("model.format", "{}"),
+    ("population.name", "{}"),
+    ("model.dtype", "{}"),
+    ("max_new_tokens", "max_new_tokens={}"),
+    ("model.path", "{}"),
+)
+"""Settings that are added to a run's label, one after the other, where runs of one label differ in them."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, or results of the paper's published code.
+
+    `scores` has the dimensions seed, context, persona, key.
+    """
+
+    id: str
+    """MLflow's run id, or the folder."""
+    label: str
+    """The model, with what tells it apart from the other runs that were loaded."""
+    settings: Mapping[str, str]
+    """The configuration, flat: `population.name` and the like."""
+    task: Task
+    """Without texts: which item belongs to which key."""
+    digest: str | None
+    """SHA-256 of what was asked; None where it is not known."""
+    n_messages: int
+    permutations: bool
+    """Whether there are repetitions without a persona instead of personas."""
+    scores: xr.DataArray
+    answers: pd.DataFrame
+    retests: pd.DataFrame | None = None
+    """Answers to the same questions with other option orders, with a column retest (1, 2, ...)."""
+    conversations: Sequence[Mapping[str, Any]] = ()
+    """One a conversation: seed, context, persona, and messages with role and text."""
+
+    @property
+    def contexts(self) -> list[str]:
+        """The topics, in the order of the run."""
+        return [str(name) for name in self.scores["context"].to_numpy()]
+
+    @property
+    def personas(self) -> list[str]:
+        """The names of the personas, in the order of the run."""
+        return [str(name) for name in self.scores["persona"].to_numpy()]
+
+    @property
+    def opening_lengths(self) -> dict[str, int]:
+        """The characters of each context's opening message, if the conversations are known; 0 for none."""
+        return {
+            each["context"]: len(each["messages"][0]["text"]) if each["messages"] else 0 for each in self.conversations
+        }
+
+    def rescored(self, retest: int) -> xr.DataArray:
+        """Score the answers of a retest, with the dimensions of `scores`."""
+        if self.retests is None:
+            raise ValueError(f"{self.id} has no retests")
+        return score(self.retests[self.retests["retest"] == retest], self.task)
+
+    def stability(self, measure: Measure, undefined: Undefined = "zero") -> Stability | None:
+        """Give a stability; None where it has no meaning: see `valstab.results.Results`."""
+        return applicable_stabilities(self.scores, undefined, permutations=self.permutations).get(measure)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs to look at together."""
+
+    runs: tuple[Run, ...]
+    replaced: tuple[str, ...] = ()
+    """Ids of older runs with the same configuration as one that is here: left out."""
+
+    def __iter__(self) -> Iterator[Run]:
+        """Go through the runs."""
+        return iter(self.runs)
+
+    def __len__(self) -> int:
+        """Count the runs."""
+        return len(self.runs)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row a run: what it was, and its stabilities (mean and standard error)."""
+        return pd.DataFrame([_row(run) for run in self.runs])
+
+    @cached_property
+    def answers(self) -> pd.DataFrame:
+        """One row a question, as in `answers.parquet`, with the run's label and n_messages."""
+        return pd.concat([_named(run.answers, run) for run in self.runs], ignore_index=True)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """One row for each run, seed, context, persona and key, with its score."""
+        return pd.concat(
+            [_named(run.scores.to_series().rename("score").reset_index(), run) for run in self.runs], ignore_index=True
+        )
+
+    def samples(self, measure: Measure = "rank_order", undefined: Undefined = "zero") -> pd.DataFrame:
+        """Lay out the samples behind a stability: one row a seed, or a repetition without a persona.
+
+        Returns:
+            The columns label, n_messages, population, task, sample and stability. Runs in which the measure has
+            no meaning have no rows.
+        """
+        parts = []
+        for run in self.runs:
+            stability = run.stability(measure, undefined)
+            if stability is not None:
+                values = stability.samples.to_numpy().ravel()
+                part = pd.DataFrame({"sample": range(len(values)), "stability": values})
+                part.insert(0, "population", run.settings.get("population.name", ""))
+                part.insert(1, "task", run.task.name)
+                parts.append(_named(part, run))
+        columns = ["label", "n_messages", "population", "task", "sample", "stability"]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def with_unique_labels(found: Sequence[Run]) -> Runs:
+    """Give each run a label of its own, among those with the same task and length.
+
+    Where runs of one label differ in a setting, its value is added; of runs that differ in nothing the last stays.
+    """
+    found = list({run.id: run for run in found}.values())
+    for setting, form in LABEL_SETTINGS:
+        values: dict[str, set[str]] = {}
+        for run in found:
+            values.setdefault(run.label, set()).add(run.settings.get(setting, ""))
+        found = [
+            replace(run, label=f"{run.label} {_shown(form, run.settings.get(setting, ''))}".rstrip())
+            if len(values[run.label]) > 1 and run.settings.get(setting) != run.settings.get(f"model.{setting}")
+            else run
+            for run in found
+        ]
+    last = {_identity(run): run for run in found}
+    replaced = [run.id for run in found if last[_identity(run)] is not run]
+    return Runs(tuple(last.values()), tuple(replaced))
+
+
+def require_comparable(runs: Runs, axes: Sequence[str] = ()) -> None:
+    """Refuse runs that can't be set side by side.
+
+    Args:
+        runs: the runs.
+        axes: what may differ: of task, wording, topics, n_messages, personas.
+
+    Raises:
+        ConfigError: if they differ in anything else; it says which runs differ in what.
+    """
+    for name, of_run in ASPECTS.items():
+        if name in axes:
+            continue
+        groups: dict[str, list[str]] = {}
+        for run in runs:
+            groups.setdefault(of_run(run), []).append(run.label)
+        if len(groups) > 1:
+            said = "; ".join(f"{value}: {_some(labels)}" for value, labels in groups.items())
+            raise ConfigError(
+                "runs", f"({len(runs)})", f"can't be compared, since they differ in {name} ({said}); choose with filter"
+            )
+
+
+def _row(run: Run) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "label": run.label,
+        **{name: run.settings.get(f"{name}.name") for name in ("model", "engine", "population", "topics")},
+        "task": run.task.name,
+        "wording": run.task.wording,
+        "n_messages": run.n_messages,
+        "quantization": run.settings.get("quantization"),
+        **{f"{name}s": run.scores.sizes[name] for name in ("seed", "context", "persona")},
+        "queries": len(run.answers),
+    }
+    for measure in get_args(Measure):
+        stability = run.stability(measure)
+        row[measure] = np.nan if stability is None else stability.mean
+        row[f"{measure}_se"] = np.nan if stability is None else stability.se
+    mass = run.answers.get("answer_mass")
+    return {**row, "answer_mass": np.nan if mass is None else mass.mean(), "run": run.id}
+
+
+def _named(part: pd.DataFrame, run: Run) -> pd.DataFrame:
+    part = part.copy()
+    part.insert(0, "label", run.label)
+    part.insert(1, "n_messages", run.n_messages)
+    return part
+
+
+def _digest(run: Run) -> str:
+    return (run.digest or "")[:8]
+
+
+ASPECTS: Mapping[str, Callable[[Run], str]] = {
+    "task": lambda run: run.task.name,
+    "wording": lambda run: run.task.wording,
+    "topics": lambda run: ", ".join(run.contexts),
+    "n_messages": lambda run: str(run.n_messages),
+    "personas": lambda run: _some(run.personas),
+}
+
+
+def _identity(run: Run) -> tuple[str, ...]:
+    return (run.label, _digest(run), *(of_run(run) for of_run in ASPECTS.values()), str(run.scores["seed"].to_numpy()))
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    unique = list(dict.fromkeys(names))
+    return ", ".join(unique[:most]) + (f" and {len(unique) - most} more" if len(unique) > most else "")
+
+
+def _shown(form: str | Mapping[str, str], value: str) -> str:
+    return form.format(value) if isinstance(form, str) else form.get(value, value)

@@ -1,0 +1,132 @@
+"""Compute every stability again from saved answers: `python -m valstab.rescore answers=FILE task=pvq`.
+
+`answers` may also be a folder with results of the paper's published code (`valstab.published`).
+
+Standard output is what `stability.json` holds, and nothing else.
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig
+
+from valstab.commands.start import exit_on_mistake, job_config, start
+from valstab.config.options import CONFIG_FOLDER
+from valstab.config.schema import UNDEFINED, RescoreConfig
+from valstab.errors import ConfigError, require
+from valstab.inputs.files import find_path
+from valstab.inputs.task import MAX_SCORE, load_task
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+TEXT_TYPE = ("text", ("string", "large_string"))
+
+
+WHOLE_TYPE = ("whole numbers", ("integer",))
+
+
+NUMBER_TYPE = ("numbers", ("integer", "floating"))
+
+
+COLUMN_TYPES = {
+    "seed": WHOLE_TYPE,
+    "context": TEXT_TYPE,
+    "persona": TEXT_TYPE,
+    "item": WHOLE_TYPE,
+    "score": NUMBER_TYPE,
+}
+"""The columns that there must be, what they are, and which of Arrow's types are that."""
+
+
+OPTIONAL_COLUMNS = {"letter": ("text", ("string", "large_string", "null")), "answer_mass": NUMBER_TYPE}
+"""Those that are read where they are there."""
+
+
+LABEL_COLUMNS = ("seed", "context", "persona", "item")
+
+
+MAX_GRID_RATIO = 10
+"""Where not one in so many answers is there, the missing are not looked for: their number may exceed all memory."""
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="rescore")
+def app(composed: DictConfig) -> None:
+    """Read the answers, measure, and print."""
+    exit_on_mistake(lambda: rescore(job_config(composed, RescoreConfig)))
+
+
+def rescore(config: RescoreConfig) -> None:
+    """Print the stabilities of saved answers as JSON.
+
+    Raises:
+        ConfigError: if the file can't be used.
+    """
+    require("undefined", config.undefined, UNDEFINED)
+    task = load_task(config.task)
+    path = find_path(config.answers)
+    if path is None:
+        raise ConfigError(
+            "answers", config.answers, "no such file; allowed: a Parquet file, such as a run's answers.parquet"
+        )
+    from valstab.results.results import measure
+
+    permutations = config.permutations
+    if path.is_dir():
+        from valstab.analysis.published_code import published_answers
+
+        answers, without_personas = published_answers(path, task)
+        permutations = permutations or without_personas
+    else:
+        answers = _read(path)
+    results = measure(answers, task, config.undefined, permutations=permutations)
+    sys.stdout.write(json.dumps(results.document(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _read(path: Path) -> "pd.DataFrame":
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        _check_columns(path, file.schema_arrow)
+        # Not by what the file says of pandas: that may be damaged, or anything.
+        columns = [name for name in (*COLUMN_TYPES, *OPTIONAL_COLUMNS) if name in file.schema_arrow.names]
+        answers: pd.DataFrame = file.read(columns=columns).to_pandas(ignore_metadata=True)
+    except (pa.ArrowException, OSError, LookupError, ValueError, TypeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError("answers", path, f"is not a Parquet file that can be read ({error})") from None
+    if (answers["score"].abs() > MAX_SCORE).any():
+        raise ConfigError("answers", path, f"has scores that are not finite numbers, of {MAX_SCORE:.0e} at most")
+    every = math.prod(answers[name].nunique() for name in LABEL_COLUMNS)
+    if every > MAX_GRID_RATIO * len(answers):
+        raise ConfigError("answers", path, f"has {len(answers):,} of the {every:,} answers that its labels make")
+    return answers
+
+
+def _check_columns(path: Path, schema: "pa.Schema") -> None:
+    import pyarrow.types as kinds
+
+    missing = [name for name in COLUMN_TYPES if name not in schema.names]
+    if missing:
+        raise ConfigError("answers", path, f"lacks the column {', '.join(missing)}; it needs {', '.join(COLUMN_TYPES)}")
+    for name, (wanted, allowed) in (COLUMN_TYPES | OPTIONAL_COLUMNS).items():
+        if name not in schema.names:
+            continue
+        if schema.names.count(name) > 1:
+            raise ConfigError("answers", path, f"has the column {name} twice")
+        kind = schema.field(name).type
+        kind = kind.value_type if kinds.is_dictionary(kind) else kind
+        if not any(getattr(kinds, f"is_{each}")(kind) for each in allowed):
+            raise ConfigError("answers", path, f"has {kind} in the column {name}, which must be {wanted}")
+
+
+def main() -> None:
+    """Start the command."""
+    start(app)

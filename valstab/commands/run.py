@@ -1,0 +1,50 @@
+"""The main command: one run, or with `-m` a sweep of runs."""
+
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from valstab.commands.start import exit_on_mistake, job_config, start
+from valstab.config.check import check_config
+from valstab.config.options import CONFIG_FOLDER
+from valstab.config.schema import Config
+from valstab.engines.chat_format import resolve_chat_format
+from valstab.protocol.plan import make_plan
+from valstab.sweeps.callback import closing_sweep
+from valstab.sweeps.job import run_job
+from valstab.sweeps.tags import job_tags
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="config")
+def app(composed: DictConfig) -> float | None:
+    """Make one run; give Hydra's sweepers its rank-order stability."""
+
+    def work() -> float | None:
+        config = job_config(composed, Config)
+        check_config(config)
+        config.model = resolve_chat_format(config)
+        plan = make_plan(config)
+        # Only now, since these take seconds to import: a mistake is answered without them.
+        from valstab.dry_run.preview import preview
+        from valstab.run import run
+
+        if config.dry_run:
+            preview(config, plan)
+            return None
+        folder = Path(HydraConfig.get().runtime.output_dir) / "results"
+        return run(config, plan, folder, job_tags(HydraConfig.get())).headline()["rank_order"]
+
+    result: float | None = exit_on_mistake(lambda: run_job(work))
+    return result
+
+
+def main() -> None:
+    """Start the command."""
+
+    def closed_app() -> None:
+        with closing_sweep():
+            app()
+
+    start(closed_app)

@@ -1,0 +1,114 @@
+"""Start a Hydra command, and answer a user's mistake with one line instead of a traceback."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from hydra.conf import ConfigSourceInfo
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from valstab.config.compose import ConfigT, register_schemas, to_dataclass
+from valstab.config.explain import DISK_FULL_ERRNOS, NO_NAME_ERROR, USER_ERRORS, fail, is_too_long
+from valstab.config.options import CONFIG_FOLDER, format_groups, read_groups
+from valstab.config.secrets import find_secret, redact
+from valstab.errors import ConfigError
+from valstab.inputs.files import find_path
+
+FILE_SETTINGS = (("task", "items"), ("population", "personas"), ("topics", "openings"))
+"""The settings that name a file of data."""
+
+
+INTERRUPTED_EXIT_CODE = 128 + signal.SIGINT
+"""The exit code after Ctrl-C, as in a shell."""
+
+
+COMPARE_GROUPS = ("figure",)
+"""The groups of `valstab.compare`; all others are of a run."""
+
+
+def job_config(composed: DictConfig, kind: type[ConfigT]) -> ConfigT:
+    """Turn what Hydra composed for a job into its dataclass; options of `--config-dir` may name files beside them.
+
+    Raises:
+        ConfigError: if a key was added that does not exist.
+    """
+    config = to_dataclass(composed, kind)
+    own = [folder for folder in _folders(HydraConfig.get().runtime.config_sources) if folder != Path(CONFIG_FOLDER)]
+    for group, name in FILE_SETTINGS:
+        section = getattr(config, group, None)
+        value = getattr(section, name, None)
+        if value is not None and find_path(value) is None:
+            beside = next((folder / value for folder in own if find_path(folder / value)), value)
+            setattr(section, name, str(beside))
+    return config
+
+
+def start(app: Callable[[], object]) -> None:
+    """Run a Hydra app. HYDRA_FULL_ERROR=1 in the environment shows tracebacks.
+
+    Raises:
+        SystemExit: with one line, at a user's mistake or after Ctrl-C; with a traceback at any other error.
+    """
+    _refuse_secret_arguments(sys.argv[1:])
+    register_schemas()
+    # For the help: Hydra's own list of groups has no descriptions.
+    OmegaConf.register_new_resolver("options", _options, replace=True)
+    shown = () if os.environ.get("HYDRA_FULL_ERROR") else USER_ERRORS
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print.
+    try:
+        app()
+    except shown as error:
+        fail(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nvalstab: interrupted; the same command goes on where it was, with what its store has\n")
+        sys.exit(INTERRUPTED_EXIT_CODE)
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has enough; Python would still try to write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (OSError, ValueError) as error:
+        is_full = isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS
+        if shown and (is_full or is_too_long(error) or str(error).startswith(NO_NAME_ERROR)):
+            fail(error)
+        sys.exit(redact(traceback.format_exc()))
+    except Exception:  # noqa: BLE001 - the traceback as Python would print it, but for secrets
+        sys.exit(redact(traceback.format_exc()))
+
+
+def exit_on_mistake(work: Callable[[], Any]) -> Any:
+    """Do the work of a Hydra job; a single job's mistake ends the command before Hydra adds lines of its own."""
+    try:
+        return work()
+    except (*USER_ERRORS, OSError) as error:
+        is_fault = isinstance(error, OSError) and error.errno not in DISK_FULL_ERRNOS
+        if is_fault or HydraConfig.get().mode is RunMode.MULTIRUN:
+            raise
+        fail(error)
+
+
+def _refuse_secret_arguments(arguments: Iterable[str]) -> None:
+    """End the command at an argument with a password or a key, before Hydra reads, prints or writes it."""
+    for argument in arguments:
+        key, equals, _ = argument.lstrip("+~").partition("=")
+        if found := find_secret(key if key == "engine.url" else "", argument):
+            fail(ConfigError(key if equals else "command line", "...", found))
+
+
+def _options(sources: Iterable[ConfigSourceInfo], command: str) -> str:
+    """List what a command (`run` or `compare`) can choose in the configuration folders among Hydra's `sources`."""
+    groups = {
+        group: options
+        for group, options in read_groups(_folders(sources)).items()
+        if (group in COMPARE_GROUPS) == (command == "compare")
+    }
+    return format_groups(groups).replace("$", "$$")  # what Hydra's template takes for a dollar sign
+
+
+def _folders(sources: Iterable[ConfigSourceInfo]) -> list[Path]:
+    return [Path(source.path) for source in sources if source.schema == "file"]

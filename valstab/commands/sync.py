@@ -1,0 +1,59 @@
+"""Log to MLflow what could not be logged when it was computed: `python -m valstab.sync [FOLDER ...]`."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from valstab.errors import UserError
+from valstab.sweeps.parent import finish_sweep
+from valstab.tracking.publish import publish
+from valstab.tracking.record import SUFFIX, Record, read_record, results_of
+
+FOLDERS = (Path("outputs"), Path("multirun"))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Find the results below some folders that MLflow does not have, and log them."""
+    parser = argparse.ArgumentParser(prog="python -m valstab.sync", description=__doc__)
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="default: outputs multirun")
+    given = parser.parse_args(arguments).folders
+    for folder in given:
+        if not folder.is_dir():
+            sys.exit(f"valstab: {folder}: no such folder; allowed: a folder with results below it")
+    try:
+        for line in sync(given or FOLDERS):
+            sys.stdout.write(f"{line}\n")
+    except UserError as error:
+        sys.exit(f"valstab: {error}")
+
+
+def sync(folders: Iterable[Path]) -> Iterator[str]:
+    """Log every record that has ended and is not logged, and close the sweeps they belong to; yield what was done.
+
+    Raises:
+        TrackingError: if MLflow can't be used; what was logged before is not logged again.
+    """
+    sweeps: dict[str, Path] = {}
+    waiting = [(file, record) for file, record in _records(folders) if record.ended is not None and not record.logged]
+    for file, record in waiting:
+        results = results_of(file)
+        run_id = publish(record, results)
+        record.logged = True
+        record.write(results)
+        if parent := record.tags.get(MLFLOW_PARENT_RUN_ID):
+            sweeps[parent] = file.parent.parent
+        yield f"logged  {results}  (run {run_id})"
+    for parent, folder in sweeps.items():
+        finish_sweep(parent, folder)
+    if not waiting:
+        yield f"nothing to log below {shlex.join(map(str, folders))}"
+
+
+def _records(folders: Iterable[Path]) -> Iterator[tuple[Path, Record]]:
+    for folder in folders:
+        for file in sorted(folder.rglob(f"*{SUFFIX}")):
+            yield file, read_record(file)

@@ -1,0 +1,165 @@
+"""What a stability can bear: its uncertainty, what chance and noise give, and what could have spoilt it."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from valstab.analysis.runs import Run, Runs
+from valstab.statistics import conversation_quality
+from valstab.statistics.inference import bootstrap, permutation_null
+from valstab.statistics.psychometrics import answer_mass, circular_structure, cronbach_alpha, position_bias
+from valstab.statistics.reliability import corrected, generalisability, variance_components
+from valstab.statistics.stability import Measure, Undefined
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """Tables of all runs; each has a column label.
+
+    `stability` has a row a run: mean and se, 95% intervals over personas (low, high), contexts and seeds, chance (the
+    95th percentile of what shuffling gives) and p, the noise ceilings (ceiling: same topic, other seed;
+    order_ceiling: same conversation, other option orders), the stability corrected for each, the generalisability
+    coefficient, the circle's fit, and the stability without conversations that went wrong.
+
+    Published results tell no letters of options, answer mass or conversations: they have no rows in those tables.
+    """
+
+    stability: pd.DataFrame
+    variance: pd.DataFrame
+    positions: pd.DataFrame
+    mass: pd.DataFrame
+    alpha: pd.DataFrame
+    conversations: pd.DataFrame
+
+    def details(self) -> dict[str, pd.DataFrame]:
+        """Give the tables beside `stability` that are not empty, by name."""
+        tables = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "stability"}
+        return {name: table for name, table in tables.items() if not table.empty}
+
+
+def diagnose(runs: Runs, measure: Measure, undefined: Undefined = "zero", resamples: int = 1000) -> Diagnostics:
+    """Appraise each run by itself."""
+    return Diagnostics(
+        stability=pd.DataFrame([_stability(run, measure, undefined, resamples) for run in runs]),
+        variance=_of_all(runs, _variance),
+        positions=_of_all(runs, _positions),
+        mass=_of_all(runs, _mass),
+        alpha=_of_all(runs, _alpha),
+        conversations=_of_all(runs, _conversations),
+    )
+
+
+def _stability(run: Run, measure: Measure, undefined: Undefined, resamples: int) -> dict[str, Any]:
+    stability = run.stability(measure, undefined)
+    row: dict[str, Any] = {"label": run.label, "n_messages": run.n_messages}
+    if stability is None:
+        return {**row, "mean": np.nan, "low": np.nan, "high": np.nan}
+    row |= {"mean": stability.mean, "se": stability.se}
+    for dimension in ("persona", "context", "seed"):
+        names = ("low", "high") if dimension == "persona" else (f"{dimension}_low", f"{dimension}_high")
+        if run.scores.sizes[dimension] > 1:
+            interval = bootstrap(
+                run.scores,
+                measure,
+                dimension,
+                undefined=undefined,
+                permutations=run.permutations,
+                resamples=resamples,
+            )
+            row |= dict(zip(names, (interval.low, interval.high), strict=True))
+    null = permutation_null(
+        run.scores, measure, permutations=run.permutations, undefined=undefined, resamples=resamples
+    )
+    row |= {"chance": null.high, "p": null.p}
+    return row | _ceilings(run, measure, undefined) | _structure(run) | _sensitivity(run, measure, undefined)
+
+
+def _ceilings(run: Run, measure: Measure, undefined: Undefined) -> dict[str, float]:
+    again = None if run.retests is None else run.rescored(1)
+    found = corrected(_repeated(run), measure, again=again, undefined=undefined)
+    names = {"seed": "", "order": "order_"}
+    return {
+        f"{names[source]}{name}": value
+        for source, ceiling in found.items()
+        for name, value in (("ceiling", ceiling.ceiling), ("corrected", ceiling.corrected))
+    }
+
+
+def _repeated(run: Run) -> xr.DataArray:
+    """Give the scores with what was repeated in the same context as seeds: without personas, the repetitions."""
+    if not run.permutations or run.retests is not None:
+        return run.scores
+    return run.scores.isel(seed=0, drop=True).rename(persona="seed").expand_dims(persona=["nobody"])
+
+
+def _structure(run: Run) -> dict[str, float]:
+    row = {}
+    if not run.permutations and run.scores.sizes["persona"] > 1:
+        sizes = {"context": run.scores.sizes["context"], "seed": run.scores.sizes["seed"]}
+        row["generalisability"] = generalisability(variance_components(run.scores), sizes)
+        circle = circular_structure(run.scores)
+        if circle is not None:
+            row |= {"circle_fit": circle.fit, "circle_p": circle.p}
+    return row
+
+
+def _sensitivity(run: Run, measure: Measure, undefined: Undefined) -> dict[str, float]:
+    """Compute the stability again without the conversations that went wrong."""
+    if not run.conversations or not run.n_messages:
+        return {}
+    flags = _flaws(run)
+    left: xr.DataArray = conversation_quality.without_affected(run.scores, flags)
+    found = Run(**{**vars(run), "scores": left}).stability(measure, undefined)
+    return {
+        "affected_conversations": float((flags[list(conversation_quality.SERIOUS)] > 0).any(axis=1).mean()),
+        "without_affected": np.nan if found is None else found.mean,
+        "without_affected_undefined": np.nan if found is None else found.undefined_fraction,
+    }
+
+
+def _positions(run: Run) -> pd.DataFrame:
+    return position_bias(run.answers) if "letters" in run.answers else pd.DataFrame()
+
+
+def _variance(run: Run) -> pd.DataFrame:
+    if run.permutations or min(run.scores.sizes[name] for name in ("persona", "context")) < 2:  # noqa: PLR2004
+        return pd.DataFrame()
+    scores = run.scores
+    if run.retests is not None:
+        scores = xr.concat([run.scores, run.rescored(1)], pd.Index([0, 1], name="order"))
+    return variance_components(scores)
+
+
+def _alpha(run: Run) -> pd.DataFrame:
+    if run.permutations or run.scores.sizes["persona"] < 2:  # noqa: PLR2004
+        return pd.DataFrame()
+    return cronbach_alpha(run.answers, run.task).rename("alpha").rename_axis("key").reset_index()
+
+
+def _mass(run: Run) -> pd.DataFrame:
+    return answer_mass(run.answers).to_frame().T if "answer_mass" in run.answers else pd.DataFrame()
+
+
+def _conversations(run: Run) -> pd.DataFrame:
+    if not run.conversations or not run.n_messages:
+        return pd.DataFrame()
+    return conversation_quality.by_context(_flaws(run)).rename_axis("context").reset_index()
+
+
+def _flaws(run: Run) -> pd.DataFrame:
+    return conversation_quality.inspect(run.conversations, int(run.settings["max_new_tokens"]))
+
+
+def _of_all(runs: Runs, of_run: Any) -> pd.DataFrame:
+    parts = []
+    for run in runs:
+        part = of_run(run)
+        if not part.empty:
+            part = part.copy()
+            part.insert(0, "label", run.label)
+            part.insert(1, "n_messages", run.n_messages)
+            parts.append(part)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

@@ -1,0 +1,299 @@
+"""What each kind of comparison is made of: the runs it takes, its tables, its pictures and its findings."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import cast
+
+import pandas as pd
+from matplotlib.figure import Figure as Picture
+
+from valstab.analysis.runs import Runs, require_comparable
+from valstab.compare import diagnostics, figures, leaderboard, sentences, tables
+from valstab.compare.persona_labels import read_labels
+from valstab.config.schema import FigureConfig
+from valstab.errors import ConfigError
+from valstab.statistics.inference import pairwise_tests, required_n, significance_groups
+from valstab.statistics.stability import Measure, Undefined
+
+MEASURE_TITLES: Mapping[Measure, str] = {"rank_order": "rank-order stability", "ipsative": "ipsative stability"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was found: tables and pictures by name, the main ones first, and sentences."""
+
+    tables: Mapping[str, pd.DataFrame]
+    pictures: Mapping[str, Picture]
+    sentences: tuple[str, ...]
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """What MLflow charts: metrics by name."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be compared, and how."""
+
+    figure: FigureConfig
+    runs: Runs
+    measure: Measure
+    undefined: Undefined
+    resamples: int
+
+
+def compare(request: Request) -> Comparison:
+    """Compare runs as the figure says.
+
+    Raises:
+        ConfigError: if the runs can't be compared, or are not those that the figure needs.
+    """
+    return FIGURE_FUNCTIONS[request.figure.kind](request)
+
+
+def _samples(request: Request, axes: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Give the samples of the figure's measure, of runs that may be compared."""
+    require_comparable(request.runs, axes)
+    measure = request.measure
+    samples = request.runs.samples(measure, request.undefined)
+    if samples.empty:
+        raise ConfigError(
+            "runs", f"({len(request.runs)})", f"have no {MEASURE_TITLES[measure]}: {sentences.WHY_NONE[measure]}"
+        )
+    return samples
+
+
+def _bars(request: Request) -> Comparison:
+    figure, samples = request.figure, _samples(request)
+    tests = pairwise_tests(tables.samples_by_label(samples))
+    table = _with_groups(samples, tests)
+    pictures = {
+        figure.name: figures.bars(
+            samples, title=figure.title, label=MEASURE_TITLES[request.measure], reference=dict(figure.reference)
+        )
+    }
+    if len(table) > 1:
+        pictures[f"{figure.name}_tests"] = _tested(table, tests, figure)
+    return Comparison(
+        tables={
+            figure.name: table,
+            "tests": tests,
+            "paired_tests": _paired(samples),
+            "needed": _needed(request, table["label"].tolist()),
+            "samples": samples,
+        },
+        pictures=pictures,
+        sentences=sentences.describe_models(table, tests, request.measure, dict(figure.reference)),
+        numbers=_numbers(table, request.measure),
+    )
+
+
+def _tests(request: Request) -> Comparison:
+    figure, samples = request.figure, _samples(request)
+    tests = pairwise_tests(tables.samples_by_label(samples))
+    table = _with_groups(samples, tests)
+    if len(table) < 2:  # noqa: PLR2004
+        raise ConfigError("runs", f"({len(request.runs)})", "need at least two models to tell apart")
+    return Comparison(
+        tables={figure.name: tests, "means": table, "paired_tests": _paired(samples)},
+        pictures={figure.name: _tested(table, tests, figure)},
+        sentences=sentences.describe_models(table, tests, request.measure, {}),
+        numbers={"pairs": len(tests), "significant_pairs": int(tests["significant"].sum())},
+    )
+
+
+def _lines(request: Request) -> Comparison:
+    figure, samples = request.figure, _samples(request, ("n_messages", "personas"))
+    table = tables.means(samples, ["label", "n_messages"])
+    return Comparison(
+        tables={figure.name: table, "samples": samples},
+        pictures={
+            figure.name: figures.lines(
+                samples, title=figure.title, label=MEASURE_TITLES[request.measure], reference=dict(figure.reference)
+            )
+        },
+        sentences=sentences.describe_length(samples, MEASURE_TITLES[request.measure]),
+        numbers={
+            f"{label}/n{n}": mean for label, n, mean in table[["label", "n_messages", "mean"]].itertuples(index=False)
+        },
+    )
+
+
+def _context_pairs(request: Request) -> Comparison:
+    require_comparable(request.runs)
+    figure = request.figure
+    pairs = tables.context_pairs(request.runs, request.measure, request.undefined)
+    means = tables.means(pairs[pairs["context"] != pairs["other"]], ["label"])
+    return Comparison(
+        tables={figure.name: pairs, "means": means},
+        pictures={figure.name: figures.heat_maps(pairs, title=figure.title, label=MEASURE_TITLES[request.measure])},
+        sentences=sentences.describe_context_pairs(pairs),
+        numbers=_numbers(means, request.measure),
+    )
+
+
+def _values_and_behaviour(request: Request) -> Comparison:
+    require_comparable(request.runs, ("task", "wording", "personas", "topics"))
+    figure = request.figure
+    samples = tables.values_and_behaviour(request.runs, figure.values, request.undefined)
+    table = tables.means(samples, ["label", "value"], "correlation")
+    return Comparison(
+        tables={figure.name: table, "samples": samples},
+        pictures={figure.name: figures.panels(samples, title=figure.title, label="correlation with coins (mean ± SE)")},
+        sentences=sentences.describe_behaviour(table),
+        numbers={f"{label}/{value}": mean for label, value, mean in table.iloc[:, :3].itertuples(index=False)},
+    )
+
+
+def _components(request: Request) -> Comparison:
+    figure = request.figure
+    if figure.labels is None:
+        raise ConfigError("figure.labels", "null", "needs a CSV file with name and label, or a run of task=character")
+    labels = read_labels(figure.labels)
+    places = {run.label: tables.components(run, labels) for run in request.runs if not run.permutations}
+    if not places:
+        raise ConfigError("runs", f"({len(request.runs)})", "need one with personas")
+    table = pd.concat([part.assign(model=label) for label, part in places.items()], ignore_index=True)
+    return Comparison(
+        tables={figure.name: table[["model", "persona", "first", "second", "label"]]},
+        pictures={
+            f"{figure.name}_{_file_name(label)}" if len(places) > 1 else figure.name: figures.scatter(
+                part, title=f"{figure.title}: {label}"
+            )
+            for label, part in places.items()
+        },
+        sentences=tuple(sentences.describe_components(label, part) for label, part in places.items()),
+    )
+
+
+def _neutral_profile(request: Request) -> Comparison:
+    require_comparable(request.runs, ("n_messages", "topics", "personas"))
+    return _beside(request, tables.neutral_profile_table(request.runs, request.undefined))
+
+
+def _neutral_order(request: Request) -> Comparison:
+    require_comparable(request.runs, ("n_messages", "topics"))
+    return _beside(request, tables.neutral_order_table(request.runs, request.undefined))
+
+
+def _beside(request: Request, samples: pd.DataFrame) -> Comparison:
+    figure = request.figure
+    several = len(set(samples["label"])) > 1
+    samples = samples.assign(line=samples["label"] + ": " + samples["what"] if several else samples["what"])
+    table = tables.means(samples, ["label", "n_messages", "what"], "value")
+    return Comparison(
+        tables={figure.name: table, "samples": samples.drop(columns="line")},
+        pictures={
+            figure.name: figures.lines(samples, title=figure.title, label="correlation", value="value", by="line")
+        },
+        sentences=sentences.compare_curves(table),
+        numbers={
+            f"{what}/n{n}": mean for n, what, mean in table[["n_messages", "what", "mean"]].itertuples(index=False)
+        }
+        if not several
+        else {},
+    )
+
+
+def _appraisal(request: Request) -> Comparison:
+    figure = request.figure
+    found = diagnostics.diagnose(request.runs, request.measure, request.undefined, request.resamples)
+    pictures = {}
+    if not found.stability.empty:
+        pictures[figure.name] = figures.intervals(
+            found.stability, title=figure.title, label=MEASURE_TITLES[request.measure]
+        )
+    if not found.variance.empty:
+        pictures["variance"] = figures.shares(
+            found.variance,
+            column="effect",
+            title="Where differences between scores come from",
+            label="share of the variance of a value's scores",
+        )
+    if not found.positions.empty:
+        pictures["positions"] = figures.shares(
+            found.positions, column="letter", title="Answers by the letter's position", label="share of the answers"
+        )
+    if not found.mass.empty:
+        pictures["answer_mass"] = figures.distributions(
+            request.runs.answers, title="Answer mass", label="probability on the offered letters"
+        )
+    return Comparison(
+        tables={figure.name: found.stability, **found.details()},
+        pictures=pictures,
+        sentences=sentences.describe_diagnostics(found, MEASURE_TITLES[request.measure]),
+    )
+
+
+def _leaderboard(request: Request) -> Comparison:
+    figure = request.figure
+    boards = leaderboard.boards(request.runs, request.undefined, request.resamples)
+    table = pd.concat([board.table.assign(setting=board.setting) for board in boards], ignore_index=True)
+    return Comparison(
+        tables={figure.name: table, "runs": request.runs.table},
+        pictures={
+            f"{figure.name}_{number}": figures.intervals(
+                board.table, title=board.setting, label=MEASURE_TITLES[board.measure]
+            )
+            for number, board in enumerate(boards, 1)
+        },
+        sentences=tuple(sentences.describe_board(board.setting, board.table) for board in boards),
+    )
+
+
+FIGURE_FUNCTIONS: Mapping[str, Callable[[Request], Comparison]] = {
+    "bars": _bars,
+    "tests": _tests,
+    "lines": _lines,
+    "context_pairs": _context_pairs,
+    "values_and_behaviour": _values_and_behaviour,
+    "components": _components,
+    "neutral_profile": _neutral_profile,
+    "neutral_order": _neutral_order,
+    "appraisal": _appraisal,
+    "leaderboard": _leaderboard,
+}
+
+
+def _with_groups(samples: pd.DataFrame, tests: pd.DataFrame) -> pd.DataFrame:
+    table = tables.means(samples, ["label"]).sort_values("mean", ascending=False, kind="stable", ignore_index=True)
+    groups = significance_groups(dict(zip(table["label"], table["mean"], strict=True)), tests)
+    return table.assign(group=table["label"].map(groups))
+
+
+def _paired(samples: pd.DataFrame) -> pd.DataFrame:
+    """Test pairs of models on the same seeds, where all have the same number."""
+    spread = tables.samples_by_label(samples)
+    same = len({len(values) for values in spread.values()}) == 1
+    return pairwise_tests(spread, paired=True) if same else pd.DataFrame()
+
+
+def _needed(request: Request, ranked: Sequence[str]) -> pd.DataFrame:
+    """Say how many personas, contexts or seeds would tell each model from the next with a power of 80%."""
+    runs = {run.label: run for run in request.runs}
+    rows = []
+    for label, after in pairwise(ranked):
+        one, other = runs[label], runs[after]
+        found = required_n(
+            one.scores,
+            other.scores,
+            request.measure,
+            undefined=request.undefined,
+            permutations=one.permutations,
+            resamples=request.resamples,
+        )
+        rows.append({"one": label, "other": after, **found._asdict()})
+    return pd.DataFrame(rows)
+
+
+def _tested(table: pd.DataFrame, tests: pd.DataFrame, figure: FigureConfig) -> Picture:
+    return figures.significance(tests, table["label"].tolist(), title=f"{figure.title}\nsignificant pairs (FDR 0.05)")
+
+
+def _numbers(table: pd.DataFrame, measure: Measure) -> dict[str, float]:
+    return {
+        f"{measure}/{label}": cast("float", mean) for label, mean in table[["label", "mean"]].itertuples(index=False)
+    }
+
+
+def _file_name(label: str) -> str:
+    return "".join(character if character.isalnum() or character in "-_" else "_" for character in label)

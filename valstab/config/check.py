@@ -1,0 +1,143 @@
+"""The configuration: what can be set, of which type, and what is allowed.
+
+Hydra composes it from the YAML files under ``conf/`` and checks keys and types against the
+dataclasses here; `check` then tests the values. Nothing heavy is imported, so that a mistake
+is answered at once.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlsplit
+
+from valstab.config.engines import OpenaiConfig, VllmConfig
+from valstab.config.schema import DTYPES, FORMATS, OVERFLOWS, QUANTIZATIONS, UNDEFINED, Config
+from valstab.errors import ConfigError, require, require_text
+
+OPENED = ("continue", "message")
+
+
+BACKENDS = ("mp", "ray")
+
+
+SEED_LIMIT = 1 << 63
+
+
+MAX_COUNT = 1_000_000
+"""Of messages, retests or tokens: no run would end."""
+
+
+Range = tuple[Callable[[float], bool], str]
+
+
+AT_LEAST_ONE: Range = (lambda value: value >= 1, "must be at least 1")
+
+
+ABOVE_ZERO: Range = (lambda value: value > 0, "must be above 0")
+
+
+NOT_BELOW_ZERO: Range = (lambda value: value >= 0, "must be 0 or more")
+
+
+ENGINE_RANGES: Mapping[str, Range] = {
+    "batch_size": AT_LEAST_ONE,
+    "cache_gib": (lambda value: value > 0, "must be above 0, or null for what is free"),
+    "concurrency": AT_LEAST_ONE,
+    "timeout": ABOVE_ZERO,
+    "tries": AT_LEAST_ONE,
+    "longest_wait": NOT_BELOW_ZERO,
+    "top_logprobs": NOT_BELOW_ZERO,
+    "usd_per_million_read": NOT_BELOW_ZERO,
+    "usd_per_million_written": NOT_BELOW_ZERO,
+    "tensor_parallel": AT_LEAST_ONE,
+    "pipeline_parallel": AT_LEAST_ONE,
+    "data_parallel": AT_LEAST_ONE,
+    "memory": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
+    "max_length": AT_LEAST_ONE,
+    "block_size": AT_LEAST_ONE,
+}
+
+
+SAMPLING_RANGES: Mapping[str, Range] = {
+    "temperature": ABOVE_ZERO,
+    "top_p": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
+    "top_k": (lambda value: value >= 0, "must be at least 1, or 0 for the whole vocabulary"),
+    "repetition_penalty": ABOVE_ZERO,
+}
+
+
+def check_config(config: Config) -> None:
+    """Test the values that need no file to be read.
+
+    Raises:
+        ConfigError: at the first value that can't be used.
+    """
+    _check_texts("", asdict(config))
+    require("model.format", config.model.format, FORMATS)
+    require("model.dtype", config.model.dtype, DTYPES)
+    require("quantization", config.quantization, QUANTIZATIONS)
+    require("undefined", config.undefined, UNDEFINED)
+    require("overflow", config.overflow, OVERFLOWS)
+    n_messages = config.n_messages
+    if n_messages < 0 or (n_messages > 0 and n_messages % 2 == 0):
+        raise ConfigError(
+            "n_messages",
+            n_messages,
+            "must be odd, so that the tested model speaks last, or 0 for no conversation",
+        )
+    _check_numbers(config)
+    _check_ranges("engine", config.engine, ENGINE_RANGES)
+    _check_ranges("model.sampling", config.model.sampling, SAMPLING_RANGES)
+    if isinstance(config.engine, OpenaiConfig):
+        _check_server(config.engine, config.quantization)
+    if isinstance(config.engine, VllmConfig) and config.engine.backend is not None:
+        require("engine.backend", config.engine.backend, BACKENDS)
+
+
+def _check_numbers(config: Config) -> None:
+    if config.max_new_tokens < 1:
+        raise ConfigError("max_new_tokens", config.max_new_tokens, "must be at least 1")
+    if config.retests < 0:
+        raise ConfigError("retests", config.retests, "must be 0 or more")
+    if not config.seeds:
+        raise ConfigError("seeds", config.seeds, "needs at least one seed, for instance seeds=[0,1,2,3,4]")
+    if len(set(config.seeds)) < len(config.seeds):
+        raise ConfigError("seeds", config.seeds, "each seed may stand only once")
+    if not all(abs(seed) < SEED_LIMIT for seed in config.seeds):
+        raise ConfigError("seeds", config.seeds, "each must fit in 64 bits")
+    if config.n_messages > MAX_COUNT or config.retests > MAX_COUNT or config.max_new_tokens > MAX_COUNT:
+        name = max(("n_messages", "retests", "max_new_tokens"), key=lambda name: getattr(config, name))
+        raise ConfigError(name, getattr(config, name), f"must be at most {MAX_COUNT:,}")
+
+
+def _check_texts(key: str, nested: Any) -> None:
+    if isinstance(nested, Mapping):
+        for name, value in nested.items():
+            require_text(key or "configuration", name, str(name))
+            _check_texts(f"{key}.{name}".lstrip("."), value)
+    elif isinstance(nested, list):
+        for value in nested:
+            _check_texts(key, value)
+    elif isinstance(nested, str):
+        require_text(key, nested, nested)
+
+
+def _check_ranges(prefix: str, settings: Any, ranges: Mapping[str, Range]) -> None:
+    for name, (fits, rule) in ranges.items():
+        value = getattr(settings, name, None)
+        if value is not None and not (math.isfinite(value) and fits(value)):
+            raise ConfigError(f"{prefix}.{name}", value, rule)
+
+
+def _check_server(engine: OpenaiConfig, quantization: str) -> None:
+    require("engine.opened", engine.opened, OPENED)
+    try:
+        address = urlsplit(engine.url)
+        sound = address.scheme in {"http", "https"} and address.hostname and address.port != 0
+    except ValueError:  # brackets that are no IPv6 address, or a port that is no number
+        sound = False
+    if not sound:
+        raise ConfigError("engine.url", engine.url, "must be an address such as http://localhost:8000/v1")
+    if quantization != "none":
+        raise ConfigError("quantization", quantization, "is up to the server with engine=openai; allowed: none")

@@ -1,0 +1,83 @@
+"""Configurations composed from the YAML files by Hydra, as dataclasses."""
+
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from valstab.config.engines import EngineConfig, OpenaiConfig, TransformersConfig, VllmConfig
+from valstab.config.explain import explain, is_too_long
+from valstab.config.options import CONFIG_FOLDER
+from valstab.config.schema import CompareConfig, Config, RescoreConfig
+from valstab.errors import ConfigError, UserError, allowed, one_line
+
+
+def register_schemas() -> None:
+    """Make the schemas known to Hydra under the names that the YAML files' defaults lists use."""
+    store = ConfigStore.instance()
+    store.store(name="run_schema", node=Config)
+    store.store(name="rescore_schema", node=RescoreConfig)
+    store.store(name="compare_schema", node=CompareConfig)
+    store.store(group="engine/schema", name="transformers", node=TransformersConfig)
+    store.store(group="engine/schema", name="openai", node=OpenaiConfig)
+    store.store(group="engine/schema", name="vllm", node=VllmConfig)
+    store.store(group="engine/schema", name="random", node=EngineConfig)
+
+
+ConfigT = TypeVar("ConfigT", Config, RescoreConfig, CompareConfig)
+
+
+def to_dataclass(composed: DictConfig, kind: type[ConfigT]) -> ConfigT:
+    """Turn a composed configuration into its dataclass.
+
+    Raises:
+        ConfigError: if a key was added (`+key=value`) that the schema does not have.
+    """
+    config = OmegaConf.to_object(composed)
+    if not isinstance(config, kind):
+        raise TypeError(f"expected a {kind.__name__}, got {type(config).__name__}")
+    _refuse_added(composed, config, "")
+    return config
+
+
+def _refuse_added(composed: DictConfig, config: Any, prefix: str) -> None:
+    names = [field.name for field in fields(config)]
+    for name in composed:
+        key = f"{prefix}{name!s}"
+        if name not in names:
+            raise ConfigError(key, composed[name], f"unknown key; {allowed(name, names)}")
+        if is_dataclass(value := getattr(config, str(name))):
+            _refuse_added(composed[name], value, f"{key}.")
+
+
+def compose_run(*overrides: str) -> Config:
+    """Compose a run's configuration as the command does.
+
+    Raises:
+        ConfigError: if a key was added that does not exist.
+    """
+    return _composed("config", Config, overrides)
+
+
+def compose_comparison(*overrides: str) -> CompareConfig:
+    """Compose the configuration of a comparison as its command does.
+
+    Raises:
+        ConfigError: if a key was added that does not exist.
+    """
+    return _composed("compare", CompareConfig, overrides)
+
+
+def _composed(name: str, kind: type[ConfigT], overrides: Iterable[str]) -> ConfigT:
+    register_schemas()
+    given = list(overrides)
+    try:
+        with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
+            return to_dataclass(compose(name, given), kind)
+    except (OSError, ValueError) as error:
+        if not is_too_long(error):
+            raise
+        raise UserError(one_line(explain(error, given))) from None

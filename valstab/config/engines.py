@@ -1,0 +1,84 @@
+"""The settings of each engine."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class EngineConfig:
+    """What runs the model; each engine adds its own options."""
+
+    _target_: str = MISSING
+    """The engine's class."""
+    name: str = MISSING
+    """What it is called in results."""
+
+
+@dataclass
+class TransformersConfig(EngineConfig):
+    """Options of the engine that runs a model with Hugging Face transformers."""
+
+    device: str = "auto"
+    """`cpu` or `cuda`; `auto` is `cuda` where there is one."""
+    batch_size: int | None = None
+    """The most conversations that are continued, or questions that are asked, in one forward pass; by default 128, on a
+    GPU 512."""
+    cache_gib: float | None = None
+    """The memory that key-value caches may take, in GiB; by default a part of what is free."""
+    compiled: bool = False
+    """Whether norms and activations are compiled, where there is a C++ compiler."""
+
+
+@dataclass
+class OpenaiConfig(EngineConfig):
+    """Options of the engine that asks an OpenAI-compatible server."""
+
+    url: str = "https://api.openai.com/v1"
+    """Where the server's API is; `model.path` is what the server calls the model."""
+    key_variable: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key, if the server wants one."""
+    concurrency: int = 16
+    """The most requests at a time."""
+    timeout: float = 120
+    """Seconds without an answer after which a request is tried again."""
+    tries: int = 8
+    """How often a request is tried before the run ends; started again, it goes on from there."""
+    longest_wait: float = 60
+    """The most seconds between two tries, but where the server says Retry-After."""
+    opened: str = "continue"
+    """How the model's turn is opened with `Answer: (`.
+
+    `continue` asks the server to go on with the last message (vLLM), `message` sends it and leaves that to the server.
+    """
+    top_logprobs: int = 20
+    """For how many tokens the server is asked for probabilities; 0 reads answers off sampled text only."""
+    usd_per_million_read: float | None = None
+    """The price of a million tokens that the server reads, to be told what a run costs."""
+    usd_per_million_written: float | None = None
+    """The price of a million tokens that it writes."""
+
+
+@dataclass
+class VllmConfig(EngineConfig):
+    """Options of the engine that runs a model with vLLM in this process."""
+
+    tensor_parallel: int = 1
+    """GPUs that share each layer."""
+    pipeline_parallel: int = 1
+    """Groups of GPUs, or nodes, that each have some of the layers."""
+    data_parallel: int = 1
+    """Copies of the model."""
+    backend: str | None = None
+    """`mp` for one node, `ray` for several; null leaves the choice to vLLM."""
+    memory: float = 0.9
+    """The part of each GPU's memory that vLLM takes."""
+    max_length: int | None = None
+    """The longest prompt with its answer, in tokens; the model's own limit if null."""
+    block_size: int | None = None
+    """Tokens of a block of the cache; 32 on the CPU, and vLLM's own choice on GPUs."""
+    eager: bool = False
+    """Whether to start sooner, without compilation and CUDA graphs."""
+    more: dict[str, Any] = field(default_factory=dict)
+    """Any other arguments of `vllm.LLM`."""

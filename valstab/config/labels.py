@@ -1,0 +1,29 @@
+"""The names that a run's settings go by in MLflow, in tables and on pictures."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from valstab.config.schema import Config
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Turn nested settings into one mapping, with names like `population.name` and text values."""
+    settings: dict[str, str] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            settings |= flatten(value, f"{prefix}{key}.")
+        else:
+            settings[f"{prefix}{key}"] = str(value)
+    return settings
+
+
+def model_label(name: str, quantization: str, own: str) -> str:
+    """Name a run's model: with its precision where that is not the model's `own`."""
+    return name if quantization == own else f"{name} {quantization}"
+
+
+def run_name(config: Config) -> str:
+    """Name a run so that a person can tell it from others."""
+    model = model_label(config.model.name, config.quantization, config.model.quantization)
+    engine = "" if config.engine.name in {"transformers", config.model.name} else f" {config.engine.name}"
+    return f"{model}{engine} · {config.population.name} · {config.task.name} · n={config.n_messages}"

@@ -1,0 +1,27 @@
+"""What a run would take, printed without running it (`dry_run=true`)."""
+
+import time
+
+from rich.console import Console
+
+from valstab.config.labels import run_name
+from valstab.config.schema import Config
+from valstab.dry_run.estimate import estimate
+from valstab.engines.factory import load_engine
+from valstab.protocol.context_window import require_fit
+from valstab.protocol.plan import Plan
+from valstab.protocol.store import open_store
+
+
+def preview(config: Config, plan: Plan) -> None:
+    """Print what a run would take: questions, tokens, time, memory, disk and price.
+
+    Raises:
+        EngineError: if the model can't be loaded or run.
+    """
+    start = time.perf_counter()
+    engine = load_engine(config)
+    require_fit(plan, engine.window, config.model.name)
+    found = estimate(plan, engine, *open_store(config.store.path, plan, engine))
+    output = Console(highlight=False, markup=False, soft_wrap=True)
+    output.print(f"{run_name(config)}\n\n{found}\n\nmeasured in {time.perf_counter() - start:.0f} s; nothing was kept")

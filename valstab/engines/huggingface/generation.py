@@ -1,0 +1,165 @@
+"""Sample messages for many dialogues at once, each from a random stream of its own."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache, RepetitionPenaltyLogitsProcessor, TopPLogitsWarper
+
+from valstab.engines.base import GenerationRequest, Usage
+from valstab.engines.huggingface.causal_lm import CausalLM
+from valstab.engines.huggingface.kv_cache import PrefixCache, stack_rows
+from valstab.engines.huggingface.memory import Limits, batches, retry_in_halves, trim_memory
+from valstab.engines.limits import require_numbers
+from valstab.engines.loading import ResolvedSampling
+
+STAY = 7 / 8
+"""Rows that have ended leave the batch when fewer than this part are alive: leaving copies the cache."""
+
+
+PIECE = 8192
+"""The most tokens that are encoded at once: more is not faster, and their activations take memory beside the caches."""
+
+
+class Generation:
+    """Continues dialogues with one model.
+
+    Args:
+        causal: the model.
+        sampling: how a token is drawn.
+        ends: the tokens that end a message.
+        decode: gives the text of tokens.
+        limits: of a batch; `tokens` is also how many are kept encoded between messages.
+        usage: where tokens are counted.
+    """
+
+    def __init__(
+        self,
+        causal: CausalLM,
+        *,
+        sampling: ResolvedSampling,
+        ends: set[int],
+        decode: Callable[[list[int]], str],
+        limits: Limits,
+        usage: Usage,
+    ) -> None:
+        self._causal = causal
+        self._sampling = sampling
+        self._ends = ends
+        self._decode = decode
+        self._limits = limits
+        self._usage = usage
+        self._kept = PrefixCache(limits.tokens)
+        self._has_rows = all(hasattr(layer, "batch_select_indices") for layer in causal.empty_cache().layers)
+
+    def forget(self) -> None:
+        """Free what was kept for the next messages."""
+        self._kept.clear()
+        trim_memory()
+
+    def run(self, prompts: Sequence[list[int]], requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
+        """Yield each request's index and text as it ends; prompts of similar length share a batch."""
+        self._kept.next_round()
+        groups: dict[tuple[bool, int], list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            # Padding would go through the states of a state-space model, so its batches have one length.
+            key = (prompt in self._kept, 0 if self._has_rows else len(prompt))
+            groups.setdefault(key, []).append(i)
+        for group in groups.values():
+            lengths = {i: len(prompts[i]) + requests[i].max_new_tokens for i in group}
+            for batch in batches(lengths, self._limits):
+                yield from retry_in_halves(
+                    batch, lambda rows: self._batch(rows, prompts, requests), self._kept.clear, self._limits
+                )
+                trim_memory()
+
+    def _batch(
+        self, indices: Sequence[int], prompts: Sequence[list[int]], requests: Sequence[GenerationRequest]
+    ) -> Iterator[tuple[int, str]]:
+        prompts = [prompts[i] for i in indices]
+        requests = [requests[i] for i in indices]
+        draws = [np.random.default_rng(request.seed).random(request.max_new_tokens) for request in requests]
+        generated: list[list[int]] = [[] for _ in requests]
+        tokens, mask = self._causal.pad(prompts, left=True)
+        # A repetition penalty must not see the padding, so it stands as one of the prompt's own tokens there.
+        seen = torch.where(mask.bool(), tokens, tokens[:, -1:])
+        cache, new = self._start(prompts)
+        tokens = tokens[:, -new:]
+        self._usage.encoded_tokens += sum(min(new, len(prompt)) for prompt in prompts)
+        rows = list(range(len(requests)))
+        alive = set(rows)
+        while alive:
+            logits = self._encode(tokens, mask, cache)
+            require_numbers(logits[[position for position, row in enumerate(rows) if row in alive]])
+            self._usage.generated_tokens += len(alive)
+            self._usage.steps += 1
+            uniform = [draws[row][len(generated[row])] if row in alive else 0.0 for row in rows]
+            drawn = self._sample(seen, logits.float(), torch.tensor(uniform, device=logits.device))
+            for position, (row, token) in enumerate(zip(rows, drawn.tolist(), strict=True)):
+                if row not in alive:
+                    continue
+                generated[row].append(token)
+                text = self._finished(generated[row], requests[row])
+                if text is not None:
+                    alive.remove(row)
+                    self._kept.keep(prompts[row], generated[row], cache, position)
+                    yield indices[row], text
+            tokens = drawn[:, None]
+            seen = torch.cat([seen, tokens], dim=1)
+            mask = torch.cat([mask, torch.ones_like(tokens)], dim=1)
+            if alive and len(alive) < STAY * len(rows) and self._has_rows:
+                staying = [position for position, row in enumerate(rows) if row in alive]
+                tokens, seen, mask = tokens[staying], seen[staying], mask[staying]
+                cache.batch_select_indices(torch.tensor(staying, device=self._causal.device))
+                rows = [rows[position] for position in staying]
+
+    # Calling what is compiled costs more than it gains in as short a forward pass as one token's.
+    @torch.compiler.set_stance("force_eager")  # type: ignore[untyped-decorator]
+    def _encode(self, tokens: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
+        """Encode new tokens of all rows, some columns at a time, and give the last one's logits: (rows, vocabulary)."""
+        rows, new = tokens.shape
+        # The states of a state-space model are not made to be begun twice with more than one token.
+        columns = max(1, PIECE // rows) if self._has_rows else new
+        for end in range(columns, new, columns):
+            self._causal.forward(tokens[:, end - columns : end], mask[:, : mask.shape[1] - new + end], cache)
+        last = (new - 1) % columns + 1
+        return self._causal.forward(tokens[:, new - last :], mask, cache)
+
+    def _start(self, prompts: Sequence[list[int]]) -> tuple[DynamicCache, int]:
+        """Give a cache with what is known of the prompts, and how many of their last tokens are not in it."""
+        beginnings = [self._kept.take(prompt) for prompt in prompts]
+        known = [beginning for beginning in beginnings if beginning is not None]
+        if len(known) < len(prompts):
+            return self._causal.empty_cache(), max(map(len, prompts))
+        new = max(len(prompt) - len(beginning.tokens) for prompt, beginning in zip(prompts, known, strict=True))
+        lengths = [max(0, len(prompt) - new) for prompt in prompts]
+        return stack_rows(known, lengths, self._causal.model.config), new
+
+    def _sample(self, seen: Tensor, logits: Tensor, uniform: Tensor) -> Tensor:
+        """Draw one token a row as transformers would: penalty, temperature, top-k, then top-p."""
+        settings = self._sampling
+        if settings.repetition_penalty != 1:
+            logits = RepetitionPenaltyLogitsProcessor(settings.repetition_penalty)(seen, logits)
+        vocabulary = logits.shape[1]
+        tokens = logits.topk(min(settings.top_k or vocabulary, vocabulary)).indices.sort(dim=1).values
+        candidates = logits.gather(1, tokens) / settings.temperature
+        if settings.top_p < 1:
+            candidates = TopPLogitsWarper(settings.top_p)(tokens, candidates)
+        return tokens.gather(1, draw(candidates, uniform)[:, None]).squeeze(1)
+
+    def _finished(self, generated: list[int], request: GenerationRequest) -> str | None:
+        """Give the text if the message has come to its end."""
+        ended = generated[-1] in self._ends or len(generated) == request.max_new_tokens
+        if not ended and request.stop is None:
+            return None
+        text = self._decode(generated)
+        cut = request.cut(text)
+        return cut if ended or cut != text else None
+
+
+def draw(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Draw a token for each row by inverting its cumulative distribution at `uniform`, one number in [0, 1) a row."""
+    cumulative = logits.double().softmax(-1).cumsum(-1)
+    threshold = uniform.to(cumulative)[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, threshold, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)

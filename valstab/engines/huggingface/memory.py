@@ -1,0 +1,104 @@
+"""How much memory there is, and going on with less when it does not suffice."""
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import psutil
+import torch
+
+from valstab.engines.base import EngineError
+
+Result = TypeVar("Result")
+
+
+GIB = 1 << 30
+
+
+@dataclass
+class Limits:
+    """The most rows and the most tokens, padding included, of one batch."""
+
+    rows: int
+    tokens: int
+
+
+def free_bytes(device: str) -> int:
+    """Give the memory that is free on the CPU or on the first GPU."""
+    if device.startswith("cuda"):
+        free: int = torch.cuda.mem_get_info(device)[0]
+        return free
+    return psutil.virtual_memory().available
+
+
+def gpu_peak_bytes() -> int:
+    """Give the most memory that this process has held so far on all GPUs together."""
+    return sum(map(torch.cuda.max_memory_reserved, range(torch.cuda.device_count())))
+
+
+def trim_memory() -> None:
+    """Give the memory that the C library holds but nobody uses back to the system, where it can (glibc).
+
+    Caches of many sizes come and go, and leave holes that the next ones do not fit.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
+
+
+def batches(lengths: Mapping[int, int], limits: Limits, most_tokens: int | None = None) -> Iterator[list[int]]:
+    """Split indices into batches, similar lengths together, the longest first; the limits may shrink in between."""
+    tokens = limits.tokens if most_tokens is None else min(limits.tokens, most_tokens)
+    order = sorted(lengths, key=lambda index: lengths[index], reverse=True)
+    while order:
+        rows = max(1, min(limits.rows, tokens // max(1, lengths[order[0]])))
+        yield order[:rows]
+        order = order[rows:]
+
+
+def retry_in_halves(
+    batch: Sequence[int],
+    compute: Callable[[Sequence[int]], Iterator[tuple[int, Result]]],
+    make_way: Callable[[], None],
+    limits: Limits,
+) -> Iterator[tuple[int, Result]]:
+    """Yield what `compute` yields for a batch's indices; where memory runs out, go on with halves of what is left.
+
+    Later batches then have at most as many rows as the halves. `make_way` frees what can be done without. A single row
+    is tried once more after that.
+
+    Raises:
+        EngineError: if memory does not suffice for a single row.
+    """
+    waiting = [list(batch)]
+    alone: set[int] = set()
+    while waiting:
+        rows = waiting.pop()
+        done = set()
+        try:
+            for index, result in compute(rows):
+                done.add(index)
+                yield index, result
+            continue
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(rows) == 1 and alone.issuperset(rows):
+                raise EngineError("out of memory with a single dialogue; use a smaller model or shorter ones") from None
+        make_way()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        left = [index for index in rows if index not in done]
+        half = max(1, len(rows) // 2)
+        if len(rows) == 1:
+            alone.update(rows)
+        else:
+            limits.rows = min(limits.rows, half)
+        waiting += [left[start : start + half] for start in range(0, len(left), half)][::-1]
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether an error says that memory ran out, on a GPU, on the CPU or in Python."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

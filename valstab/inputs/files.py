@@ -1,0 +1,78 @@
+"""The personas, openings and items that come with valstab, and the reading of users' own files of the same kind."""
+
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+
+from valstab.errors import ConfigError, allowed
+
+DATA = Path(__file__).parent / "data"
+
+
+def locate(key: str, name: str) -> Path:
+    """Find the file or folder that the setting `key` names: a path, or else one that comes with valstab.
+
+    Raises:
+        ConfigError: if there is neither.
+    """
+    path = find_path(name) or find_path(DATA / name)
+    if path is not None:
+        return path
+    shipped = sorted(path.name for path in DATA.iterdir() if path.suffix in {".csv", ".yaml"})
+    raise ConfigError(key, name, f"no such file; {allowed(name, ['a path', *shipped])}")
+
+
+def find_path(name: str | Path) -> Path | None:
+    """Give the file or folder of this name, `~` for the home folder; None if there is none.
+
+    A pipe or a device is none: it might never end.
+    """
+    try:
+        path = Path(name).expanduser()
+        return path if path.is_file() or path.is_dir() else None
+    except (OSError, RuntimeError):  # too long a name, a folder that may not be looked into, an unknown ~user
+        return None
+
+
+def read_text(key: str, path: Path) -> str:
+    """Read a UTF-8 text file, line breaks as they are.
+
+    Raises:
+        ConfigError: if it is no such file, or has NUL characters, which no other file has.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(key, path, f"must be a readable UTF-8 text file ({error})") from None
+    if "\0" in text:
+        raise ConfigError(key, path, "must be a readable UTF-8 text file (it has NUL characters)")
+    return text
+
+
+def read_table(key: str, path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Read a CSV file with a header that has at least `columns`, one dictionary a row.
+
+    Raises:
+        ConfigError: if a column is missing or there twice, a row has too few or too many cells, or there is no row.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(key, path), newline=""), strict=True)
+    rows = []
+    try:
+        header = reader.fieldnames or ()
+        missing = [column for column in columns if column not in header]
+        if missing:
+            raise ConfigError(key, path, f"lacks the column {missing[0]}; it has {', '.join(header) or 'none'}")
+        doubled = [column for column, number in Counter(header).items() if number > 1]
+        if doubled:
+            raise ConfigError(key, path, f"has the column {doubled[0]} twice")
+        for row in reader:
+            if None in row or None in row.values():
+                raise ConfigError(key, path, f"line {reader.line_num} must have {len(header)} cells")
+            rows.append({column: cell.strip() for column, cell in row.items()})
+    except csv.Error as error:
+        raise ConfigError(key, path, f"line {reader.line_num} is not valid CSV ({error})") from None
+    if not rows:
+        raise ConfigError(key, path, "has no rows")
+    return rows

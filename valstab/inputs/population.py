@@ -1,0 +1,74 @@
+"""Whom the model is told to be: personas, or none."""
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from valstab.config.schema import PopulationConfig
+from valstab.errors import ConfigError
+from valstab.inputs.files import locate, read_table
+from valstab.inputs.templates import render
+
+Gender = Literal["F", "M"]
+
+
+MAX_REPETITIONS = 100_000
+"""Repetitions; so many take hours with the fastest model."""
+
+
+@dataclass(frozen=True)
+class Persona:
+    """One simulated participant.
+
+    Without an `introduction` it is nobody in particular: the `name` then only tells the repetitions apart.
+    `gender` chooses the questionnaire's wording.
+    """
+
+    name: str
+    gender: Gender
+    introduction: str | None = None
+
+
+def load_population(config: PopulationConfig) -> tuple[Persona, ...]:
+    """Load the personas, or the repetitions without any, in their order and up to the limit.
+
+    Raises:
+        ConfigError: if the file can't be used, a name stands twice or the limit is out of range.
+    """
+    if config.personas is None:
+        everyone = _permutations(config.permutations)
+    else:
+        everyone = _personas(config.personas, config.introduction)
+    if config.limit is None:
+        return everyone
+    if not 1 <= config.limit <= len(everyone):
+        raise ConfigError("population.limit", config.limit, f"must be 1 to {len(everyone)}")
+    return everyone[: config.limit]
+
+
+def _permutations(number: int) -> tuple[Persona, ...]:
+    if not 1 <= number <= MAX_REPETITIONS:
+        raise ConfigError(
+            "population.permutations", number, f"must be 1 to {MAX_REPETITIONS:,} where population.personas is null"
+        )
+    return tuple(Persona(f"permutation_{i + 1:02d}", "M" if i % 2 == 0 else "F") for i in range(number))
+
+
+def _personas(name: str, introduction: str | None) -> tuple[Persona, ...]:
+    key = "population.personas"
+    if introduction is None:
+        raise ConfigError("population.introduction", None, 'needs a template such as "{name}, a sailor."')
+    path = locate(key, name)
+    personas: dict[str, Persona] = {}
+    for row in read_table(key, path, ("name", "gender")):
+        if not row["name"]:
+            raise ConfigError(key, path, "has a row without a name")
+        if row["name"] in personas:
+            raise ConfigError(key, path, f"has {row['name']} twice; each name may stand only once")
+        if row["gender"] not in {"F", "M"}:
+            raise ConfigError(key, path, f"{row['name']} has gender {row['gender']!r}; allowed: F, M")
+        personas[row["name"]] = Persona(
+            row["name"],
+            cast("Gender", row["gender"]),
+            render("population.introduction", introduction, row),
+        )
+    return tuple(personas.values())

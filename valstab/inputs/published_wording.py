@@ -1,0 +1,52 @@
+"""The published PVQ wording, read from its folder."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from valstab.config.schema import TaskConfig
+from valstab.errors import ConfigError
+from valstab.inputs.files import read_text
+from valstab.inputs.items import GENDERS, Item, check_count
+from valstab.inputs.population import Gender
+
+PUBLISHED_FILES: Mapping[Gender, str] = {"F": "pvq_female_test.csv", "M": "pvq_male_test.csv"}
+
+
+def read_published_wording(folder: Path, config: TaskConfig) -> list[Item]:
+    """Read `test/pvq_{male,female}_test.csv` (headless: text, options, an unused cell) and `raw/values.json`."""
+    setting = "task.items"
+    try:
+        values = json.loads(read_text(setting, folder / "raw" / "values.json"))
+        key_of = {
+            int(number): str(value)
+            for value, numbers in values.items()
+            if not value.startswith("_")
+            for number in numbers
+        }
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(setting, folder, f"raw/values.json must map each value to item numbers ({error})") from None
+    rows: dict[Gender, list[list[str]]] = {}
+    for gender in GENDERS:
+        path = folder / "test" / PUBLISHED_FILES[gender]
+        try:
+            rows[gender] = [row for row in csv.reader(io.StringIO(read_text(setting, path), newline="")) if row]
+        except csv.Error as error:
+            raise ConfigError(setting, path, f"is not valid CSV ({error})") from None
+        check_count(path, len(rows[gender]), config)
+        for line, row in enumerate(rows[gender], 1):
+            if len(row) < 1 + len(config.scores):
+                raise ConfigError(setting, path, f"line {line} must have a text and {len(config.scores)} options")
+    return [
+        Item(
+            number=number,
+            key=key_of.get(number, "(none)"),
+            text={gender: rows[gender][number - 1][0].strip() for gender in GENDERS},
+            options={gender: tuple(rows[gender][number - 1][1 : 1 + len(config.scores)]) for gender in GENDERS},
+        )
+        for number in range(1, config.n_items + 1)
+    ]

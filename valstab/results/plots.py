@@ -1,0 +1,115 @@
+"""The pictures of one run."""
+
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from valstab.results.results import Results
+from valstab.statistics.stability import Stability
+
+mpl.use("Agg")
+
+
+mpl.rcParams["text.parse_math"] = False  # a name may hold dollar signs
+
+
+MOST_NUMBERED = 20
+"""Personas up to which each cell of the profiles shows its number."""
+
+
+DARK = 0.5
+"""Luminance under which a cell's number is white."""
+
+
+TITLES = {"rank_order": "Rank-order stability", "ipsative": "Ipsative stability"}
+
+
+def figures(results: Results, title: str) -> Iterator[tuple[str, Figure]]:
+    """Draw every picture that the results allow, each with its file name. The caller closes them."""
+    if results.stabilities:
+        yield "context_pairs.png", _context_pairs(results, title)
+    if "rank_order" in results.stabilities:
+        yield "rank_order_per_key.png", _per_key(results.stabilities["rank_order"], title)
+    yield "profiles.png", _profiles(results, title)
+
+
+def _context_pairs(results: Results, title: str) -> Figure:
+    contexts = results.scores["context"].to_numpy().tolist()
+    size = 2.2 + 0.75 * len(contexts)
+    number = len(results.stabilities)
+    figure, axes = plt.subplots(1, number, figsize=((size + 1) * number, size), layout="constrained", squeeze=False)
+    for ax, (name, stability) in zip(axes[0], results.stabilities.items(), strict=True):
+        heat_map(ax, stability.pairs.to_numpy(), contexts, contexts, limit=1.0, label="mean Spearman correlation")
+        ax.set_title(f"{TITLES[name]} {stability.mean:.2f}")
+    figure.suptitle(title)
+    return figure
+
+
+def _per_key(stability: Stability, title: str) -> Figure:
+    keys = stability.per_unit["key"].to_numpy().tolist()
+    errors = np.nan_to_num(stability.per_unit_se.to_numpy())
+    figure, ax = plt.subplots(figsize=(7, 1.6 + 0.36 * len(keys)), layout="constrained")
+    ax.barh(keys, stability.per_unit.to_numpy(), xerr=errors, capsize=3)
+    ax.axvline(stability.mean, color="black", linestyle="--", label=f"mean {stability.mean:.2f}")
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.invert_yaxis()
+    ax.set_xlabel("rank-order stability (mean ± SE over seeds)")
+    ax.legend(loc="best", frameon=False)
+    ax.set_title(title, fontsize="medium")
+    return figure
+
+
+def _profiles(results: Results, title: str) -> Figure:
+    mean = results.scores.mean(["seed", "context"]).transpose("persona", "key")
+    personas, keys = mean["persona"].to_numpy().tolist(), mean["key"].to_numpy().tolist()
+    figure, ax = plt.subplots(figsize=(3.2 + 0.55 * len(keys), 2.2 + 0.24 * len(personas)), layout="constrained")
+    if results.task.centred:
+        label, limit = "centred score", float(np.abs(mean).max()) or 1.0
+    else:
+        label, limit = "score", None
+    heat_map(ax, mean.to_numpy(), personas, keys, limit=limit, label=label, numbers=len(personas) <= MOST_NUMBERED)
+    ax.set_title(
+        f"{title}\nmean over {results.scores.sizes['context']} contexts and {results.scores.sizes['seed']} seeds",
+        fontsize="medium",
+    )
+    return figure
+
+
+def heat_map(
+    ax: Axes,
+    values: ArrayLike,
+    rows: list[str],
+    columns: list[str],
+    *,
+    limit: float | None,
+    label: str,
+    numbers: bool = True,
+) -> None:
+    """Draw a matrix; with a `limit` the colours diverge around zero."""
+    matrix = np.asarray(values, dtype=float)
+    if limit is None:
+        image = ax.imshow(matrix, aspect="auto", cmap="viridis")
+    else:
+        image = ax.imshow(matrix, aspect="auto", cmap="RdBu", vmin=-limit, vmax=limit)
+    ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(rows)), rows)
+    ax.figure.colorbar(image, ax=ax, label=label, shrink=0.8)
+    if numbers:
+        for (row, column), value in np.ndenumerate(matrix):
+            if np.isfinite(value):
+                red, green, blue, _ = image.cmap(image.norm(value))
+                dark = 0.3 * red + 0.59 * green + 0.11 * blue < DARK
+                ax.text(
+                    column,
+                    row,
+                    f"{value:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize="small",
+                    color="white" if dark else "black",
+                )

@@ -1,0 +1,1 @@
+"""The report: one HTML file with a run's numbers, pictures and transcripts."""

@@ -1,0 +1,88 @@
+"""The numbers that a report shows, as plain data."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from valstab.protocol.collected import RunCost
+from valstab.protocol.converse import Conversation
+from valstab.protocol.plan import Plan
+from valstab.results.results import Results
+from valstab.results.summary import LOW_MASS, warnings
+from valstab.statistics.conversation_quality import cut_messages
+from valstab.statistics.psychometrics import mass_spread, position_bias
+
+DECIMALS = 4
+
+
+def overview(
+    title: str, plan: Plan, results: Results, conversations: Sequence[Conversation], work: RunCost
+) -> dict[str, Any]:
+    """Give everything but the transcripts; None for what has no meaning.
+
+    What belongs to a seed, context, persona or key stands in a list in the order of these, never under its name: names
+    may be anything. `profiles` has the shape (personas, keys, contexts), means over the seeds.
+    """
+    document = results.document()
+    for name in ("per_key", "per_persona"):
+        document[name] = list(document[name].values())
+    document["per_seed"] = {name: list(one.values()) for name, one in document["per_seed"].items()}
+    spread = mass_spread(results.answers["answer_mass"], LOW_MASS)
+    mass = results.answers.groupby("context", sort=False)["answer_mass"].mean()
+    profiles = results.scores.mean("seed").transpose("persona", "key", "context").to_numpy()
+    return {
+        **document,
+        "title": title,
+        "permutations": plan.permutations,
+        "personas": [
+            {"name": one.name, "gender": one.gender, "introduction": one.introduction} for one in plan.personas
+        ],
+        "description": plan.task.description,
+        "items": [
+            {"number": item.number, "key": item.key, "text": dict(item.text), "options": dict(item.options)}
+            for item in plan.task.items
+        ],
+        "option_scores": plan.task.scores,
+        "centred": plan.task.centred,
+        "profiles": _numbers(profiles),
+        "position_bias": _position_bias(results.answers),
+        "mass_spread": spread and {"limit": LOW_MASS, **spread._asdict()},
+        "mass_per_context": _numbers(mass.to_numpy()),
+        "warnings": [*warnings(results), *conversation_warnings(plan, conversations)],
+        "work": asdict(work),
+    }
+
+
+def _position_bias(answers: pd.DataFrame) -> dict[str, Any] | None:
+    """Give each letter's share, and the part of the answers that would have to move to equal shares (`excess`)."""
+    table = position_bias(answers)
+    if table["share"].isna().all():
+        return None
+    excess = float(table["difference"].abs().sum() / 2)  # total variation distance
+    return {"letters": table["letter"].tolist(), "shares": table["share"].tolist(), "excess": excess}
+
+
+def conversation_warnings(plan: Plan, conversations: Sequence[Conversation]) -> list[str]:
+    """Say in words what was wrong with the messages."""
+    total = sum(len(conversation.texts[1:]) for conversation in conversations)
+    cut = sum(len(cut_messages(conversation.texts, plan.max_new_tokens)) for conversation in conversations)
+    empty = sum(not text.strip() for conversation in conversations for text in conversation.texts[1:])
+    notes = []
+    if cut:
+        notes.append(
+            f"{cut / total:.1%} of the messages seem cut off at the limit of {plan.max_new_tokens} tokens: they end in "
+            "the middle of a sentence"
+        )
+    if empty:
+        notes.append(f"{empty / total:.1%} of the messages are empty")
+    return notes
+
+
+def _numbers(array: Any) -> Any:
+    """Turn an array into nested lists, rounded, with None for NaN."""
+    rounded = np.round(np.asarray(array, dtype=float), DECIMALS).astype(object)
+    rounded[np.isnan(array)] = None
+    return rounded.tolist()

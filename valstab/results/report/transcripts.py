@@ -1,0 +1,69 @@
+"""What was said and answered, packed so that a browser unpacks one persona at a time.
+
+A persona's block is a JSON array with one object for each seed and context, the seeds outermost::
+
+    {"texts": [...], "cut": [3], "letters": ["BAC", ...], "chosen": ["B", null, ...], "logprobs": [[105, 2303, null]]}
+
+`letters` and `logprobs` are in the order of the scale, one entry an item. Log-probabilities are in thousandths of a
+nat, negated and rounded: a probability is then exact to 0.05% of itself. null is unknown.
+"""
+
+import base64
+import gzip
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from valstab.protocol.converse import Conversation
+from valstab.protocol.plan import Plan
+from valstab.statistics.conversation_quality import cut_messages
+
+STEPS_PER_NAT = 1000
+
+
+MAX_STEPS = 99_999
+"""What an impossible option (a log-probability of minus infinity) becomes."""
+
+
+def blocks(plan: Plan, answers: pd.DataFrame, conversations: Sequence[Conversation]) -> Iterator[str]:
+    """Give each persona's block: JSON, compressed with gzip, in base64.
+
+    Args:
+        plan: the plan, in whose order the others are.
+        answers: as `valstab.ask.ask` gives them.
+        conversations: one for each session.
+    """
+    options, items, personas = len(plan.task.scores), len(plan.task.items), len(plan.personas)
+    names = [f"logprob_{number}" for number in range(1, options + 1)]
+    steps = quantised(answers[names].to_numpy(dtype=float)).reshape(-1, items, options)
+    letters = answers["letters"].to_numpy(dtype=object).reshape(-1, items)
+    chosen = answers["letter"].astype(object).where(answers["letter"].notna(), None).to_numpy().reshape(-1, items)
+    for persona in range(personas):
+        sessions: list[dict[str, Any]] = [
+            {
+                "texts": conversations[place].texts,
+                "cut": cut_messages(conversations[place].texts, plan.max_new_tokens),
+                "letters": letters[place].tolist(),
+                "chosen": chosen[place].tolist(),
+                "logprobs": [[None if step < 0 else step for step in row] for row in steps[place].tolist()],
+            }
+            for place in range(persona, len(conversations), personas)
+        ]
+        document = json.dumps(sessions, separators=(",", ":")).encode()
+        yield base64.b64encode(gzip.compress(document, compresslevel=6, mtime=0)).decode()
+
+
+def quantised(logprobs: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Round log-probabilities to thousandths of a nat, negated; -1 for what is unknown (NaN).
+
+    Example:
+        >>> quantised(np.array([np.log(0.5), 0.0, -np.inf, np.nan]))
+        array([  693,     0, 99999,    -1])
+    """
+    known = np.clip(-logprobs * STEPS_PER_NAT, 0, MAX_STEPS)
+    steps: NDArray[np.int64] = np.where(np.isnan(logprobs), -1, np.rint(np.nan_to_num(known))).astype(np.int64)
+    return steps

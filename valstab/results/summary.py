@@ -1,0 +1,118 @@
+"""A run's result in a few lines of text: the headline numbers, what they mean, and what to beware of."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from valstab.protocol.collected import CollectedData, RunCost
+from valstab.results.results import Results
+
+LOW_MASS = 0.5
+"""Answer mass under which the model was mostly not answering."""
+
+
+POSITION_BIAS_SHARE = 0.5
+"""Share of one letter above which answers follow the position: chance gives one in the number of options."""
+
+
+STABILITIES = (
+    ("rank_order", "Rank-order", "the order of people on a value, across topics"),
+    ("ipsative", "Ipsative", "the order of a person's values, across topics"),
+)
+
+
+WHERE = """\
+Where to look, under *Artifacts*: `plots/` has the stability between each two contexts, each key's, and the profiles;
+`stability.json` all numbers; `answers.parquet` each answer; `conversations.jsonl` what was said; `config.yaml` the
+whole configuration. Metrics: `rank_order/KEY` is one key's stability, `seed/...` has one step a seed. The tag
+`overrides` is the command. *Datasets used* are the model, population, topics and items, with their digests."""
+
+
+def summarise(results: Results, title: str, work: RunCost) -> str:
+    """Say what a run found."""
+    headline = results.headline()
+    mass = results.answer_mass
+    lines = [
+        title,
+        _size(results, work),
+        "",
+        *(
+            f"{f'{label.lower()} stability':20}  {_number(headline, name):15}  {meaning}"
+            for name, label, meaning in STABILITIES
+        ),
+        f"answer mass           {'-' if mass is None else f'{mass:.3f}':15}  the probability on the offered letters",
+    ]
+    notes = [f"note: {note}" for note in warnings(results)]
+    return "\n".join([*lines, "", *notes] if notes else lines)
+
+
+def print_summary(results: Results, title: str, data: CollectedData, folder: Path) -> None:
+    """Print a run's summary, and where its files are."""
+    output = Console(highlight=False, markup=False, soft_wrap=True)
+    output.print(f"\n{summarise(results, title, data.cost)}\n")
+    if data.damaged:
+        output.print(f"{data.damaged} damaged lines of the store were left out, and what was missing was made again")
+    output.print(f"files and pictures  {folder}")
+
+
+def describe(results: Results, work: RunCost) -> str:
+    """Say what a run found in Markdown: in a sentence, as a table, what to beware of, and where to look."""
+    headline = results.headline()
+    rank_order, ipsative = (_number(headline, name) for name, *_ in STABILITIES)
+    mass = "-" if results.answer_mass is None else f"{results.answer_mass:.3f}"
+    lines = [
+        f"**Rank-order stability {rank_order}, ipsative stability {ipsative}**, from {_size(results, work)}.",
+        "",
+        "| | mean ± SE | undefined | |",
+        "|---|---|---|---|",
+    ]
+    for name, label, meaning in STABILITIES:
+        undefined = headline[f"{name}_undefined_fraction"]
+        share = "-" if undefined is None else f"{undefined:.1%}"
+        lines.append(f"| {label} stability | {_number(headline, name)} | {share} | {meaning} |")
+    lines += [f"| Answer mass | {mass} | | the probability on the offered letters |", ""]
+    lines += [f"- **Beware:** {warning}" for warning in warnings(results)]
+    return "\n".join([*lines, "", WHERE])
+
+
+def warnings(results: Results) -> list[str]:
+    """Say in words what limits the conclusions."""
+    notes = []
+    if results.scores.sizes["context"] == 1:
+        notes.append("there is one context only, so there is no stability between contexts")
+    else:
+        if "rank_order" not in results.stabilities:
+            notes.append("without several personas there is no order of people, so no rank-order stability")
+        if "ipsative" not in results.stabilities:
+            notes.append("the task has a single score, so there is no ipsative stability")
+    undefined = results.headline()["undefined_fraction"]
+    if undefined:
+        notes.append(f"{undefined:.1%} of the correlations are undefined, since a side is constant")
+    if unparsed := results.headline()["unparsed_fraction"]:
+        notes.append(f"no answer could be read for {unparsed:.1%} of the questions; they are left out")
+    if results.answer_mass is not None and results.answer_mass < LOW_MASS:
+        notes.append("the answer mass is low: the model was mostly not answering with a letter")
+    shares = results.answers["letter"].value_counts(normalize=True)
+    if len(shares) and shares.iloc[0] > POSITION_BIAS_SHARE:
+        notes.append(
+            f"the model chose ({shares.index[0]}) for {shares.iloc[0]:.0%} of the questions, whatever was offered "
+            "there: its answers follow the position more than the content"
+        )
+    return notes
+
+
+def _size(results: Results, work: RunCost) -> str:
+    counts = [(results.scores.sizes[name], name) for name in ("seed", "context", "persona")]
+    factors = [f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts]
+    size = f"{' x '.join([*factors, f'{len(results.task.items)} items'])} = {len(results.answers):,} questions"
+    speed = f"{work.queries_per_second:.1f} a second" if work.queries_per_second else ""
+    price = f"{work.usd:.2f} US dollars" if work.usd is not None else ""
+    reused = f"{work.reused_answers:,} reused from the store" if work.reused_answers else ""
+    return f"{size} ({', '.join(filter(None, (reused, speed, price)))})"
+
+
+def _number(headline: dict[str, float | None], name: str) -> str:
+    mean, error = headline[name], headline[f"{name}_se"]
+    if mean is None:
+        return "-"
+    return f"{mean:.3f}" + (f" ± {error:.3f}" if error is not None else "")

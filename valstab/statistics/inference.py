@@ -1,0 +1,262 @@
+"""How sure a stability is: intervals, what chance gives, tests between models, and how much more would settle it.
+
+Pure functions of scores with the dimensions seed, context, persona, key (`valstab.stability`). The same arguments
+give the same numbers: random draws come from `seed`. Formulas and how to read them: docs/measures.md.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping
+from string import ascii_letters
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from valstab.statistics.power import MIN_P, effect_size, levels_needed, samples_needed
+from valstab.statistics.resampling import Over, StabilitySpec, nan_std, resampled, shuffled
+from valstab.statistics.stability import Measure, Undefined, stability
+
+
+class Interval(NamedTuple):
+    """A percentile bootstrap interval and the bootstrap standard error; all NaN with too few levels to resample."""
+
+    low: float
+    high: float
+    se: float
+
+
+class Null(NamedTuple):
+    """What chance gives: mean and SD of the stability of shuffled scores, their 95th percentile, and the p-value."""
+
+    mean: float
+    sd: float
+    high: float
+    p: float
+
+
+class RequiredN(NamedTuple):
+    """How many of each, the others as they are, would tell two models apart; None where no number would."""
+
+    personas: int | None
+    contexts: int | None
+    seeds: int | None
+
+
+def bootstrap(
+    scores: xr.DataArray,
+    measure: Measure,
+    over: Over,
+    *,
+    undefined: Undefined = "zero",
+    permutations: bool = False,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Say how much a stability would vary with other personas, contexts or seeds (Efron & Tibshirani 1993, ch. 13).
+
+    One dimension is resampled with replacement, the others stay as they are. A context that is drawn twice is not
+    paired with itself; resamples without two different contexts, and without any defined correlation, are left out.
+
+    Args:
+        scores: dimensions seed, context, persona, key.
+        measure: which stability.
+        over: the dimension to resample.
+        undefined: what an undefined correlation counts as.
+        permutations: whether the personas are repetitions without a persona.
+        resamples: how many.
+        confidence: the interval's probability, between 0 and 1.
+        seed: of the random draws.
+
+    Returns:
+        The interval; all NaN below 2 personas, 3 contexts or 2 seeds.
+    """
+    drawn = resampled(scores, StabilitySpec(measure, undefined, permutations), over, resamples, seed)
+    if np.isnan(drawn).all():
+        return Interval(math.nan, math.nan, math.nan)
+    low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high), nan_std(drawn))
+
+
+def permutation_null(
+    scores: xr.DataArray,
+    measure: Measure,
+    *,
+    permutations: bool = False,
+    undefined: Undefined = "zero",
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Null:
+    """Say what stability chance gives with this many personas, contexts, seeds and keys (Phipson & Smyth 2010).
+
+    Rank-order: the personas are shuffled in each seed and context by itself, each with all its keys. Ipsative: the
+    keys are shuffled in each seed, context and persona by itself. Both keep which scores there are, and their ties.
+
+    Returns:
+        The null distribution's mean, SD and 95th percentile, and p = (1 + shuffles at least as stable as what was
+        observed) / (1 + resamples); all NaN where the stability is.
+    """
+    observed = stability(scores, measure, undefined, permutations=permutations).mean
+    if math.isnan(observed):
+        return Null(math.nan, math.nan, math.nan, math.nan)
+    chance = shuffled(scores, StabilitySpec(measure, undefined, permutations), resamples, seed)
+    return Null(
+        mean=float(np.nanmean(chance)),
+        sd=nan_std(chance),
+        high=float(np.nanquantile(chance, 0.95)),
+        p=(1 + int((chance >= observed - MIN_P).sum())) / (1 + resamples),
+    )
+
+
+def pairwise_tests(samples: Mapping[str, ArrayLike], *, paired: bool = False, alpha: float = 0.05) -> pd.DataFrame:
+    """Test every pair of models by Student's t, adjusted over all pairs (paper, appendix E; Benjamini & Hochberg 1995).
+
+    Missing samples (NaN) are left out. Where the samples don't vary, a difference is certain (t infinite, p 0), and no
+    difference is none (t 0, p 1). Where one has fewer than two values there is no test: t is NaN, df 0, and p is 1, so
+    that the family always has all pairs.
+
+    Args:
+        samples: for each model, by name, the samples behind its mean: `Stability.samples`.
+        paired: whether the samples of all models belong together in their order, such as of the same seeds.
+        alpha: the false discovery rate at which a difference is significant.
+
+    Returns:
+        One row for each pair, in the order of `samples`: one, other, difference (of the means, one minus other), t,
+        df, p, p_adjusted, significant.
+
+    Raises:
+        ValueError: if paired samples differ in number.
+    """
+    arrays = {name: np.asarray(values, dtype=float).ravel() for name, values in samples.items()}
+    rows = [
+        (one, other, *_test(arrays[one], arrays[other], paired=paired))
+        for one, other in itertools.combinations(arrays, 2)
+    ]
+    tests = pd.DataFrame(rows, columns=["one", "other", "difference", "t", "df", "p"])
+    tests["p_adjusted"] = stats.false_discovery_control(tests["p"].to_numpy(dtype=float)) if rows else []
+    tests["significant"] = tests["p_adjusted"] <= alpha
+    return tests
+
+
+def significance_groups(means: Mapping[str, float], tests: pd.DataFrame) -> dict[str, str]:
+    """Give models letters so that two share one if, and only if, they don't differ significantly (Piepho 2004).
+
+    Letters start from the highest mean, and none could be left out.
+
+    Args:
+        means: each model's stability, by name.
+        tests: as `pairwise_tests` gives them, of the same names.
+
+    Returns:
+        Each model's letters, by name, in the order of `means`.
+    """
+    ranked = sorted(means, key=lambda name: -math.inf if math.isnan(means[name]) else means[name], reverse=True)
+    differ = tests.loc[tests["significant"].astype(bool), ["one", "other"]].itertuples(index=False, name=None)
+    groups = [frozenset(ranked)]
+    for pair in differ:
+        # Insert: a group with both becomes two with one each. Absorb: what lies within another group goes.
+        split = {
+            kept for group in groups for kept in ([group - {name} for name in pair] if group >= set(pair) else [group])
+        }
+        groups = [group for group in split if not any(group < other for other in split)]
+    place = {name: index for index, name in enumerate(ranked)}
+    groups = _needed_groups(sorted(groups, key=lambda group: sorted(place[name] for name in group)))
+    return {name: "".join(_letter(i) for i, group in enumerate(groups) if name in group) for name in means}
+
+
+def required_n(
+    one: xr.DataArray,
+    other: xr.DataArray,
+    measure: Measure,
+    *,
+    power: float = 0.8,
+    alpha: float = 0.05,
+    undefined: Undefined = "zero",
+    permutations: bool = False,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> RequiredN:
+    """Say how many personas, contexts or seeds would tell two models apart, if they differ as much as they seem to.
+
+    Seeds: the smallest number with which the paper's test (two-sided, unadjusted) has the power, by `samples_needed`.
+    Without personas the test's samples are the repetitions with every seed: both numbers follow from it.
+
+    Personas and contexts: the bootstrap standard error s of the difference d shrinks with the square root of their
+    number n, so that n (s z / d)^2 are needed, z = z(1 - alpha/2) + z(power). Where both models have the same personas
+    (contexts), both are resampled alike, so that what these have in common cancels.
+
+    Returns:
+        The numbers, at least 2. Contexts and personas are None where the models don't differ or there are too few
+        to resample; seeds where the samples don't tell their spread.
+    """
+    found = [stability(scores, measure, undefined, permutations=permutations) for scores in (one, other)]
+    difference = found[0].mean - found[1].mean
+
+    def levels(over: Over) -> int | None:
+        kind = StabilitySpec(measure, undefined, permutations)
+        drawn = [resampled(scores, kind, over, resamples, seed) for scores in (one, other)]
+        if one[over].equals(other[over]):
+            error = nan_std(drawn[0] - drawn[1])
+        else:
+            error = math.hypot(nan_std(drawn[0]), nan_std(drawn[1]))
+        number = max(one.sizes[over], other.sizes[over])
+        return levels_needed(number, error, difference, power, alpha)
+
+    values = [each.samples.to_numpy().ravel() for each in found]
+    of_test = samples_needed(effect_size(*values), power, alpha)
+    contexts = levels("context")
+    if permutations and measure == "ipsative":
+        repetitions, seeds = (min(one.sizes[name], other.sizes[name]) for name in ("persona", "seed"))
+        return RequiredN(
+            personas=None if of_test is None else max(2, math.ceil(of_test / seeds)),
+            contexts=contexts,
+            seeds=None if of_test is None else math.ceil(of_test / repetitions),
+        )
+    return RequiredN(personas=levels("persona"), contexts=contexts, seeds=of_test)
+
+
+def _test(one: NDArray[np.float64], other: NDArray[np.float64], *, paired: bool) -> tuple[float, float, float, float]:
+    """Give the difference, t, its degrees of freedom and p."""
+    if paired:
+        if len(one) != len(other):
+            raise ValueError(f"paired samples must be equally many, not {len(one)} and {len(other)}")
+        both = ~np.isnan(one) & ~np.isnan(other)
+        one, other = one[both], other[both]
+    else:
+        one, other = one[~np.isnan(one)], other[~np.isnan(other)]
+    if not len(one) or not len(other):
+        return math.nan, math.nan, 0.0, 1.0
+    difference = float(one.mean() - other.mean())
+    if min(len(one), len(other)) < 2:  # noqa: PLR2004
+        return difference, math.nan, 0.0, 1.0
+    varied = (one - other).std() if paired else max(one.std(), other.std())
+    df = float(len(one) - 1 if paired else len(one) + len(other) - 2)
+    if varied < MIN_P:
+        same = abs(difference) < MIN_P
+        return difference, 0.0 if same else math.copysign(math.inf, difference), df, float(same)
+    if paired:
+        of_pairs = stats.ttest_rel(one, other)
+        return difference, float(of_pairs.statistic), df, float(of_pairs.pvalue)
+    # From moments: SciPy warns of each sample that does not vary.
+    moments = [(float(each.mean()), float(each.std(ddof=1)), len(each)) for each in (one, other)]
+    found = stats.ttest_ind_from_stats(*moments[0], *moments[1])
+    return difference, float(found.statistic), df, float(found.pvalue)
+
+
+def _needed_groups(groups: list[frozenset[str]]) -> list[frozenset[str]]:
+    """Leave out groups, the smallest first, whose every pair (and single member) also shares another."""
+    kept = list(groups)
+    for group in sorted(groups, key=len):
+        others = [other for other in kept if other != group]
+        pairs = itertools.combinations_with_replacement(group, 2)
+        if all(any(other >= set(pair) for other in others) for pair in pairs):
+            kept = others
+    return kept
+
+
+def _letter(index: int) -> str:
+    return ascii_letters[index] if index < len(ascii_letters) else f"({index + 1})"

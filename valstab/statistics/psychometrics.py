@@ -1,0 +1,208 @@
+"""Whether answers measure anything: letters chosen for their place, items that agree, values that form their circle.
+
+Pure functions of a run's answers (`valstab.ask.ask`) or scores (`valstab.scores.score`).
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from valstab.inputs.task import Task
+from valstab.statistics.stability import spearman
+
+SCHWARTZ_CIRCLE: tuple[tuple[str, ...], ...] = (
+    ("Universalism",),
+    ("Benevolence",),
+    ("Conformity", "Tradition"),
+    ("Security",),
+    ("Power",),
+    ("Achievement",),
+    ("Hedonism",),
+    ("Stimulation",),
+    ("Self-Direction",),
+)
+"""The places of the ten values around the circle, in order (Schwartz 1992); the last is next to the first."""
+
+
+SESSION_COLUMNS = ["seed", "context"]
+
+
+class MassSpread(NamedTuple):
+    """How the answer mass, the probability on the offered letters, spreads over the questions."""
+
+    shares: tuple[float, ...]
+    """Of the questions in each bin; the bins are equally wide, from 0 to 1."""
+    low: float
+    """Share of the questions under the limit."""
+
+
+class CircularStructure(NamedTuple):
+    """How well the correlations between values follow the circle."""
+
+    fit: float
+    """Pearson correlation, over pairs of values, of the distance on the circle with 1 - r."""
+    p: float
+    """Share of random placements of the values that fit as well."""
+    correlations: xr.DataArray
+    """Correlation of each two values. Dimensions: key, other."""
+
+
+def position_bias(answers: pd.DataFrame) -> pd.DataFrame:
+    """Compare how often each letter is chosen with chance; options stand under random letters.
+
+    Args:
+        answers: with the columns letter, letters and logprob_1, logprob_2, ... Those without a letter are left out.
+
+    Returns:
+        One row for each letter that was offered: letter, share (of the answers), expected (under uniform choice of what
+        was offered), difference, p (chi-square test of the share, 1 degree of freedom; it takes the answers as
+        independent, so many answers of few personas make it too small), probability (mean, where it is known, of
+        the letter where it was offered). NaN where there are no answers.
+    """
+    offered = answers["letters"].astype(str)
+    alphabet = sorted(set("".join(offered.unique())))
+    probabilities = _letter_probabilities(answers, alphabet)
+    given = answers["letter"].notna()
+    number = int(given.sum())
+    rows = []
+    for letter in alphabet:
+        chosen = int((answers["letter"] == letter).sum())
+        chance = offered[given].str.contains(letter, regex=False) / offered[given].str.len()
+        share = chosen / number if number else math.nan
+        expected = float(chance.mean())
+        observed = [chosen, number - chosen]
+        by_chance = [chance.sum(), number - chance.sum()]
+        p = float(stats.chisquare(observed, by_chance).pvalue) if number and min(by_chance) > 0 else math.nan
+        rows.append((letter, share, expected, share - expected, p, probabilities[letter]))
+    return pd.DataFrame(rows, columns=["letter", "share", "expected", "difference", "p", "probability"])
+
+
+def cronbach_alpha(answers: pd.DataFrame, task: Task) -> pd.Series:
+    """Say how far the items of each key go together over personas (Cronbach 1951), from raw item scores.
+
+    k / (k - 1) * (1 - sum of the items' variances / variance of their sum), for each seed and context over the personas
+    who answered all k items.
+
+    Args:
+        answers: with the columns seed, context, persona, item, score.
+        task: which item belongs to which key.
+
+    Returns:
+        The mean over the seeds and contexts where it is defined, by key, of the keys with more than one item. It is
+        undefined (NaN) where personas don't differ in the sum, or fewer than two answered all items.
+    """
+    items = {key: [item.number for item in task.items if item.key == key] for key in task.keys}
+    several = {key: numbers for key, numbers in items.items() if len(numbers) > 1}
+    table = answers.pivot_table(
+        index=[*SESSION_COLUMNS, "persona"], columns="item", values="score", dropna=False, sort=False
+    )
+    alphas = {
+        key: table.reindex(columns=numbers).groupby(level=SESSION_COLUMNS, sort=False).apply(_alpha).mean()
+        for key, numbers in several.items()
+    }
+    return pd.Series(alphas, name="alpha", dtype=float).rename_axis("key")
+
+
+def circular_structure(
+    scores: xr.DataArray,
+    order: tuple[tuple[str, ...], ...] = SCHWARTZ_CIRCLE,
+    *,
+    resamples: int = 5000,
+    seed: int = 0,
+) -> CircularStructure | None:
+    """Say how well values form Schwartz's circle: the nearer two are on it, the higher they should correlate.
+
+    r is Spearman's, over personas, the mean over the seeds and contexts where it is defined. p is from a permutation
+    test of the labels (Hubert & Arabie 1987): (1 + placements that fit at least as well) / (1 + resamples).
+
+    Args:
+        scores: dimensions seed, context, persona, key.
+        order: the places around the circle, each with the keys that stand there.
+        resamples: random placements.
+        seed: of these.
+
+    Returns:
+        None where the keys are not those of `order`; fit and p are NaN where some r is nowhere defined.
+    """
+    place = {key: position for position, keys in enumerate(order) for key in keys}
+    keys = [str(key) for key in scores["key"].to_numpy()]
+    if sorted(keys) != sorted(place):
+        return None
+    rho = spearman(scores, scores.rename(key="other"), "persona").mean(["seed", "context"]).transpose("key", "other")
+    apart = np.abs(np.subtract.outer([place[key] for key in keys], [place[key] for key in keys]))
+    distance = np.minimum(apart, len(order) - apart).astype(float)
+    pair = np.triu_indices(len(keys), k=1)
+    unlike = 1 - rho.to_numpy()[pair]
+    if np.isnan(unlike).any() or np.ptp(unlike) == 0:
+        return CircularStructure(math.nan, math.nan, rho)
+    rng = np.random.default_rng(seed)
+    places = np.concatenate(
+        [[np.arange(len(keys))], rng.permuted(np.tile(np.arange(len(keys)), (resamples, 1)), axis=1)]
+    )
+    placed = distance[places[:, pair[0]], places[:, pair[1]]]
+    fits = _standardised(placed) @ _standardised(unlike) / len(unlike)
+    as_well = int((fits[1:] >= fits[0] - 1e-12).sum())
+    return CircularStructure(float(fits[0]), (1 + as_well) / (1 + resamples), rho)
+
+
+def answer_mass(answers: pd.DataFrame) -> pd.Series:
+    """Describe the probability on the offered letters: low where the model was not answering.
+
+    Returns:
+        Its minimum, 5%, 25%, median, 75%, 95%, and under_half (the share below 0.5); NaN if nothing is known.
+    """
+    known = answers["answer_mass"].dropna().astype(float)
+    names = {"minimum": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95}
+    quantiles = {name: known.quantile(level) for name, level in names.items()}
+    return pd.Series({**quantiles, "under_half": (known < 0.5).mean()}, name="answer_mass", dtype=float)  # noqa: PLR2004
+
+
+def mass_spread(mass: ArrayLike, low: float, bins: int = 10) -> MassSpread | None:
+    """Spread the answer mass of the questions over bins; unknown ones (NaN) are left out. None if all are unknown.
+
+    Args:
+        mass: probabilities, shape (questions,); rounding may take them a little above 1.
+        low: the limit under which the model was mostly not answering.
+        bins: how many.
+    """
+    values = np.asarray(mass, dtype=float)
+    values = np.clip(values[np.isfinite(values)], 0, 1)
+    if not values.size:
+        return None
+    counts, _ = np.histogram(values, bins=bins, range=(0, 1))
+    return MassSpread(tuple((counts / values.size).tolist()), float((values < low).mean()))
+
+
+def _letter_probabilities(answers: pd.DataFrame, alphabet: list[str]) -> dict[str, float]:
+    """Average each letter's probability; `letters` says under which letter each option of the scale stood."""
+    columns = sorted(
+        (name for name in answers if str(name).startswith("logprob_")), key=lambda name: int(str(name).split("_")[1])
+    )
+    probabilities = np.exp(answers[columns].to_numpy(dtype=float))
+    widest = len(columns)
+    if not widest:
+        return dict.fromkeys(alphabet, math.nan)
+    under = np.array([list(str(letters).ljust(widest)[:widest]) for letters in answers["letters"]]).reshape(-1, widest)
+    found = {letter: probabilities[(under == letter) & ~np.isnan(probabilities)] for letter in alphabet}
+    return {letter: float(values.mean()) if len(values) else math.nan for letter, values in found.items()}
+
+
+def _alpha(items: pd.DataFrame) -> float:
+    answered = items.dropna().to_numpy(dtype=float)
+    number, k = answered.shape
+    if number < 2:  # noqa: PLR2004
+        return math.nan
+    total = answered.sum(axis=1).var(ddof=1)
+    return float(k / (k - 1) * (1 - answered.var(axis=0, ddof=1).sum() / total)) if total > 0 else math.nan
+
+
+def _standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shift and scale rows to mean 0 and population SD 1."""
+    centred: NDArray[np.float64] = values - values.mean(axis=-1, keepdims=True)
+    spread: NDArray[np.float64] = centred.std(axis=-1, keepdims=True)
+    return centred / spread

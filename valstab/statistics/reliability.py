@@ -1,0 +1,283 @@
+"""How much of an instability is noise: what asking again gives, and from which sources the scores vary.
+
+Pure functions of scores with the dimensions seed, context, persona, key. Asked again in the same context, a model
+agrees with itself only so far: that is the *noise ceiling*, which stability across contexts can't be expected to pass.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from valstab.statistics.resampling import draw_levels, drop_labels, nan_std
+from valstab.statistics.stability import (
+    AXES,
+    Measure,
+    Undefined,
+    correlations,
+    fill_undefined,
+    mean_over_pairs,
+    spearman,
+)
+
+CROSS = " x "
+
+
+@dataclass(frozen=True)
+class TestRetest:
+    """How far a model agrees with itself when it is asked again in the same context."""
+
+    mean: float
+    per_context: xr.DataArray
+    """Dimension: context."""
+    per_unit: xr.DataArray
+    """Dimension: key (rank-order) or persona (ipsative)."""
+    rho: xr.DataArray
+    """All of it. Dimensions: context, key or persona, and in `retest` also seed."""
+
+
+@dataclass(frozen=True)
+class NoiseCeiling:
+    """A stability, its noise ceiling, and what is left of the instability when noise is taken out.
+
+    Standard errors are of a bootstrap over personas. What can't be computed is NaN.
+    """
+
+    stability: float
+    stability_se: float
+    ceiling: float
+    ceiling_se: float
+    corrected: float
+    """Mean over pairs of contexts of the stability corrected for attenuation; chance can take it above 1."""
+    corrected_se: float
+    pairs: xr.DataArray
+    """Corrected stability of each two contexts, NaN where a ceiling is not above 0. Dimensions: context, other."""
+    per_context: xr.DataArray
+    """The ceiling of each context. Dimension: context."""
+
+
+def between_seeds(scores: xr.DataArray, measure: Measure, undefined: Undefined = "zero") -> TestRetest:
+    """Correlate each two seeds in the same context: another conversation, and other orders of the options.
+
+    Returns:
+        The mean over pairs of seeds for each context and unit; NaN with one seed.
+    """
+    return _agreement(_between_seeds(scores, measure, undefined), measure)
+
+
+def retest(scores: xr.DataArray, again: xr.DataArray, measure: Measure, undefined: Undefined = "zero") -> TestRetest:
+    """Correlate two askings after the same conversations, with other orders of the options.
+
+    Args:
+        scores: of the first asking.
+        again: of the second asking: the same seeds, contexts, personas and keys.
+        measure: rank-order correlates over personas, ipsative over keys.
+        undefined: what an undefined correlation counts as.
+
+    Raises:
+        ValueError: if the labels differ.
+    """
+    return _agreement(_retest(scores, again, measure, undefined), measure)
+
+
+def corrected(
+    scores: xr.DataArray,
+    measure: Measure,
+    *,
+    again: xr.DataArray | None = None,
+    undefined: Undefined = "zero",
+    resamples: int = 200,
+    seed: int = 0,
+) -> dict[str, NoiseCeiling]:
+    """Correct a stability for the noise of its measurement (Spearman 1904), by each ceiling that there is.
+
+    For each two contexts r12 / sqrt(r11 r22), where r12 is their stability, r11 and r22 their ceilings, all of them
+    means over units and seeds; then the mean over pairs where both ceilings are above 0.
+
+    Args:
+        scores: dimensions seed, context, persona, key.
+        measure: which stability.
+        again: scores of a second asking after the same conversations, if there was one.
+        undefined: what an undefined correlation counts as.
+        resamples: of the bootstrap over personas, for the standard errors.
+        seed: of the random draws.
+
+    Returns:
+        "seed" (if there are several seeds) and "order" (if there is a second asking).
+
+    Raises:
+        ValueError: if the labels of `scores` and `again` differ.
+    """
+    found = {}
+    if scores.sizes["seed"] > 1:
+        found["seed"] = _ceiling(scores, None, measure, undefined, (resamples, seed))
+    if again is not None:
+        one, other = xr.align(scores, again, join="exact")
+        found["order"] = _ceiling(one, other, measure, undefined, (resamples, seed))
+    return found
+
+
+def variance_components(scores: xr.DataArray) -> pd.DataFrame:
+    """Divide the variance of scores by where it comes from: personas, contexts, seeds, and how they interact.
+
+    A fully crossed random-effects analysis of one key at a time, whose estimates are averaged over keys (Brennan 2001,
+    ch. 3). The highest interaction includes the residual. A dimension with one level is no source: what it would add is
+    in the others. A persona with any missing score is left out. Negative estimates, which chance gives where a
+    component is small, become 0 after the average.
+
+    Args:
+        scores: dimensions seed, context, persona, key, and any others, such as order (askings of the same).
+
+    Returns:
+        One row for each source: effect ("persona", "persona x context", ...), variance, share (of the sum of all),
+        clipped (whether the estimate was negative).
+
+    Raises:
+        ValueError: if less than two personas have all their scores.
+    """
+    complete = scores.dropna("persona")
+    if complete.sizes["persona"] < 2:  # noqa: PLR2004
+        raise ValueError("variance components need at least two personas with all their scores")
+    sources = ["persona", *(name for name in ("context", "seed") if name in scores.dims)]
+    sources += [str(name) for name in scores.dims if name not in {*sources, "key"}]
+    sources = [name for name in sources if complete.sizes[name] > 1]
+    effects = [effect for size in range(1, len(sources) + 1) for effect in itertools.combinations(sources, size)]
+    sizes = {name: complete.sizes[name] for name in sources}
+    squares = {frozenset(effect): _mean_square(complete, effect, sources) for effect in effects}
+    estimates = np.array([_component(frozenset(effect), squares, sizes) for effect in effects])
+    variance = np.maximum(estimates, 0.0)
+    total = variance.sum()
+    return pd.DataFrame(
+        {
+            "effect": [CROSS.join(effect) for effect in effects],
+            "variance": variance,
+            "share": variance / total if total > 0 else np.full(len(variance), np.nan),
+            "clipped": estimates < 0,
+        }
+    )
+
+
+def generalisability(components: pd.DataFrame, sizes: Mapping[str, int]) -> float:
+    """Give the relative generalisability coefficient of personas (Shavelson & Webb 1991, ch. 6; Brennan 2001, ch. 4).
+
+    The share of the variance between personas' mean scores that other contexts and seeds would show again:
+    v(persona) / (v(persona) + the sum of v(persona x f x ...) / (n(f) n(...))).
+
+    Args:
+        components: as `variance_components` gives them.
+        sizes: over how many contexts, seeds, ... a persona's score is averaged: all that the components have.
+
+    Returns:
+        Between 0 and 1; NaN where no variance has to do with personas.
+
+    Raises:
+        ValueError: if a size is missing or not above 0.
+    """
+    variance = dict(zip(components["effect"], components["variance"], strict=True))
+    error = 0.0
+    for effect, value in variance.items():
+        first, *facets = effect.split(CROSS)
+        if first != "persona" or not facets:
+            continue
+        for facet in facets:
+            if sizes.get(facet, 0) < 1:
+                raise ValueError(f"sizes must say how many of {facet} there are, at least 1")
+        error += value / math.prod(sizes[facet] for facet in facets)
+    total = variance["persona"] + error
+    return float(variance["persona"] / total) if total > 0 else math.nan
+
+
+def _between_seeds(scores: xr.DataArray, measure: Measure, undefined: Undefined) -> xr.DataArray:
+    return mean_over_pairs(fill_undefined(correlations(scores, measure, across="seed"), undefined), across="seed")
+
+
+def _retest(scores: xr.DataArray, again: xr.DataArray, measure: Measure, undefined: Undefined) -> xr.DataArray:
+    return fill_undefined(spearman(scores, again, AXES[measure].over), undefined)
+
+
+def _agreement(rho: xr.DataArray, measure: Measure) -> TestRetest:
+    unit = AXES[measure].unit
+    return TestRetest(
+        mean=float(rho.mean()),
+        per_context=rho.mean([name for name in rho.dims if name != "context"]),
+        per_unit=rho.mean([name for name in rho.dims if name != unit]),
+        rho=rho,
+    )
+
+
+def _ceiling(
+    scores: xr.DataArray,
+    again: xr.DataArray | None,
+    measure: Measure,
+    undefined: Undefined,
+    drawing: tuple[int, int],
+) -> NoiseCeiling:
+    r12, r11 = _stability_and_ceiling(scores, again, measure, undefined)
+    pairs = _disattenuated(r12, r11)
+    # Labels would not be unique among drawn personas.
+    plain, second = drop_labels(scores), None if again is None else drop_labels(again)
+    resampled = []
+    for rows in draw_levels(scores.sizes["persona"], *drawing):
+        drawn = xr.DataArray(rows, dims=("resample", "persona"))
+        r12s, r11s = _stability_and_ceiling(
+            plain.isel(persona=drawn), None if second is None else second.isel(persona=drawn), measure, undefined
+        )
+        resampled.append(np.stack(_means(r12s, r11s)))
+    errors = [nan_std(values) for values in np.concatenate(resampled, axis=1)]
+    means = [float(value) for value in _means(r12, r11)]
+    return NoiseCeiling(
+        stability=means[0],
+        stability_se=errors[0],
+        ceiling=means[1],
+        ceiling_se=errors[1],
+        corrected=means[2],
+        corrected_se=math.nan if math.isnan(means[2]) else errors[2],
+        pairs=pairs,
+        per_context=r11,
+    )
+
+
+def _stability_and_ceiling(
+    scores: xr.DataArray, again: xr.DataArray | None, measure: Measure, undefined: Undefined
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Give the mean stability of each two contexts (NaN on the diagonal), and the mean ceiling of each context."""
+    unit = AXES[measure].unit
+    r12 = fill_undefined(correlations(scores, measure), undefined).mean(["seed", unit])
+    differ = xr.DataArray(~np.eye(r12.sizes["context"], dtype=bool), dims=("context", "other"))
+    if again is None:
+        return r12.where(differ), _between_seeds(scores, measure, undefined).mean(unit)
+    return r12.where(differ), _retest(scores, again, measure, undefined).mean(["seed", unit])
+
+
+def _disattenuated(r12: xr.DataArray, r11: xr.DataArray) -> xr.DataArray:
+    usable = r11.where(r11 > 0)
+    return r12 / (usable * usable.rename(context="other")) ** 0.5
+
+
+def _means(r12: xr.DataArray, r11: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Give the mean stability, ceiling and corrected stability."""
+    pair = ["context", "other"]
+    return r12.mean(pair), r11.mean("context"), _disattenuated(r12, r11).mean(pair)
+
+
+def _mean_square(scores: xr.DataArray, effect: tuple[str, ...], sources: list[str]) -> float:
+    """Give the mean square of an effect: of its cell means without all lower effects, averaged over keys."""
+    averaged = [name for name in sources if name not in effect]
+    left = scores.mean(averaged)
+    for name in effect:
+        left = left - left.mean(name)
+    freedom = math.prod(scores.sizes[name] - 1 for name in effect)
+    repeats = math.prod(scores.sizes[name] for name in averaged)
+    per_key = repeats * (left**2).sum(effect) / freedom
+    return float(per_key.mean())
+
+
+def _component(effect: frozenset[str], squares: Mapping[frozenset[str], float], sizes: Mapping[str, int]) -> float:
+    """Solve the expected mean squares for one effect: the closed form of working down from the highest interaction."""
+    above = [other for other in squares if other >= effect]
+    contrast = math.fsum((-1.0) ** len(other - effect) * squares[other] for other in above)
+    return contrast / math.prod(size for name, size in sizes.items() if name not in effect)

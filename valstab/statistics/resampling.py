@@ -1,0 +1,123 @@
+"""The stability of scores that were drawn again: resampled with replacement, or shuffled.
+
+The draws are computed in batches, all of a batch's resamples at once, along a dimension "resample".
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from valstab.statistics.stability import (
+    AXES,
+    Measure,
+    Undefined,
+    correlations,
+    fill_undefined,
+    mean_over_pairs,
+    sample_means,
+)
+
+Over = Literal["persona", "context", "seed"]
+
+
+RESAMPLES_AT_ONCE = 50
+"""Resamples that are computed at once: memory is theirs, and more are not faster."""
+
+
+MIN_LEVELS: Mapping[Over, int] = {"persona": 2, "context": 3, "seed": 2}
+"""Levels without which resampling shows no spread: two contexts are always the same pair."""
+
+
+class StabilitySpec(NamedTuple):
+    """What kind of stability is computed: see `valstab.stability.stability`."""
+
+    measure: Measure
+    undefined: Undefined
+    permutations: bool
+
+
+def draw_levels(number: int, resamples: int, seed: int) -> Iterator[NDArray[np.intp]]:
+    """Draw `number` levels of as many, with replacement, for each resample: batches of rows.
+
+    They depend on the numbers and `seed` alone: what has the same levels is resampled alike.
+    """
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, RESAMPLES_AT_ONCE):
+        yield rng.integers(number, size=(min(RESAMPLES_AT_ONCE, resamples - start), number))
+
+
+def resampled(scores: xr.DataArray, kind: StabilitySpec, over: Over, resamples: int, seed: int) -> NDArray[np.float64]:
+    """Compute the stability with the levels of one dimension drawn with replacement.
+
+    A context that is drawn twice is not paired with itself.
+
+    Returns:
+        One stability for each resample; NaN where it can't be computed, and with fewer than `MIN_LEVELS` levels.
+    """
+    number = scores.sizes[over]
+    if number < MIN_LEVELS[over]:
+        return np.full(resamples, np.nan)
+    plain = drop_labels(scores)
+    rho = fill_undefined(correlations(plain, kind.measure), kind.undefined)
+
+    def statistic(rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        drawn = xr.DataArray(rows, dims=("resample", over))
+        if over == "context":
+            other = drawn.rename(context="other")
+            return _pooled(rho.isel(context=drawn, other=other).where(drawn != other), kind)
+        if over == AXES[kind.measure].over:
+            # Who is drawn changes the ranks.
+            return _pooled(fill_undefined(correlations(plain.isel({over: drawn}), kind.measure), kind.undefined), kind)
+        return _pooled(rho.isel({over: drawn}), kind)
+
+    return np.concatenate([statistic(rows) for rows in draw_levels(number, resamples, seed)])
+
+
+def shuffled(scores: xr.DataArray, kind: StabilitySpec, resamples: int, seed: int) -> NDArray[np.float64]:
+    """Compute the stability with what it correlates over shuffled, so that only chance is left.
+
+    Rank-order: the personas of each seed and context, each with all its keys. Ipsative: the keys of each seed, context
+    and persona.
+
+    Returns:
+        One stability for each shuffle.
+    """
+    rng = np.random.default_rng(seed)
+    ordered = drop_labels(scores).transpose("seed", "context", "persona", "key")
+
+    def statistic(number: int) -> NDArray[np.float64]:
+        mixed = _shuffle(np.broadcast_to(ordered.to_numpy(), (number, *ordered.shape)), kind.measure, rng)
+        again = xr.DataArray(mixed, dims=("resample", *ordered.dims))
+        return _pooled(fill_undefined(correlations(again, kind.measure), kind.undefined), kind)
+
+    return np.concatenate(
+        [statistic(min(RESAMPLES_AT_ONCE, resamples - start)) for start in range(0, resamples, RESAMPLES_AT_ONCE)]
+    )
+
+
+def drop_labels(scores: xr.DataArray) -> xr.DataArray:
+    """Take the labels off, which are no longer unique when levels are drawn twice."""
+    return scores.drop_vars(list(scores.coords))
+
+
+def nan_std(values: NDArray[np.float64]) -> float:
+    """Give the SD (ddof=1) of what is known; NaN of fewer than two."""
+    known = values[~np.isnan(values)]
+    return float(known.std(ddof=1)) if len(known) > 1 else float("nan")
+
+
+def _pooled(rho: xr.DataArray, kind: StabilitySpec) -> NDArray[np.float64]:
+    """Average settled correlations to one stability for each resample."""
+    each = sample_means(mean_over_pairs(rho), kind.measure, permutations=kind.permutations)
+    return each.mean([name for name in each.dims if name != "resample"]).to_numpy()
+
+
+def _shuffle(values: NDArray[np.float64], measure: Measure, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Shuffle an array of the shape (resample, seed, context, persona, key)."""
+    if measure == "ipsative":
+        return rng.permuted(values, axis=-1)
+    order = rng.permuted(np.broadcast_to(np.arange(values.shape[3]), values.shape[:-1]), axis=-1)
+    return np.take_along_axis(values, order[..., np.newaxis], axis=3)

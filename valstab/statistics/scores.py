@@ -1,0 +1,75 @@
+"""From answers to scores: one number for each seed, context, persona and key (PROTOCOL, Scores; paper B.5)."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from valstab.errors import ConfigError
+from valstab.inputs.task import Task
+
+DIMENSIONS = ("seed", "context", "persona", "key")
+
+
+def score(answers: pd.DataFrame, task: Task) -> xr.DataArray:
+    """Average the answers over each key's items, centred on the person's mean over all items if the task says so.
+
+    Answers without a score (NaN) are left out of the means; a key without any answer has no score (NaN).
+
+    Args:
+        answers: one row a question, with at least `seed`, `context`, `persona`, `item` and `score`.
+        task: which item belongs to which key.
+
+    Returns:
+        The scores, with the dimensions seed, context, persona, key; labels in order of appearance.
+
+    Raises:
+        ConfigError: if an answer is missing, doubled, not a number, or to an item that the task lacks.
+    """
+    coordinates = [answers[name].unique().tolist() for name in DIMENSIONS[:-1]]
+    numbers = [item.number for item in task.items]
+    _check(answers, task, numbers)
+    names = [*DIMENSIONS[:-1], "item"]
+    levels: list[list[Any]] = [*coordinates, numbers]
+    given = answers.set_index(names)["score"]
+    every = pd.MultiIndex.from_product(levels, names=names)
+    values = given.reindex(every)
+    if len(given) < len(every):
+        seed, context, persona, item = every[int(np.argmin(every.isin(given.index)))]
+        raise ConfigError(
+            "answers",
+            f"(seed {seed}, {context}, {persona}, item {item})",
+            "is missing; every persona must have answered every item in every context with every seed",
+        )
+    items = xr.DataArray(
+        values.to_numpy(dtype=float).reshape([len(level) for level in levels]),
+        dims=names,
+        coords=dict(zip(names, levels, strict=True)),
+    )
+    if task.centred:
+        items = items - items.mean("item")
+    by_key = [items.sel(item=[item.number for item in task.items if item.key == key]).mean("item") for key in task.keys]
+    return xr.concat(by_key, pd.Index(task.keys, name="key")).transpose(*DIMENSIONS)
+
+
+def _check(answers: pd.DataFrame, task: Task, numbers: list[int]) -> None:
+    if answers.empty:
+        raise ConfigError("answers", "(none)", "there must be at least one")
+    for name in (*DIMENSIONS[:-1], "item"):
+        if answers[name].isna().any():
+            raise ConfigError("answers", name, "may not be empty in any row")
+    numeric = pd.api.types.is_numeric_dtype(answers["score"]) and not pd.api.types.is_bool_dtype(answers["score"])
+    if not numeric or np.isinf(answers["score"]).any():
+        raise ConfigError("answers", "score", "must be finite numbers")
+    unknown = sorted(set(answers["item"]) - set(numbers))
+    if unknown:
+        raise ConfigError("answers", f"item {unknown[0]}", f"is unknown; {task.name} has the items 1 to {len(numbers)}")
+    doubled = answers.duplicated([*DIMENSIONS[:-1], "item"])
+    if doubled.any():
+        row = answers.loc[doubled].iloc[0]
+        raise ConfigError(
+            "answers",
+            f"(seed {row['seed']}, {row['context']}, {row['persona']}, item {row['item']})",
+            "is there twice; each may stand only once",
+        )

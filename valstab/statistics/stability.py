@@ -1,0 +1,237 @@
+"""Stability of scores, as pure functions of labelled arrays (PROTOCOL, Stability; paper, section 3.2).
+
+`scores` always has the dimensions seed, context, persona, key, as `valstab.scores.score` gives them. A
+correlation is Spearman's rho with average ranks for ties, of scores rounded to 9 decimals: centring
+in floating point would break exact ties at random. It is undefined (NaN) where a side is constant. Scores that are
+missing (NaN) are left out of the correlations that they would be part of.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import xarray as xr
+from scipy.stats import rankdata
+
+Undefined = Literal["zero", "drop"]
+
+
+Measure = Literal["rank_order", "ipsative"]
+
+
+RANK_DECIMALS = 9
+
+
+class Axes(NamedTuple):
+    """What a measure correlates over, and what it then has one correlation of for each two contexts."""
+
+    over: str
+    unit: str
+
+
+AXES: Mapping[Measure, Axes] = {"rank_order": Axes("persona", "key"), "ipsative": Axes("key", "persona")}
+
+
+@dataclass(frozen=True)
+class Stability:
+    """A stability with its parts. What can't be computed is NaN: any mean without two contexts, `se` of one sample."""
+
+    mean: float
+    se: float
+    """Standard error: SD (ddof=1) over the samples, over the square root of their number."""
+    samples: xr.DataArray
+    """What the mean is of: one stability each. Dimension: seed, or seed and persona (without personas)."""
+    per_seed: xr.DataArray
+    """Dimension: seed."""
+    pairs: xr.DataArray
+    """Mean for each two contexts, symmetric, NaN on the diagonal. Dimensions: context, other."""
+    per_unit: xr.DataArray
+    """Mean of each key (rank-order) or persona (ipsative). Dimension: key or persona."""
+    per_unit_se: xr.DataArray
+    """Standard error over the seeds of `per_unit`."""
+    correlations: int
+    """How many correlations there are."""
+    undefined: int
+    """How many of them are undefined."""
+
+    @property
+    def undefined_fraction(self) -> float:
+        """The part of the correlations that is undefined."""
+        return self.undefined / self.correlations
+
+
+def rank_order(scores: xr.DataArray, undefined: Undefined = "zero") -> Stability:
+    """Rank-order stability: does the order of people on a value survive a change of topic?
+
+    For each seed, the mean over keys of the mean over pairs of contexts of rho over personas. The samples are the
+    seeds; the units are the keys.
+    """
+    return stability(scores, "rank_order", undefined)
+
+
+def ipsative(scores: xr.DataArray, undefined: Undefined = "zero", *, permutations: bool = False) -> Stability:
+    """Ipsative stability: does the order of a person's own values survive a change of topic?
+
+    For each persona, the mean over pairs of contexts of rho over keys; then the mean over personas. The
+    samples are the seeds, or with `permutations` (no personas) the repetitions; the units are the personas.
+    """
+    return stability(scores, "ipsative", undefined, permutations=permutations)
+
+
+def neutral_profile(scores: xr.DataArray) -> xr.DataArray:
+    """Average the rank of each key within each repetition of a neutral run: no persona, no conversation (paper D.2).
+
+    Returns the mean ranks, with the dimension key.
+    """
+    return _ranks(scores, "key").mean(["seed", "context", "persona"])
+
+
+def neutral_similarity(scores: xr.DataArray, profile: xr.DataArray, undefined: Undefined = "zero") -> xr.DataArray:
+    """Correlate each person's keys with the neutral `profile` (paper D.2).
+
+    Returns:
+        The mean over personas and contexts, with the dimension seed.
+    """
+    return fill_undefined(spearman(scores, profile, "key"), undefined).mean(["persona", "context"])
+
+
+def neutral_order(scores: xr.DataArray, neutral: xr.DataArray, undefined: Undefined = "zero") -> xr.DataArray:
+    """Correlate over personas each context with the one without conversation (paper D.3, equation 2).
+
+    Args:
+        scores: scores after conversations.
+        neutral: scores of the same personas and seeds without any; its one context is the neutral one.
+        undefined: what an undefined correlation counts as.
+
+    Returns:
+        The mean over keys and contexts, with the dimension seed.
+    """
+    rho = spearman(scores, neutral.isel(context=0, drop=True), "persona")
+    return fill_undefined(rho, undefined).mean(["key", "context"])
+
+
+def value_behaviour(values: xr.DataArray, behaviour: xr.DataArray, undefined: Undefined = "zero") -> xr.DataArray:
+    """Correlate over personas a value with a behaviour after a conversation on the same topic (paper 4.6).
+
+    Args:
+        values: scores on the questionnaire.
+        behaviour: scores of the same seeds, contexts and personas on a task, for instance coins given to each race.
+        undefined: what an undefined correlation counts as.
+
+    Returns:
+        The mean over the task's keys and contexts, with the dimensions seed and key (of the questionnaire).
+    """
+    rho = spearman(values, behaviour.rename(key="behaviour"), "persona")
+    return fill_undefined(rho, undefined).mean(["behaviour", "context"]).transpose("seed", "key")
+
+
+def stability(
+    scores: xr.DataArray, measure: Measure, undefined: Undefined = "zero", *, permutations: bool = False
+) -> Stability:
+    """Compute a stability by the name of its measure: see `rank_order` and `ipsative`."""
+    unit = AXES[measure].unit
+    rho = correlations(scores, measure)
+    per_unit_seed = mean_over_pairs(fill_undefined(rho, undefined))
+    per_sample = sample_means(per_unit_seed, measure, permutations=permutations)
+    n = scores.sizes["context"]
+    return Stability(
+        mean=float(per_sample.mean()),
+        se=float(_standard_error(per_sample)),
+        samples=per_sample,
+        per_seed=per_unit_seed.mean(unit),
+        pairs=fill_undefined(rho, undefined).where(_differ(rho)).mean(["seed", unit]),
+        per_unit=per_unit_seed.mean("seed"),
+        per_unit_se=_standard_error(per_unit_seed, "seed"),
+        correlations=rho.sizes["seed"] * rho.sizes[unit] * n * (n - 1) // 2,
+        undefined=int(rho.isnull().where(_differ(rho), False).sum()) // 2,
+    )
+
+
+def applicable_stabilities(
+    scores: xr.DataArray, undefined: Undefined = "zero", *, permutations: bool = False
+) -> dict[Measure, Stability]:
+    """Compute those stabilities that have a meaning.
+
+    Rank-order needs several personas (not repetitions), ipsative several keys, and both a second context.
+    """
+    has_meaning = {
+        "rank_order": scores.sizes["persona"] > 1 and not permutations,
+        "ipsative": scores.sizes["key"] > 1,
+    }
+    if scores.sizes["context"] == 1:
+        return {}
+    return {
+        measure: stability(scores, measure, undefined, permutations=permutations)
+        for measure in AXES
+        if has_meaning[measure]
+    }
+
+
+def correlations(scores: xr.DataArray, measure: Measure, across: str = "context") -> xr.DataArray:
+    """Correlate each two contexts (or seeds: what `across` names) of every unit.
+
+    Returns:
+        rho, NaN where it is undefined, with the dimensions `across` and "other", and those of `scores` but for what
+        the measure correlates over; further dimensions of `scores` stay. The matrices are symmetric.
+    """
+    over = AXES[measure].over
+    if scores.isnull().any():
+        return spearman(scores, scores.rename({across: "other"}), over)
+    ranks = _ranks(scores, over)
+    return _correlate(ranks, ranks.rename({across: "other"}), over)
+
+
+def mean_over_pairs(rho: xr.DataArray, across: str = "context") -> xr.DataArray:
+    """Average the correlations over the pairs of different contexts (or seeds)."""
+    return rho.where(_differ(rho, across)).mean([across, "other"])
+
+
+def sample_means(per_unit: xr.DataArray, measure: Measure, *, permutations: bool = False) -> xr.DataArray:
+    """Average the stabilities of units into the samples of which a stability is the mean: seeds, or repetitions."""
+    return per_unit if permutations and measure == "ipsative" else per_unit.mean(AXES[measure].unit)
+
+
+def fill_undefined(rho: xr.DataArray, undefined: Undefined) -> xr.DataArray:
+    """Count an undefined correlation as 0, or leave it NaN, which means leave out."""
+    return rho.fillna(0.0) if undefined == "zero" else rho
+
+
+def spearman(one: xr.DataArray, other: xr.DataArray, over: str) -> xr.DataArray:
+    """Compute Spearman's rho along `over`; the other dimensions are matched by name."""
+    one, other = xr.align(one, other, join="exact")
+    if one.isnull().any() or other.isnull().any():
+        # Each pair of sides is ranked by itself, over what both have.
+        one, other = xr.broadcast(one, other)
+        both = one.notnull() & other.notnull()
+        one, other = one.where(both), other.where(both)
+    return _correlate(_ranks(one, over), _ranks(other, over), over)
+
+
+def _differ(rho: xr.DataArray, across: str = "context") -> xr.DataArray:
+    return xr.DataArray(~np.eye(rho.sizes[across], dtype=bool), dims=(across, "other"))
+
+
+def _standard_error(samples: xr.DataArray, dim: str | None = None) -> xr.DataArray:
+    number = samples.count(dim)
+    # One sample has no spread: where() first, since NumPy warns of it.
+    return samples.where(number > 1).std(dim, ddof=1) / number**0.5
+
+
+def _correlate(one: xr.DataArray, other: xr.DataArray, over: str) -> xr.DataArray:
+    a, b = (one - one.mean(over)).fillna(0), (other - other.mean(over)).fillna(0)
+    spread = ((a**2).sum(over) * (b**2).sum(over)) ** 0.5
+    # Ranks are multiples of one half: the sums are exact, and equal orders give exactly 1.
+    covariance: xr.DataArray = xr.dot(a, b, dim=over)
+    return covariance / spread.where(spread > 0)
+
+
+def _ranks(scores: xr.DataArray, over: str) -> xr.DataArray:
+    ranks: xr.DataArray = xr.apply_ufunc(
+        rankdata,
+        scores.round(RANK_DECIMALS),
+        input_core_dims=[[over]],
+        output_core_dims=[[over]],
+        kwargs={"axis": -1, "nan_policy": "omit"},
+    )
+    return ranks

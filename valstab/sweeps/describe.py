@@ -1,0 +1,71 @@
+"""A sweep's jobs and failures as text."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from valstab.config.schema import MEASURES
+from valstab.results.markdown import escape_markdown as text
+from valstab.sweeps.table import FINISHED, rows, swept_keys
+
+
+def describe_failures(table: pd.DataFrame, prefix: str) -> str:
+    """Say which jobs failed, why, and the command for each alone; nothing if none did."""
+    if table.empty or (table["status"] == FINISHED).all():
+        return ""
+    failed = table[table["status"] != FINISHED]
+    lines = [f"valstab: {len(failed)} of {len(table)} jobs failed; to run only these again (the store has the rest):"]
+    for row in rows(failed):
+        label = " ".join(f"{key}={row[key]}" for key in swept_keys(table)) or row["name"]
+        lines.append(f"  #{row['job']} {label}: {row['error'] or 'was ended from outside'}")
+        lines.append(f"    {prefix} {row['overrides']}")
+    return "\n".join(lines)
+
+
+def as_markdown(table: pd.DataFrame, failures: str) -> str:
+    """Describe a sweep for its MLflow page."""
+    if table.empty:
+        return "No job has begun."
+    finished = int((table["status"] == FINISHED).sum())
+    keys = swept_keys(table)
+    header = ["job", *map(text, keys or ["name"]), "rank-order ± SE", "ipsative ± SE", "answer mass", "status"]
+    lines = [
+        f"**{finished} of {len(table)} jobs finished.**" + _best(table),
+        "",
+        f"| {' | '.join(header)} |",
+        f"|{'---|' * len(header)}",
+    ]
+    for row in rows(table):
+        link = f"[{row['job']}](#/experiments/{row['experiment_id']}/runs/{row['run_id']})"
+        names = [text(row[key]) for key in keys or ["name"]]
+        cells = [link, *names, *(_stability(row, name) for name in MEASURES), _number(row["answer_mass"])]
+        lines.append(f"| {' | '.join([*cells, row['status']])} |")
+    if failures:
+        lines += ["", "```text", failures.replace("```", "` ` `"), "```"]
+    return "\n".join([*lines, "", "The table is the artifact `sweep.csv`, the picture `sweep.png`."])
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """Lay the jobs out for a terminal."""
+    shown = table[["job", *(swept_keys(table) or ["name"]), "status"]]
+    for name in MEASURES:
+        shown = shown.assign(**{f"{name.replace('_', '-')} ± SE": [_stability(row, name) for row in rows(table)]})
+    return shown.to_string(index=False)
+
+
+def _best(table: pd.DataFrame) -> str:
+    name = next((name for name in MEASURES if table[name].notna().any()), None)
+    if name is None or len(table) == 1:
+        return ""
+    best = rows(table.sort_values(name, ascending=False))[0]
+    return f" The highest {name.replace('_', '-')} stability is {_stability(best, name)}, of {text(best['name'])}."
+
+
+def _stability(row: dict[Any, Any], name: str) -> str:
+    error = row[f"{name}_se"]
+    return _number(row[name]) + (f" ± {error:.3f}" if np.isfinite(error) else "")
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if np.isfinite(value) else "-"

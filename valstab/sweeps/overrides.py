@@ -1,0 +1,48 @@
+"""The overrides of a sweep and of its jobs, and the command that runs one job again."""
+
+import shlex
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
+
+from valstab.config.secrets import refuse_composed_secrets
+from valstab.sweeps.tags import OF_THE_SWEEP
+
+
+def compose_jobs(config: DictConfig) -> None:
+    """Compose every job of a sweep as Hydra's own sweeper will, so that a mistake ends it before it leaves anything.
+
+    Raises:
+        HydraException: if an option or a key does not exist, or a value is of the wrong type.
+        ConfigError: if a setting holds a secret.
+    """
+    if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        return
+    loader = GlobalHydra.instance().config_loader()
+    overrides = OverridesParser.create(loader).parse_overrides(sweep_overrides(config))
+    for batch in BasicSweeper.split_arguments(overrides, max_batch_size=None):
+        for job in batch:
+            refuse_composed_secrets(loader.load_sweep_config(config, job))
+
+
+def sweep_overrides(config: DictConfig) -> list[str]:
+    """Give a sweep's overrides: those of an experiment's file, then those of the command line."""
+    params = config.hydra.sweeper.get("params") or {}
+    return [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
+
+
+def rerun_prefix(config: DictConfig) -> str:
+    """Give the command that runs one job of a sweep again, but for the job's own overrides.
+
+    With a launcher it is a sweep of one job, so that the same launcher runs it.
+    """
+    given = list(config.hydra.overrides.hydra)
+    folders = [source.path for source in config.hydra.runtime.config_sources if source.provider == "command-line"]
+    command = ["python", "-m", "valstab", *(part for folder in folders for part in ("--config-dir", folder))]
+    if not config.hydra.launcher._target_.endswith(".BasicLauncher"):
+        command += ["-m", *(override for override in given if not override.startswith(OF_THE_SWEEP))]
+    elif not any(override.startswith("hydra.mode=") for override in given):
+        command.append("hydra.mode=RUN")  # an experiment's own file asks for the sweep
+    return shlex.join(command)

@@ -1,0 +1,131 @@
+"""The MLflow run of a sweep, the parent of its jobs' runs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import mlflow
+import pandas as pd
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+from rich.console import Console
+
+from valstab.sweeps.describe import as_markdown, as_text, describe_failures
+from valstab.sweeps.picture import draw
+from valstab.sweeps.table import job_table
+from valstab.tracking.client import mlflow_errors, open_experiment
+from valstab.tracking.names import MAX_VALUE_CHARACTERS, error_tag
+from valstab.tracking.provenance import provenance
+
+ENDED_EARLY = "valstab: the sweep was ended before all of its jobs were done"
+
+
+RERUN_TAG = "rerun"
+"""The tag with the command that runs one job again, but for the job's own overrides."""
+
+
+def open_parent(experiment: str, overrides: str, rerun: str) -> str:
+    """Make the run of a sweep, the parent of its jobs' runs, named by what it sets, and give its id.
+
+    Raises:
+        TrackingError: if MLflow can't be reached or used.
+    """
+    experiment_id = open_experiment(experiment)
+    name = f"sweep · {overrides}"[:MAX_VALUE_CHARACTERS]
+    tags = {"overrides": overrides, RERUN_TAG: rerun, **provenance()}
+    with mlflow_errors():
+        run_id: str = mlflow.MlflowClient().create_run(experiment_id, run_name=name, tags=tags).info.run_id
+    return run_id
+
+
+def finish_sweep(parent: str, folder: Path, *, interrupted: bool = False, end_running: bool = False) -> str:
+    """Summarise a sweep's jobs in its run, on standard output and in `folder`; give the failures in words, if any.
+
+    Args:
+        parent: the id of the sweep's run.
+        folder: of the sweep.
+        interrupted: whether something ended it before its jobs were done.
+        end_running: whether to mark jobs that are still running as killed.
+
+    Raises:
+        TrackingError: if MLflow can't be reached or used.
+    """
+    with mlflow_errors():
+        table = job_table(jobs_of(parent, end_running=end_running))
+        rerun = mlflow.MlflowClient().get_run(parent).data.tags[RERUN_TAG]
+        failures = ENDED_EARLY if interrupted else describe_failures(table, rerun)
+        status = "KILLED" if interrupted else "FAILED" if failures else "FINISHED"
+        _close(parent, status, table, failures, folder)
+    return failures
+
+
+def jobs_of(parent: str, *, end_running: bool) -> list[mlflow.entities.Run]:
+    """Give the runs of a sweep's jobs; those that a kill left running are marked as killed if `end_running`."""
+    client = mlflow.MlflowClient()
+    found = _children(client, parent)
+    running = [run.info.run_id for run in found if run.info.status == "RUNNING"]
+    if not running or not end_running:
+        return found
+    for run_id in running:
+        client.set_terminated(run_id, "KILLED")
+    return _children(client, parent)
+
+
+def record_failure(error: BaseException, tags: Mapping[str, str]) -> None:
+    """Mark a job of a sweep as failed in MLflow, where its own run could not: it had none yet, or died with it.
+
+    Raises:
+        TrackingError: if MLflow can't be reached or used.
+    """
+    with mlflow_errors():
+        _record_failure(error, tags)
+
+
+def _record_failure(error: BaseException, tags: Mapping[str, str]) -> None:
+    client = mlflow.MlflowClient()
+    parent = client.get_run(tags[MLFLOW_PARENT_RUN_ID])
+    begun = [run for run in _children(client, parent.info.run_id) if run.data.tags["sweep.job"] == tags["sweep.job"]]
+    if not begun:
+        name = tags["overrides"][:MAX_VALUE_CHARACTERS]
+        begun = [client.create_run(parent.info.experiment_id, run_name=name, tags=dict(tags))]
+    for run in begun:
+        if run.info.status == "RUNNING":
+            client.set_tag(run.info.run_id, "error", error_tag(error))
+            client.set_terminated(run.info.run_id, "FAILED")
+
+
+def _children(client: mlflow.MlflowClient, parent: str) -> list[mlflow.entities.Run]:
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    found: list[mlflow.entities.Run] = []
+    token = None
+    while True:
+        page = client.search_runs(experiments, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'", page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _close(parent: str, status: str, table: pd.DataFrame, failures: str, folder: Path) -> None:
+    """End a sweep's run with its summary, which is printed and written to `folder` as well.
+
+    A sweep of which no job began is removed.
+    """
+    client = mlflow.MlflowClient()
+    if table.empty:
+        client.delete_run(parent)
+        return
+    text = as_markdown(table, failures)
+    client.set_tag(parent, MLFLOW_RUN_NOTE, text)
+    if failures:
+        client.set_tag(parent, "error", failures.splitlines()[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / "sweep.csv", index=False)
+    client.log_artifact(parent, str(folder / "sweep.csv"))
+    if picture := draw(table, client.get_run(parent).info.run_name):
+        picture.savefig(folder / "sweep.png", dpi=150)
+        plt.close(picture)
+        client.log_artifact(parent, str(folder / "sweep.png"))
+    client.set_terminated(parent, status)
+    output = Console(highlight=False, markup=False, soft_wrap=True)
+    output.print(f"\n{as_text(table)}\n\ntable and picture   {folder}")
+    output.print(f"compare runs        mlflow ui  (this is run {parent})")

