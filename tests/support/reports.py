@@ -50,9 +50,9 @@ def study(path, *overrides, said=None):
     config = compose_run("store.path=null", *overrides)
     plan = make_plan(config)
     engine = load_engine(config)
-    shelf, other = open_store(config, plan, engine)
-    conversations = converse(plan, engine, shelf, Stage("conversing", "messages", 0))
-    answers = ask(plan, conversations, engine, other, Stage("asking", "questions", 0)).answers
+    conversation_log, answer_log = open_store(config.store.path, plan, engine)
+    conversations = converse(plan, engine, conversation_log, Stage("conversing", "messages", 0))
+    answers = ask(plan, conversations, engine, answer_log, Stage("asking", "questions", 0)).answers
     if said is not None:
         conversations = [Conversation(one.session, said(one)) for one in conversations]
     results = measure(answers, plan.task, config.undefined, permutations=plan.permutations)

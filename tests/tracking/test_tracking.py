@@ -111,7 +111,7 @@ def test_a_run_that_failed_goes_on_as_the_same_run(launched, monkeypatch):
             yield index, np.array([self._answer(choice) for choice in choices])
 
     with monkeypatch.context() as patch:
-        patch.setattr(PersonaEngine, "choose", burns)
+        patch.setattr(PersonaEngine, "score_options", burns)
         with pytest.raises(EngineError, match="on fire"):
             launched("first")
     (failed,) = runs()
@@ -240,14 +240,14 @@ def server(launch_folder, monkeypatch):
 @pytest.mark.slow
 def test_a_server_that_is_away_in_the_middle(server, launched, launch_folder, monkeypatch, capsys):
     launched("there", "store.path=null")
-    answer = PersonaEngine.choose
+    answer = PersonaEngine.score_options
 
     def stops_the_server(self, dialogues):
         server.stop()
         return answer(self, dialogues)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PersonaEngine, "choose", stops_the_server)
+        patch.setattr(PersonaEngine, "score_options", stops_the_server)
         launched("away", "store.path=null")
     assert "`python -m valstab.sync` logs them" in capsys.readouterr().err
     assert not read_record(launch_folder / "away" / "results.mlflow.json").logged
