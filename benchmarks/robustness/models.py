@@ -175,8 +175,8 @@ def gather(plan: Plan, engine: Engine, folder: Path) -> Outcome:
     """Hold the conversations and ask the questions, with a store in a folder."""
     store = Store(folder, engine.identity)
     stage = Stage("", "", 0)
-    conversations = converse(plan, engine, store.shelf("conversations"), stage)
-    answers, reused = ask(plan, conversations, engine, store.shelf("answers"), stage)
+    conversations = converse(plan, engine, store.log("conversations"), stage)
+    answers, reused = ask(plan, conversations, engine, store.log("answers"), stage)
     reused += sum(conversation.reused for conversation in conversations)
     return Outcome([conversation.texts for conversation in conversations], answers, reused)
 

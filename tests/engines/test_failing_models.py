@@ -52,7 +52,7 @@ def test_what_came_before_the_weights_failed_is_in_the_store(nonsense, tmp_path,
     # 3 messages of 8 tokens take 24 forward passes, the questions after each conversation 2.
     assert models.ended_by_bad_numbers(nonsense, tmp_path, math.nan, number)
     store = Store(tmp_path, nonsense.identity)
-    assert (len(store.shelf("conversations")), len(store.shelf("answers"))) == (messages, answers)
+    assert (len(store.log("conversations")), len(store.log("answers"))) == (messages, answers)
 
 
 @pytest.mark.parametrize("shortage", models.SHORTAGES, ids=lambda error: type(error).__name__)

@@ -56,16 +56,16 @@ def test_choices_that_share_a_beginning_agree_with_plain_scoring(embedded):
 @pytest.mark.parametrize(
     ("capability", "has_tiles", "way", "together"),
     [
-        ("AVX2", False, "split", None),
-        ("AVX512", True, "split", None),
-        ("AVX512", False, "joint", 1 << 21),
-        ("AVX512", False, "joint", 1),
+        ("AVX2", False, "attend_split", 1 << 21),
+        ("AVX512", True, "attend_split", 1 << 21),
+        ("AVX512", False, "attend_joint", 1 << 21),
+        ("AVX512", False, "attend_joint", 1),
     ],
 )
 def test_both_ways_to_attend_to_a_trunk_agree_with_attention_to_all(monkeypatch, capability, has_tiles, way, together):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_tiles)
-    monkeypatch.setattr(shared_prefix, "SCORES", together)
+    monkeypatch.setattr(shared_prefix, "SCORES_AT_ONCE", together)
     called = Mock(side_effect=getattr(shared_prefix, way))
     monkeypatch.setattr(shared_prefix, way, called)
     generator = torch.Generator().manual_seed(0)
@@ -74,8 +74,8 @@ def test_both_ways_to_attend_to_a_trunk_agree_with_attention_to_all(monkeypatch,
     trunk_key, trunk_value = (torch.randn(2, groups, shared, size, generator=generator) for _ in range(2))
     cache = Mock(layers=[Mock(keys=trunk_key, values=trunk_value)])
     # Two rows continue the second trunk, of which two tokens are padding, and one the first.
-    forest = shared_prefix.Forest(
-        [(shared_prefix.Trunk(cache, 1, shared - 2), 2), (shared_prefix.Trunk(cache, 0, shared), 1)]
+    forest = shared_prefix.PrefixBatch(
+        [(shared_prefix.SharedPrefix(cache, 1, shared - 2), 2), (shared_prefix.SharedPrefix(cache, 0, shared), 1)]
     )
     found, _ = shared_prefix._attend(Mock(layer_idx=0), query, key, value, None, forest=forest, scaling=0.3)
     for row, place, length in ((0, 1, shared - 2), (1, 1, shared - 2), (2, 0, shared)):
@@ -107,8 +107,8 @@ def test_questions_after_several_dialogues_are_scored_together(embedded, monkeyp
         for number, said in ((2, ""), (3, "To think: "), (1, "So it is. " * 5), (4, "I see. "))
     ]
     alone = [logprobs for dialogue in dialogues for _, logprobs in embedded.score_options([dialogue])]
-    encode = Mock(side_effect=shared_prefix.encode)
-    monkeypatch.setattr(shared_prefix, "encode", encode)
+    encode = Mock(side_effect=shared_prefix.encode_suffixes)
+    monkeypatch.setattr(shared_prefix, "encode_suffixes", encode)
     for rows, batches in ((128, [10]), (5, [5, 5]), (3, [2, 3, 1, 3, 1])):
         monkeypatch.setattr(embedded._scoring._limits, "rows", rows)
         encode.reset_mock()
@@ -271,7 +271,7 @@ def test_other_architectures_agree_with_plain_scoring(tiny, monkeypatch, config)
 
 def test_a_sliding_window_is_no_trunk(tiny, monkeypatch):
     engine = tiny(architectures.MistralConfig(**TINY, sliding_window=64))
-    monkeypatch.setattr(shared_prefix, "encode", None)  # would fail
+    monkeypatch.setattr(shared_prefix, "encode_suffixes", None)  # would fail
     assert len(list(engine.score_options([[ChoiceRequest(question(number), "ABC", 0) for number in range(3)]]))) == 1
     assert engine._scoring.way == "trunk"  # for shorter ones
 
