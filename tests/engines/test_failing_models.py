@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks.robustness import models
+from tests.robustness import models
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import EngineError
 from valstab.engines.huggingface.engine import TransformersEngine
@@ -87,8 +87,8 @@ def test_the_same_run_says_and_answers_the_same_however_it_is_made(undisturbed, 
     found = models.in_a_process(option, threads=threads)
     assert found.apart(undisturbed).is_rounding
     assert len({text for texts in found.said for text in texts[1:]}) > 6
-    # What was made in parts came from the store: all conversations and answers.
-    assert found.reused == (models.MESSAGES // 3 + models.QUESTIONS if option == "--parts=2" else 0)
+    # What was made topic by topic came from the store: all conversations and answers.
+    assert found.reused == (models.MESSAGES // 3 + models.QUESTIONS if option == "--topic-by-topic" else 0)
 
 
 def test_other_letters_are_rounding_only_where_two_were_as_probable():

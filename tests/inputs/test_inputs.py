@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.robustness.inputs import LOADERS, tried, violation
+from tests.robustness.inputs import LOADERS, tried, violation
 from valstab.analysis.read import read_run
 from valstab.commands.rescore import rescore
 from valstab.config.compose import compose_run

@@ -51,17 +51,17 @@ def test_what_is_put_on_a_shelf_is_there_for_others(tmp_path):
 
 def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shelf = Store(None, {"weights": "x"}).shelf("conversations")
+    shelf = Store(None, {"weights": "x"}).log("conversations")
     shelf.put({"a": 1})
     assert shelf.get("a") == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_models_do_not_share_a_shelf(tmp_path):
-    Store(tmp_path, {"weights": "x", "dtype": "float32"}).shelf("conversations").put({"a": 1})
-    assert Store(tmp_path, {"weights": "x", "dtype": "float32"}).shelf("conversations").get("a") == 1
-    assert Store(tmp_path, {"weights": "x", "dtype": "bfloat16"}).shelf("conversations").get("a") is None
-    assert Store(tmp_path, {"weights": "y", "dtype": "float32"}).shelf("conversations").get("a") is None
+    Store(tmp_path, {"weights": "x", "dtype": "float32"}).log("conversations").put({"a": 1})
+    assert Store(tmp_path, {"weights": "x", "dtype": "float32"}).log("conversations").get("a") == 1
+    assert Store(tmp_path, {"weights": "x", "dtype": "bfloat16"}).log("conversations").get("a") is None
+    assert Store(tmp_path, {"weights": "y", "dtype": "float32"}).log("conversations").get("a") is None
     said = [json.loads(path.read_text()) for path in tmp_path.glob("*/identity.json")]
     assert {"weights": "y", "dtype": "float32"} in said
 
@@ -150,8 +150,8 @@ def test_a_few_conversations_at_a_time_are_the_same_conversations():
 
 def test_many_processes_write_at_once(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from valstab.store import Shelf\n"
-        "shelf = Shelf(Path(sys.argv[1]))\n"
+        "import sys; from pathlib import Path; from valstab.protocol.store import RecordLog\n"
+        "shelf = RecordLog(Path(sys.argv[1]))\n"
         "for i in range(50): shelf.put({f'{sys.argv[2]}-{i}': 'x' * 5000})"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(i)]) for i in range(6)]

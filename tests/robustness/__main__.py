@@ -1,7 +1,7 @@
 """Try everything that valstab is to survive, and print what was tried, what held, and what was lost.
 
-uv run python -m benchmarks.robustness
-uv run python -m benchmarks.robustness kills load
+uv run python -m tests.robustness
+uv run python -m tests.robustness kills load
 """
 
 import argparse
@@ -9,7 +9,7 @@ import importlib
 import sys
 
 PARTS = ("kills", "faults", "inputs", "load", "models")
-"""Modules beside this one, each with `findings()`, which yields `benchmarks.robustness.finding.Finding`."""
+"""Modules beside this one, each with `findings()`, which yields `tests.robustness.finding.Finding`."""
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     print("| part | what | tried | held | lost |\n|---|---|---|---|---|")
     failed = False
     for part in parser.parse_args().parts:
-        for finding in importlib.import_module(f"benchmarks.robustness.{part}").findings():
+        for finding in importlib.import_module(f"tests.robustness.{part}").findings():
             failed |= finding.held < finding.tried
             print(f"| {part} | {finding.what} | {finding.tried:,} | {finding.held:,} | {finding.lost} |", flush=True)
     sys.exit(int(failed))

@@ -1,6 +1,6 @@
 """Make a small run of the embedded model in a process of its own, and print what it said and answered as JSON.
 
-python -m benchmarks.robustness.apart --batch-size 1
+python -m tests.robustness.apart --batch-size 1
 """
 
 import argparse
@@ -8,7 +8,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from benchmarks.robustness.models import EMBEDDED, before_each_pass, gather, small_plan
+from tests.robustness.models import EMBEDDED, TOPICS, before_each_pass, gather, small_plan
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.huggingface.engine import TransformersEngine
 
@@ -16,7 +16,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--parts", type=int, default=1)
+    parser.add_argument("--topic-by-topic", action="store_true")
     parser.add_argument("--interrupted", type=int, default=0, metavar="PASS")
     options = parser.parse_args()
     sampling = SamplingConfig(temperature=0.2, top_p=0.9, top_k=50)
@@ -32,8 +32,11 @@ if __name__ == "__main__":
         store = Path(folder)
         try:
             with before_each_pass(engine, interrupt):
-                for part in range(1, options.parts + 1) if options.parts > 1 or options.interrupted else ():
-                    gather(small_plan("max_new_tokens=20", f"parts={options.parts}", f"part={part}"), engine, store)
+                if options.topic_by_topic:
+                    for topic in TOPICS:
+                        gather(small_plan("max_new_tokens=20", f"topics.names=[{topic}]"), engine, store)
+                elif options.interrupted:
+                    gather(small_plan("max_new_tokens=20"), engine, store)
         except KeyboardInterrupt:
             options.interrupted = 0
         if options.interrupted:

@@ -11,8 +11,8 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks.robustness.command import Ended, begin, differences, launch, outcome
-from benchmarks.robustness.finding import Finding
+from tests.robustness.command import Ended, begin, differences, launch, outcome
+from tests.robustness.finding import Finding
 
 SETTINGS = ("model=random", "population.limit=12", "topics.names=[joke,chess]", "seeds=[0]")
 DISK_MIB = 24

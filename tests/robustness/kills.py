@@ -20,7 +20,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 
-from benchmarks.robustness.finding import Finding
+from tests.robustness.finding import Finding
 from valstab.tracking.record import read_record
 
 COMMAND = (

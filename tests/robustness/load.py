@@ -16,7 +16,7 @@ from typing import NamedTuple
 import requests
 from mlflow import MlflowClient
 
-from benchmarks.robustness.finding import Finding
+from tests.robustness.finding import Finding
 from valstab.config.compose import compose_run
 from valstab.dry_run.estimate import GIB, estimate
 from valstab.engines.factory import load_engine

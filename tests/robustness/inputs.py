@@ -1,7 +1,7 @@
 """Bad input: files that users write, and settings, mutated by hypothesis and, by what they reach, by atheris.
 
 What is promised of each is a result, or a `UserError` whose one line names the key or the file; anything else, a hang
-too, is a violation. Coverage-guided runs need `uv run --group fuzz python -m benchmarks.robustness inputs`.
+too, is a violation. Coverage-guided runs need `uv run --group fuzz python -m tests.robustness inputs`.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ import pandas as pd
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from benchmarks.robustness.finding import Finding
+from tests.robustness.finding import Finding
 from valstab.analysis.published_code import published_answers, read_published
 from valstab.analysis.read import read_run
 from valstab.commands.rescore import rescore
@@ -232,7 +232,7 @@ ITEMS = (DATA / "religious_activities.csv").read_bytes()
 SETTINGS = (
     b"n_messages=3\nseeds=[0,1]\npopulation.limit=3",
     b"task=donation\ntopics.names=[joke]\nengine=openai\nengine.url=http://localhost:8000/v1",
-    b"population=none\npopulation.permutations=4\nparts=2\npart=1\nmodel.sampling.top_p=0.9",
+    b"population=none\npopulation.permutations=4\nretests=1\nmodel.sampling.top_p=0.9",
     b"task.scores=[1,2,3,4,5,6]\ntask.keys=null\n+model.template.a=1\nstore.path=null",
 )
 
@@ -340,7 +340,7 @@ def guided(name: str, runs: int) -> tuple[int, dict[str, bytes]]:
         for number, content in enumerate(LOADERS[name].valid):
             (corpus / str(number)).write_bytes(content)
         log = Path(folder) / "log.jsonl"
-        command = [sys.executable, "-m", "benchmarks.robustness.guided", name, str(log)]
+        command = [sys.executable, "-m", "tests.robustness.guided", name, str(log)]
         limits = [f"-runs={runs}", "-seed=1", "-max_len=8192", "-verbosity=0", str(corpus)]
         ended = subprocess.run([*command, *limits], capture_output=True, text=True, check=False)
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []

@@ -1,4 +1,4 @@
-"""One loader under atheris: python -m benchmarks.robustness.guided LOADER LOG [libFuzzer's options] CORPUS."""
+"""One loader under atheris: python -m tests.robustness.guided LOADER LOG [libFuzzer's options] CORPUS."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["valstab"]):
-    from benchmarks.robustness.inputs import LOADERS, violation
+    from tests.robustness.inputs import LOADERS, violation
 
 LOGGED = 100
 
