@@ -163,7 +163,7 @@ def test_similarity_to_the_neutral_profile_grows_as_profiles_approach_it():
     for n_messages, weight in ((3, 0.2), (7, 0.6), (11, 1.0)):
         scores = synthetic.scores(seeds=3, personas=10) * (1 - weight) + xr.DataArray(weight * keys, dims="key")
         runs.append(synthetic.run("m", scores, n_messages=n_messages))
-    table = tables.beside_neutral_profile(Runs(tuple(runs)))
+    table = tables.neutral_profile_table(Runs(tuple(runs)))
     similar = table[table["what"] == "similarity to the neutral profile"].groupby("n_messages")["value"].mean()
     assert similar.is_monotonic_increasing
     assert similar[11] == pytest.approx(1)
@@ -182,7 +182,7 @@ def test_order_towards_the_one_without_conversation():
     talked = synthetic.run("m", synthetic.scores(seeds=3, personas=8))
     alone = talked.scores.isel(context=[0]).assign_coords(context=["neutral"]) + 1.5
     neutral = synthetic.run("m", alone, n_messages=0)
-    table = tables.beside_neutral_order(Runs((talked, neutral)))
+    table = tables.neutral_order_table(Runs((talked, neutral)))
     found = table[table["what"] == "towards the neutral order"]["value"].to_numpy()
     x = talked.scores.to_numpy()
     expected = [
@@ -191,7 +191,7 @@ def test_order_towards_the_one_without_conversation():
     ]
     assert found == pytest.approx(expected)
     with pytest.raises(ConfigError, match="need one with personas and conversation=none, there are 0"):
-        tables.beside_neutral_order(Runs((talked,)))
+        tables.neutral_order_table(Runs((talked,)))
 
 
 def test_runs_that_can_not_be_compared_are_named():
