@@ -53,7 +53,7 @@ def published(tmp_path):
 def test_folders_become_one_run(published):
     folder, options = published
     (run,) = load_runs(folders=[folder])
-    assert (run.label, run.task.name, run.n_messages, run.permutations) == ("Mixtral", "pvq", 3, False)
+    assert (run.label, run.task.name, run.n_messages, run.without_personas) == ("Mixtral", "pvq", 3, False)
     assert sorted(run.contexts) == ["chess", "joke"]
     assert run.personas == PEOPLE
     items = [item.number - 1 for item in PVQ.items if item.key == "Power"]
@@ -79,7 +79,7 @@ def test_repetitions_without_a_persona(tmp_path):
     for theme in ("joke", "chess"):
         write(tmp_path / theme, rng.integers(1, 7, size=(4, 40)), theme=theme, people=[None] * 4)
     (run,) = load_runs(folders=[tmp_path])
-    assert run.permutations
+    assert run.without_personas
     assert run.stability("rank_order") is None
     assert run.stability("ipsative").samples.size == 4
 

@@ -29,7 +29,7 @@ def drawn_rows(number, resamples, seed=0):
 @pytest.mark.parametrize("over", ["persona", "seed"])
 def test_a_resample_is_the_stability_of_the_drawn_levels(measure, over, undefined):
     scores = random_scores((3, 4, 6, 3))
-    found = resampled(scores, StabilitySpec(measure, undefined, permutations=False), over, 12, seed=0)
+    found = resampled(scores, StabilitySpec(measure, undefined, without_personas=False), over, 12, seed=0)
     expected = [
         stability(scores.isel({over: row}).assign_coords({over: np.arange(len(row))}), measure, undefined).mean
         for row in drawn_rows(scores.sizes[over], 12)
@@ -46,7 +46,7 @@ def test_a_resampled_context_is_not_paired_with_itself(measure):
     for row in drawn_rows(4, 60):
         of_pairs = [pairs[a, b] for a, b in itertools.combinations(row, 2) if a != b]
         expected.append(np.mean(of_pairs) if of_pairs else math.nan)
-    found = resampled(scores, StabilitySpec(measure, "zero", permutations=False), "context", 60, seed=0)
+    found = resampled(scores, StabilitySpec(measure, "zero", without_personas=False), "context", 60, seed=0)
     assert found == pytest.approx(expected, nan_ok=True)
 
 
@@ -95,7 +95,7 @@ def test_too_few_levels_give_no_interval():
 def test_missing_scores_are_resampled_too():
     scores = random_scores((2, 3, 8, 4))
     holes = scores.where(np.random.default_rng(1).random(scores.shape) > 0.1)
-    found = resampled(holes, StabilitySpec("rank_order", "drop", permutations=False), "persona", 10, seed=3)
+    found = resampled(holes, StabilitySpec("rank_order", "drop", without_personas=False), "persona", 10, seed=3)
     expected = [
         stability(holes.isel(persona=row).assign_coords(persona=np.arange(8)), "rank_order", "drop").mean
         for row in drawn_rows(8, 10, seed=3)
@@ -308,7 +308,8 @@ def test_needed_for_two_models():
     assert found.seeds == samples_needed(effect)
     # Personas of the same names are resampled alike, those of other names independently.
     drawn = [
-        resampled(s, StabilitySpec("rank_order", "zero", permutations=False), "persona", 150, 0) for s in (one, other)
+        resampled(s, StabilitySpec("rank_order", "zero", without_personas=False), "persona", 150, 0)
+        for s in (one, other)
     ]
     error = np.std(drawn[0] - drawn[1], ddof=1)
     assert found.personas == math.ceil(12 * (2.8015852 * error / (a.mean - b.mean)) ** 2)
@@ -326,8 +327,8 @@ def test_a_model_is_not_told_apart_from_itself():
 
 def test_repetitions_are_the_samples_without_personas():
     one, other = (noisy(noise, shape=(2, 3, 10, 6), seed=9) for noise in (1.0, 1.5))
-    a, b = (stability(scores, "ipsative", permutations=True).samples.to_numpy().ravel() for scores in (one, other))
+    a, b = (stability(scores, "ipsative", without_personas=True).samples.to_numpy().ravel() for scores in (one, other))
     assert len(a) == 20
     samples = samples_needed(effect_size(a, b))
-    found = required_n(one, other, "ipsative", permutations=True, resamples=10)
+    found = required_n(one, other, "ipsative", without_personas=True, resamples=10)
     assert (found.personas, found.seeds) == (max(2, math.ceil(samples / 2)), math.ceil(samples / 10))

@@ -63,10 +63,10 @@ def test_standard_error_is_over_seeds_with_personas_and_over_permutations_withou
     assert ipsative(scores).se == pytest.approx(per_seed.std(ddof=1) / math.sqrt(6))
     assert ipsative(scores).samples.values == pytest.approx(per_seed)
     single = one.isel(seed=[0])
-    repeated = ipsative(single, permutations=True)
+    repeated = ipsative(single, without_personas=True)
     each = repeated.per_unit.values
     assert repeated.samples.values.ravel() == pytest.approx(each)
-    assert ipsative(scores, permutations=True).samples.size == 6 * 6
+    assert ipsative(scores, without_personas=True).samples.size == 6 * 6
     assert repeated.se == pytest.approx(each.std(ddof=1) / math.sqrt(len(each)))
     assert repeated.mean == pytest.approx(each.mean())
 

@@ -68,7 +68,7 @@ def run(label: str, values: xr.DataArray, *, n_messages: int = 3, task: str = "p
         task=of_task,
         digest="0",
         n_messages=n_messages,
-        permutations=population == "none",
+        without_personas=population == "none",
         scores=values,
         answers=pd.DataFrame({"score": []}),
     )

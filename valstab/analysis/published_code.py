@@ -61,7 +61,7 @@ class _ResultsFile(NamedTuple):
     args: Mapping[str, Any]
     n_messages: int
     personas: list[str]
-    permutations: bool
+    without_personas: bool
     chosen: np.ndarray[Any, np.dtype[np.int64]]
     """The option of each answer, from 1: (personas, items)."""
     letters: list[list[str]]
@@ -91,7 +91,7 @@ class Published(NamedTuple):
     """Answers of one run's folders: seed, context, persona, item, letter and score."""
 
     answers: pd.DataFrame
-    permutations: bool
+    without_personas: bool
     """Whether they are of repetitions without a persona."""
 
 
@@ -104,7 +104,7 @@ def published_answers(folder: Path, task: Task) -> Published:
     files = [_read(path) for path in sorted(folder.rglob(RESULTS_FILE))]
     if not files:
         raise ConfigError("answers", folder, f"holds no {RESULTS_FILE}")
-    return Published(_answers(files, task), files[0].permutations)
+    return Published(_answers(files, task), files[0].without_personas)
 
 
 def _read(path: Path) -> _ResultsFile:
@@ -113,7 +113,7 @@ def _read(path: Path) -> _ResultsFile:
         args, population, answers = content["args"], content["simulated_population"], content["answers"]
         (questionnaire,) = {name for of_one in answers for name in of_one}
         pairs = [of_one[questionnaire] for of_one in answers]
-        permutations = all(name is None for name in population)
+        without_personas = all(name is None for name in population)
         digits = re.search(r"\d+", str(args["permute_options_seed"]))
         if digits is None:
             raise ValueError(f"permute_options_seed {args['permute_options_seed']!r} has no number")
@@ -124,8 +124,8 @@ def _read(path: Path) -> _ResultsFile:
             questionnaire=questionnaire,
             args=args,
             n_messages=int(args.get("simulated_conversation_n_messages") or 0),
-            personas=_names(population, permutations=permutations),
-            permutations=permutations,
+            personas=_names(population, without_personas=without_personas),
+            without_personas=without_personas,
             chosen=_options(pairs),
             letters=[[str(letter) for letter, _ in of_one] for of_one in pairs],
             metrics=[_mapping(of_one, questionnaire) for of_one in content["per_simulated_participant_metrics"]],
@@ -142,8 +142,8 @@ def _mapping(of_one: Mapping[str, Any], questionnaire: str) -> Mapping[str, Any]
     return metrics
 
 
-def _names(population: Sequence[str | None], *, permutations: bool) -> list[str]:
-    if permutations:
+def _names(population: Sequence[str | None], *, without_personas: bool) -> list[str]:
+    if without_personas:
         return [f"permutation_{i + 1:02d}" for i in range(len(population))]
     if not isinstance(population, list) or len(set(population)) < len(population):
         raise ValueError("simulated_population must list each name once")
@@ -248,7 +248,7 @@ def _run(files: Sequence[_ResultsFile], identifier: str) -> Run:
         ),
         digest=None,
         n_messages=files[0].n_messages,
-        permutations=files[0].permutations,
+        without_personas=files[0].without_personas,
         scores=score(answers, task),
         answers=answers,
     )

@@ -53,7 +53,7 @@ def read_run(folder: Path, identifier: str | None = None) -> Run:
             task=task,
             digest=document["wording_sha256"],
             n_messages=int(settings["n_messages"]),
-            permutations=settings.get("population.personas") == "None",
+            without_personas=settings.get("population.personas") == "None",
             scores=_labelled(profiles, document),
             answers=pd.read_parquet(folder / "answers.parquet"),
             retests=pd.read_parquet(retests) if retests.exists() else None,

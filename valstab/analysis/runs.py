@@ -54,7 +54,7 @@ class Run:
     digest: str | None
     """SHA-256 of what was asked; None where it is not known."""
     n_messages: int
-    permutations: bool
+    without_personas: bool
     """Whether there are repetitions without a persona instead of personas."""
     scores: xr.DataArray
     answers: pd.DataFrame
@@ -88,7 +88,7 @@ class Run:
 
     def stability(self, measure: Measure, undefined: Undefined = "zero") -> Stability | None:
         """Give a stability; None where it has no meaning: see `valstab.results.Results`."""
-        return applicable_stabilities(self.scores, undefined, permutations=self.permutations).get(measure)
+        return applicable_stabilities(self.scores, undefined, without_personas=self.without_personas).get(measure)
 
 
 @dataclass(frozen=True)

@@ -66,12 +66,12 @@ def _stability(run: Run, measure: Measure, undefined: Undefined, resamples: int)
                 measure,
                 dimension,
                 undefined=undefined,
-                permutations=run.permutations,
+                without_personas=run.without_personas,
                 resamples=resamples,
             )
             row |= dict(zip(names, (interval.low, interval.high), strict=True))
     null = permutation_null(
-        run.scores, measure, permutations=run.permutations, undefined=undefined, resamples=resamples
+        run.scores, measure, without_personas=run.without_personas, undefined=undefined, resamples=resamples
     )
     row |= {"chance": null.high, "p": null.p}
     return row | _ceilings(run, measure, undefined) | _structure(run) | _sensitivity(run, measure, undefined)
@@ -90,14 +90,14 @@ def _ceilings(run: Run, measure: Measure, undefined: Undefined) -> dict[str, flo
 
 def _repeated(run: Run) -> xr.DataArray:
     """Give the scores with what was repeated in the same context as seeds: without personas, the repetitions."""
-    if not run.permutations or run.retests is not None:
+    if not run.without_personas or run.retests is not None:
         return run.scores
     return run.scores.isel(seed=0, drop=True).rename(persona="seed").expand_dims(persona=["nobody"])
 
 
 def _structure(run: Run) -> dict[str, float]:
     row = {}
-    if not run.permutations and run.scores.sizes["persona"] > 1:
+    if not run.without_personas and run.scores.sizes["persona"] > 1:
         sizes = {"context": run.scores.sizes["context"], "seed": run.scores.sizes["seed"]}
         row["generalisability"] = generalisability(variance_components(run.scores), sizes)
         circle = circular_structure(run.scores)
@@ -125,7 +125,7 @@ def _positions(run: Run) -> pd.DataFrame:
 
 
 def _variance(run: Run) -> pd.DataFrame:
-    if run.permutations or min(run.scores.sizes[name] for name in ("persona", "context")) < 2:  # noqa: PLR2004
+    if run.without_personas or min(run.scores.sizes[name] for name in ("persona", "context")) < 2:  # noqa: PLR2004
         return pd.DataFrame()
     scores = run.scores
     if run.retests is not None:
@@ -134,7 +134,7 @@ def _variance(run: Run) -> pd.DataFrame:
 
 
 def _alpha(run: Run) -> pd.DataFrame:
-    if run.permutations or run.scores.sizes["persona"] < 2:  # noqa: PLR2004
+    if run.without_personas or run.scores.sizes["persona"] < 2:  # noqa: PLR2004
         return pd.DataFrame()
     return cronbach_alpha(run.answers, run.task).rename("alpha").rename_axis("key").reset_index()
 

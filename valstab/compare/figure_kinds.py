@@ -149,7 +149,7 @@ def _components(request: Request) -> Comparison:
     if figure.labels is None:
         raise ConfigError("figure.labels", "null", "needs a CSV file with name and label, or a run of task=character")
     labels = read_labels(figure.labels)
-    places = {run.label: tables.components(run, labels) for run in request.runs if not run.permutations}
+    places = {run.label: tables.components(run, labels) for run in request.runs if not run.without_personas}
     if not places:
         raise ConfigError("runs", f"({len(request.runs)})", "need one with personas")
     table = pd.concat([part.assign(model=label) for label, part in places.items()], ignore_index=True)
@@ -278,7 +278,7 @@ def _needed(request: Request, ranked: Sequence[str]) -> pd.DataFrame:
             other.scores,
             request.measure,
             undefined=request.undefined,
-            permutations=one.permutations,
+            without_personas=one.without_personas,
             resamples=request.resamples,
         )
         rows.append({"one": label, "other": after, **found._asdict()})

@@ -53,7 +53,7 @@ def _board(runs: list[Run], measure: Measure, undefined: Undefined, resamples: i
             measure,
             "persona",
             undefined=undefined,
-            permutations=by_label[label].permutations,
+            without_personas=by_label[label].without_personas,
             resamples=resamples,
         )
         for label in table["label"]

@@ -119,7 +119,7 @@ def neutral_profile_table(runs: Runs, undefined: Undefined = "zero") -> pd.DataF
         The columns label, n_messages, what (`similarity to the neutral profile` or `rank-order stability`), sample
         and value.
     """
-    neutral = _only(runs, lambda run: run.permutations and run.n_messages == 0, "population=none conversation=none")
+    neutral = _only(runs, lambda run: run.without_personas and run.n_messages == 0, "population=none conversation=none")
     profile = neutral_profile(neutral.scores)
 
     def similarity(run: Run) -> xr.DataArray:
@@ -134,7 +134,9 @@ def neutral_order_table(runs: Runs, undefined: Undefined = "zero") -> pd.DataFra
     Returns:
         The columns label, n_messages, what, sample and value.
     """
-    neutral = _only(runs, lambda run: not run.permutations and run.n_messages == 0, "personas and conversation=none")
+    neutral = _only(
+        runs, lambda run: not run.without_personas and run.n_messages == 0, "personas and conversation=none"
+    )
 
     def towards(run: Run) -> xr.DataArray:
         seeds = [seed for seed in run.scores["seed"].to_numpy() if seed in neutral.scores["seed"]]
@@ -150,7 +152,7 @@ def neutral_order_table(runs: Runs, undefined: Undefined = "zero") -> pd.DataFra
 def _beside_stability(
     runs: Runs, what: str, measure: Callable[[Run], xr.DataArray], undefined: Undefined
 ) -> pd.DataFrame:
-    talked = [run for run in runs if run.n_messages and not run.permutations]
+    talked = [run for run in runs if run.n_messages and not run.without_personas]
     if not talked:
         raise ConfigError("runs", f"({len(runs)})", "need some with personas and conversations")
     rows: list[dict[str, Any]] = []

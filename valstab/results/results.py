@@ -84,7 +84,7 @@ def measure(answers: pd.DataFrame, task: Task, undefined: str, *, permutations: 
         ConfigError: if the answers are not complete.
     """
     scores = score(answers, task)
-    stabilities = applicable_stabilities(scores, cast("Undefined", undefined), permutations=permutations)
+    stabilities = applicable_stabilities(scores, cast("Undefined", undefined), without_personas=permutations)
     return Results(task, answers, scores, stabilities)
 
 

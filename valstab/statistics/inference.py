@@ -52,7 +52,7 @@ def bootstrap(
     over: Over,
     *,
     undefined: Undefined = "zero",
-    permutations: bool = False,
+    without_personas: bool = False,
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -67,7 +67,7 @@ def bootstrap(
         measure: which stability.
         over: the dimension to resample.
         undefined: what an undefined correlation counts as.
-        permutations: whether the personas are repetitions without a persona.
+        without_personas: whether the personas are repetitions without a persona.
         resamples: how many.
         confidence: the interval's probability, between 0 and 1.
         seed: of the random draws.
@@ -75,7 +75,7 @@ def bootstrap(
     Returns:
         The interval; all NaN below 2 personas, 3 contexts or 2 seeds.
     """
-    drawn = resampled(scores, StabilitySpec(measure, undefined, permutations), over, resamples, seed)
+    drawn = resampled(scores, StabilitySpec(measure, undefined, without_personas), over, resamples, seed)
     if np.isnan(drawn).all():
         return Interval(math.nan, math.nan, math.nan)
     low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -86,7 +86,7 @@ def permutation_null(
     scores: xr.DataArray,
     measure: Measure,
     *,
-    permutations: bool = False,
+    without_personas: bool = False,
     undefined: Undefined = "zero",
     resamples: int = 1000,
     seed: int = 0,
@@ -100,10 +100,10 @@ def permutation_null(
         The null distribution's mean, SD and 95th percentile, and p = (1 + shuffles at least as stable as what was
         observed) / (1 + resamples); all NaN where the stability is.
     """
-    observed = stability(scores, measure, undefined, permutations=permutations).mean
+    observed = stability(scores, measure, undefined, without_personas=without_personas).mean
     if math.isnan(observed):
         return Null(math.nan, math.nan, math.nan, math.nan)
-    chance = shuffled(scores, StabilitySpec(measure, undefined, permutations), resamples, seed)
+    chance = shuffled(scores, StabilitySpec(measure, undefined, without_personas), resamples, seed)
     return Null(
         mean=float(np.nanmean(chance)),
         sd=nan_std(chance),
@@ -176,7 +176,7 @@ def required_n(
     power: float = 0.8,
     alpha: float = 0.05,
     undefined: Undefined = "zero",
-    permutations: bool = False,
+    without_personas: bool = False,
     resamples: int = 1000,
     seed: int = 0,
 ) -> RequiredN:
@@ -193,11 +193,11 @@ def required_n(
         The numbers, at least 2. Contexts and personas are None where the models don't differ or there are too few
         to resample; seeds where the samples don't tell their spread.
     """
-    found = [stability(scores, measure, undefined, permutations=permutations) for scores in (one, other)]
+    found = [stability(scores, measure, undefined, without_personas=without_personas) for scores in (one, other)]
     difference = found[0].mean - found[1].mean
 
     def levels(over: Over) -> int | None:
-        kind = StabilitySpec(measure, undefined, permutations)
+        kind = StabilitySpec(measure, undefined, without_personas)
         drawn = [resampled(scores, kind, over, resamples, seed) for scores in (one, other)]
         if one[over].equals(other[over]):
             error = nan_std(drawn[0] - drawn[1])
@@ -209,7 +209,7 @@ def required_n(
     values = [each.samples.to_numpy().ravel() for each in found]
     of_test = samples_needed(effect_size(*values), power, alpha)
     contexts = levels("context")
-    if permutations and measure == "ipsative":
+    if without_personas and measure == "ipsative":
         repetitions, seeds = (min(one.sizes[name], other.sizes[name]) for name in ("persona", "seed"))
         return RequiredN(
             personas=None if of_test is None else max(2, math.ceil(of_test / seeds)),

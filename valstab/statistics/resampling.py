@@ -36,7 +36,7 @@ class StabilitySpec(NamedTuple):
 
     measure: Measure
     undefined: Undefined
-    permutations: bool
+    without_personas: bool
 
 
 def draw_levels(number: int, resamples: int, seed: int) -> Iterator[NDArray[np.intp]]:
@@ -111,7 +111,7 @@ def nan_std(values: NDArray[np.float64]) -> float:
 
 def _pooled(rho: xr.DataArray, kind: StabilitySpec) -> NDArray[np.float64]:
     """Average settled correlations to one stability for each resample."""
-    each = sample_means(mean_over_pairs(rho), kind.measure, permutations=kind.permutations)
+    each = sample_means(mean_over_pairs(rho), kind.measure, without_personas=kind.without_personas)
     return each.mean([name for name in each.dims if name != "resample"]).to_numpy()
 
 

@@ -70,13 +70,13 @@ def rank_order(scores: xr.DataArray, undefined: Undefined = "zero") -> Stability
     return stability(scores, "rank_order", undefined)
 
 
-def ipsative(scores: xr.DataArray, undefined: Undefined = "zero", *, permutations: bool = False) -> Stability:
+def ipsative(scores: xr.DataArray, undefined: Undefined = "zero", *, without_personas: bool = False) -> Stability:
     """Ipsative stability: does the order of a person's own values survive a change of topic?
 
     For each persona, the mean over pairs of contexts of rho over keys; then the mean over personas. The
-    samples are the seeds, or with `permutations` (no personas) the repetitions; the units are the personas.
+    samples are the seeds, or with `without_personas` (no personas) the repetitions; the units are the personas.
     """
-    return stability(scores, "ipsative", undefined, permutations=permutations)
+    return stability(scores, "ipsative", undefined, without_personas=without_personas)
 
 
 def neutral_profile(scores: xr.DataArray) -> xr.DataArray:
@@ -127,13 +127,13 @@ def value_behaviour(values: xr.DataArray, behaviour: xr.DataArray, undefined: Un
 
 
 def stability(
-    scores: xr.DataArray, measure: Measure, undefined: Undefined = "zero", *, permutations: bool = False
+    scores: xr.DataArray, measure: Measure, undefined: Undefined = "zero", *, without_personas: bool = False
 ) -> Stability:
     """Compute a stability by the name of its measure: see `rank_order` and `ipsative`."""
     unit = AXES[measure].unit
     rho = correlations(scores, measure)
     per_unit_seed = mean_over_pairs(fill_undefined(rho, undefined))
-    per_sample = sample_means(per_unit_seed, measure, permutations=permutations)
+    per_sample = sample_means(per_unit_seed, measure, without_personas=without_personas)
     n = scores.sizes["context"]
     return Stability(
         mean=float(per_sample.mean()),
@@ -149,20 +149,20 @@ def stability(
 
 
 def applicable_stabilities(
-    scores: xr.DataArray, undefined: Undefined = "zero", *, permutations: bool = False
+    scores: xr.DataArray, undefined: Undefined = "zero", *, without_personas: bool = False
 ) -> dict[Measure, Stability]:
     """Compute those stabilities that have a meaning.
 
     Rank-order needs several personas (not repetitions), ipsative several keys, and both a second context.
     """
     has_meaning = {
-        "rank_order": scores.sizes["persona"] > 1 and not permutations,
+        "rank_order": scores.sizes["persona"] > 1 and not without_personas,
         "ipsative": scores.sizes["key"] > 1,
     }
     if scores.sizes["context"] == 1:
         return {}
     return {
-        measure: stability(scores, measure, undefined, permutations=permutations)
+        measure: stability(scores, measure, undefined, without_personas=without_personas)
         for measure in AXES
         if has_meaning[measure]
     }
@@ -187,9 +187,9 @@ def mean_over_pairs(rho: xr.DataArray, across: str = "context") -> xr.DataArray:
     return rho.where(_differ(rho, across)).mean([across, "other"])
 
 
-def sample_means(per_unit: xr.DataArray, measure: Measure, *, permutations: bool = False) -> xr.DataArray:
+def sample_means(per_unit: xr.DataArray, measure: Measure, *, without_personas: bool = False) -> xr.DataArray:
     """Average the stabilities of units into the samples of which a stability is the mean: seeds, or repetitions."""
-    return per_unit if permutations and measure == "ipsative" else per_unit.mean(AXES[measure].unit)
+    return per_unit if without_personas and measure == "ipsative" else per_unit.mean(AXES[measure].unit)
 
 
 def fill_undefined(rho: xr.DataArray, undefined: Undefined) -> xr.DataArray:
