@@ -46,7 +46,7 @@ def test_every_setting_has_its_type_default_and_meaning(generated):
         "speaks last, or 0 for none. |",
         "| `population.limit` | `int or null` | `null` | Take only the first so many. |",
         "| `model.sampling.top_k` | `int or null` | `50` | Sample from so many of the most probable tokens; 0 is all. |",
-        "| `engine.eager` | `bool` | `false` | Whether to start sooner, without compilation and CUDA graphs. |",
+        "| `engine.enforce_eager` | `bool` | `false` | Whether to start sooner, without compilation and CUDA graphs. |",
         "| `seeds` | `list[int]` | `[0, 1, 2, 3, 4]` | Each seed is a whole repetition, with conversations and option "
         "orders of its own. |",
     ):

@@ -112,7 +112,15 @@ def test_vllm_answers_as_transformers_and_samples_by_seed(expected):
 @with_vllm
 def test_the_quickstart_runs_with_vllm(launch_folder):
     done = subprocess.run(
-        [VLLM, "-m", "valstab", "+experiment=quickstart", "population.limit=2", "engine=vllm", "engine.eager=true"],
+        [
+            VLLM,
+            "-m",
+            "valstab",
+            "+experiment=quickstart",
+            "population.limit=2",
+            "engine=vllm",
+            "engine.enforce_eager=true",
+        ],
         cwd=launch_folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -11,7 +11,7 @@ if __name__ == "__main__":
     model = ModelConfig(
         name="m", path=sys.argv[1], dtype="float32", sampling=SamplingConfig(temperature=0.2, top_p=0.9, top_k=50)
     )
-    engine = VllmEngine(model, "none", max_length=2048, eager=True)
+    engine = VllmEngine(model, "none", max_model_len=2048, enforce_eager=True)
     said = [dict(engine.generate(talks)) for talks in (TALKS, TALKS, TALKS[1:])]
     before = engine.usage.encoded_tokens
     answers = [logprobs.tolist() for _, logprobs in engine.score_options(CHOICES)]

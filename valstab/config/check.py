@@ -50,11 +50,11 @@ ENGINE_RANGES: Mapping[str, Range] = {
     "top_logprobs": NOT_BELOW_ZERO,
     "usd_per_million_read": NOT_BELOW_ZERO,
     "usd_per_million_written": NOT_BELOW_ZERO,
-    "tensor_parallel": AT_LEAST_ONE,
-    "pipeline_parallel": AT_LEAST_ONE,
-    "data_parallel": AT_LEAST_ONE,
-    "memory": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
-    "max_length": AT_LEAST_ONE,
+    "tensor_parallel_size": AT_LEAST_ONE,
+    "pipeline_parallel_size": AT_LEAST_ONE,
+    "data_parallel_size": AT_LEAST_ONE,
+    "gpu_memory_utilization": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
+    "max_model_len": AT_LEAST_ONE,
     "block_size": AT_LEAST_ONE,
 }
 
@@ -91,8 +91,8 @@ def check_config(config: Config) -> None:
     _check_ranges("model.sampling", config.model.sampling, SAMPLING_RANGES)
     if isinstance(config.engine, OpenaiConfig):
         _check_server(config.engine, config.quantization)
-    if isinstance(config.engine, VllmConfig) and config.engine.backend is not None:
-        require("engine.backend", config.engine.backend, BACKENDS)
+    if isinstance(config.engine, VllmConfig) and config.engine.distributed_executor_backend is not None:
+        require("engine.distributed_executor_backend", config.engine.distributed_executor_backend, BACKENDS)
 
 
 def _check_numbers(config: Config) -> None:

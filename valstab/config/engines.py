@@ -62,23 +62,23 @@ class OpenaiConfig(EngineConfig):
 
 @dataclass
 class VllmConfig(EngineConfig):
-    """Options of the engine that runs a model with vLLM in this process."""
+    """Settings of the engine that runs a model with vLLM in this process, by vLLM's names."""
 
-    tensor_parallel: int = 1
+    tensor_parallel_size: int = 1
     """GPUs that share each layer."""
-    pipeline_parallel: int = 1
-    """Groups of GPUs, or nodes, that each have some of the layers."""
-    data_parallel: int = 1
+    pipeline_parallel_size: int = 1
+    """Groups of GPUs, or nodes, that each hold some of the layers."""
+    data_parallel_size: int = 1
     """Copies of the model."""
-    backend: str | None = None
+    distributed_executor_backend: str | None = None
     """`mp` for one node, `ray` for several; null leaves the choice to vLLM."""
-    memory: float = 0.9
-    """The part of each GPU's memory that vLLM takes."""
-    max_length: int | None = None
-    """The longest prompt with its answer, in tokens; the model's own limit if null."""
+    gpu_memory_utilization: float = 0.9
+    """Fraction of each GPU's memory for weights and cache."""
+    max_model_len: int | None = None
+    """The longest prompt with its answer, in tokens; null is the model's own limit."""
     block_size: int | None = None
-    """Tokens of a block of the cache; 32 on the CPU, and vLLM's own choice on GPUs."""
-    eager: bool = False
+    """Tokens of a cache block; null is 32 on the CPU, and vLLM's own choice on GPUs."""
+    enforce_eager: bool = False
     """Whether to start sooner, without compilation and CUDA graphs."""
-    more: dict[str, Any] = field(default_factory=dict)
+    vllm_args: dict[str, Any] = field(default_factory=dict)
     """Any other arguments of `vllm.LLM`."""

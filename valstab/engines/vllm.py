@@ -1,6 +1,6 @@
-"""Run a model with vLLM in this process: what prompts share is found in its prefix cache.
+"""Run a model with vLLM in this process. vLLM's prefix cache holds what prompts share.
 
-vLLM has an environment of its own (docs/engines.md): it needs its own versions of torch and transformers.
+vLLM needs its own versions of torch and transformers, so it has an environment of its own (docs/engines.md).
 """
 
 import atexit
@@ -8,6 +8,7 @@ import itertools
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -24,118 +25,79 @@ from valstab.engines.loading import precision, resolved_sampling
 from valstab.engines.tokenizer import PromptTokenizer
 
 DIALOGUES_AT_ONCE = 64
-"""Dialogues whose questions are handed over at a time."""
+"""Dialogues whose questions vLLM gets in one call."""
 
 
 CPU_BLOCK_TOKENS = 32
-"""Tokens of a cache block on the CPU, where vLLM's own choice of 128 shares less."""
+"""Tokens of a cache block on the CPU. vLLM's own 128 would share less between prompts."""
 
 
-CPU_SETTINGS = {"VLLM_CPU_NUM_OF_RESERVED_CPU": "0", "VLLM_CPU_KVCACHE_SPACE": "4", "VLLM_LOGGING_LEVEL": "WARNING"}
+CPU_ENVIRONMENT = {
+    "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
+    "VLLM_CPU_KVCACHE_SPACE": "4",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
+"""Environment variables for vLLM on the CPU, where the user has not set them; the cache's space is in GiB."""
+
+
+PARALLEL_SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 
 
 class VllmEngine:
     """A causal language model run by vLLM.
 
     Args:
-        model: which, in which precision, and how it samples.
-        quantization: `none`, or `4bit` by bitsandbytes as the weights are loaded.
-        tensor_parallel: GPUs that share each layer.
-        pipeline_parallel: groups of GPUs, or nodes, that each have some of the layers.
-        data_parallel: copies of the model.
-        backend: `mp` for one node, `ray` for several; None leaves it to vLLM.
-        memory: the part of each GPU's memory that vLLM takes.
-        max_length: of a prompt with its answer, in tokens.
-        block_size: tokens of a block of the cache.
-        eager: whether to do without compilation and CUDA graphs.
-        more: any other arguments of `vllm.LLM`.
+        model: path, precision and sampling of the model.
+        quantization: `none`, or `4bit`: bitsandbytes quantises the weights as they are loaded.
+        vllm_args: any other arguments of `vllm.LLM`.
+        settings: the other settings of `valstab.config.engines.VllmConfig`, which are arguments of `vllm.LLM` too.
 
     Raises:
-        EngineError: if vLLM is not installed here, or the model can't be loaded.
+        EngineError: if vLLM is not installed, or the model can't be loaded.
     """
 
     def __init__(
-        self,
-        model: ModelConfig,
-        quantization: str,
-        *,
-        tensor_parallel: int = 1,
-        pipeline_parallel: int = 1,
-        data_parallel: int = 1,
-        backend: str | None = None,
-        memory: float = 0.9,
-        max_length: int | None = None,
-        block_size: int | None = None,
-        eager: bool = False,
-        more: Mapping[str, Any] | None = None,
+        self, model: ModelConfig, quantization: str, *, vllm_args: Mapping[str, Any] | None = None, **settings: Any
     ) -> None:
         if model.path is None:
             raise EngineError(f"model={model.name} has no weights; give model.path, or use engine=random")
         if quantization == "8bit":
             raise EngineError("quantization=8bit: vLLM can't quantise to 8 bits as it loads; allowed: none, 4bit")
-        on_gpu = torch.cuda.is_available()
-        for name, value in ({} if on_gpu else {**CPU_SETTINGS, "VLLM_CPU_OMP_THREADS_BIND": _cores()}).items():
-            os.environ.setdefault(name, value)
-        try:
-            from vllm import LLM, SamplingParams
-        except ImportError as error:
-            raise EngineError(
-                f"engine=vllm: vLLM can't be imported here ({error}); docs/engines.md says how to make its environment"
-            ) from error
-        dtype = precision(model.dtype, "cuda" if on_gpu else "cpu")
-        source = locate_checkpoint(model.path)
-        parallel = {"tensor": tensor_parallel, "pipeline": pipeline_parallel, "data": data_parallel}
-        optional = {
-            "distributed_executor_backend": backend,
-            "max_model_len": max_length,
-            "block_size": block_size or (None if on_gpu else CPU_BLOCK_TOKENS),
-            # vLLM's CPU sampler fails where a prompt with a seed is encoded in pieces.
-            "enable_chunked_prefill": None if on_gpu else False,
-            "quantization": "bitsandbytes" if quantization == "4bit" else None,
-            "gpu_memory_utilization": memory if on_gpu else None,
-            **{f"{name}_parallel_size": size if size > 1 else None for name, size in parallel.items()},
-        }
-        try:
-            self._llm = LLM(
-                model=source,
-                dtype=str(dtype).removeprefix("torch."),
-                enable_prefix_caching=True,
-                generation_config="vllm",
-                trust_remote_code=model.trust_remote_code,
-                load_format="bitsandbytes" if quantization == "4bit" else "safetensors",
-                enforce_eager=eager,
-                disable_log_stats=True,
-                **{name: value for name, value in optional.items() if value is not None},
-                **dict(more or {}),
-            )
-        except (OSError, ValueError, RuntimeError, ImportError, TypeError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise EngineError(f"model={model.name}: vLLM can't load {model.path}: {reason}") from error
-        # Else Python waits at its end for vLLM's processes, which wait for it.
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        with _environment({} if device == "cuda" else {**CPU_ENVIRONMENT, "VLLM_CPU_OMP_THREADS_BIND": _cores()}):
+            vllm = _import_vllm()
+            dtype = str(precision(model.dtype, device)).removeprefix("torch.")
+            source = locate_checkpoint(model.path)
+            arguments = {"model": source, "dtype": dtype, "trust_remote_code": model.trust_remote_code}
+            arguments |= _quantized(quantization) | _on_device(settings, device)
+            try:
+                self._llm = vllm.LLM(**arguments, **dict(vllm_args or {}))
+            except (OSError, ValueError, RuntimeError, ImportError, TypeError) as error:
+                reason = " ".join(str(error).split())[:300]
+                raise EngineError(f"model={model.name}: vLLM can't load {model.path}: {reason}") from error
+        # vLLM's processes wait for this one to shut them down, and this one would wait for them at its end.
         atexit.register(_shut_down, weakref.ref(self._llm))
-        self._params = SamplingParams
+        self._params = vllm.SamplingParams
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=model.trust_remote_code)
         self.tokens = PromptTokenizer(tokenizer, model.template)
-        length = self._llm.llm_engine.model_config.max_model_len
-        self.window = Window(length, lambda prompt: len(self.tokens.encode(prompt)))
+        model_config = self._llm.llm_engine.model_config
+        self.window = Window(model_config.max_model_len, lambda prompt: len(self.tokens.encode(prompt)))
         self._sampling = resolved_sampling(model.sampling, _generation_config(source))
         self.usage = Usage()
         self.cache = Cache()
         self.identity: Mapping[str, str] = {
             "engine": "vllm",
-            "weights": fingerprint(source, getattr(self._llm.llm_engine.model_config.hf_config, "_commit_hash", None)),
-            "dtype": str(dtype).removeprefix("torch."),
+            "weights": fingerprint(source, getattr(model_config.hf_config, "_commit_hash", None)),
+            "dtype": dtype,
             "quantization": quantization,
             "sampling": str(asdict(self._sampling)),
             "template": self.tokens.template_digest(),
         }
-        self.properties: Mapping[str, str] = {
-            "device": "cuda" if on_gpu else "cpu",
-            **{f"{name}_parallel": str(size) for name, size in parallel.items()},
-        }
+        sizes = {name.removesuffix("_size"): str(settings.get(name, 1)) for name in PARALLEL_SIZES}
+        self.properties: Mapping[str, str] = {"device": device, **sizes}
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
-        """Yield each request's index and text."""
+        """Yield each request's index and text, in order."""
         prompts = self.tokens.encode_all([request.prompt for request in requests])
         params = [
             self._params(
@@ -147,10 +109,10 @@ class VllmEngine:
             yield index, requests[index].cut(self.tokens.decode(output.token_ids))
 
     def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
-        """Yield the log-probabilities of one dialogue's choices after the other."""
+        """Yield each dialogue's index and log-probabilities (nats), in order; see `Engine.score_options`."""
         numbered = enumerate(dialogues)
-        while some := list(itertools.islice(numbered, DIALOGUES_AT_ONCE)):
-            choices = [choice for _, dialogue in some for choice in dialogue]
+        while batch := list(itertools.islice(numbered, DIALOGUES_AT_ONCE)):
+            choices = [choice for _, dialogue in batch for choice in dialogue]
             prompts = self.tokens.encode_all([choice.prompt for choice in choices])
             letters = [[self.tokens.of_letter(option) for option in choice.options] for choice in choices]
             params = [
@@ -159,25 +121,67 @@ class VllmEngine:
                 )
                 for tokens in letters
             ]
-            found = (
+            logprobs = (
                 [np.logaddexp.reduce([output.logprobs[0][token].logprob for token in letter]) for letter in tokens]
                 for output, tokens in zip(self._generate(prompts, params), letters, strict=True)
             )
-            for number, dialogue in some:
-                logprobs = np.array(list(itertools.islice(found, len(dialogue))))
-                require_numbers(torch.from_numpy(logprobs))
-                yield number, logprobs
+            for number, dialogue in batch:
+                rows = np.array(list(itertools.islice(logprobs, len(dialogue))))
+                require_numbers(torch.from_numpy(rows))
+                yield number, rows
 
     def _generate(self, prompts: Sequence[list[int]], params: Sequence[Any]) -> Iterator[Any]:
-        """Give each prompt's completion, in order."""
+        """Yield each prompt's completion, in order, and count its tokens."""
         for prompt, each in zip(prompts, params, strict=True):
             require_room(len(prompt) + each.max_tokens, self.window)
-        given = [{"prompt_token_ids": prompt} for prompt in prompts]
-        for prompt, output in zip(prompts, self._llm.generate(given, list(params), use_tqdm=False), strict=True):
+        outputs = self._llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], list(params), use_tqdm=False)
+        for prompt, output in zip(prompts, outputs, strict=True):
             (completion,) = output.outputs
             self.usage.encoded_tokens += len(prompt) - (output.num_cached_tokens or 0)
             self.usage.generated_tokens += len(completion.token_ids)
             yield completion
+
+
+def _import_vllm() -> Any:
+    try:
+        import vllm
+    except ImportError as error:
+        raise EngineError(
+            f"engine=vllm: vLLM can't be imported here ({error}); docs/engines.md says how to make its environment"
+        ) from error
+    return vllm
+
+
+def _quantized(quantization: str) -> dict[str, Any]:
+    """Return the arguments of `vllm.LLM` that say how to load the weights."""
+    if quantization == "4bit":
+        return {"load_format": "bitsandbytes", "quantization": "bitsandbytes"}
+    return {"load_format": "safetensors"}
+
+
+def _on_device(settings: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """Return the arguments of `vllm.LLM` for these settings on `cpu` or `cuda`, without those left to vLLM."""
+    fixed = {"enable_prefix_caching": True, "generation_config": "vllm", "disable_log_stats": True}
+    chosen = dict(settings)
+    chosen |= {name: None for name in PARALLEL_SIZES if chosen.get(name) == 1}
+    if device == "cpu":
+        chosen["block_size"] = chosen.get("block_size") or CPU_BLOCK_TOKENS
+        chosen["gpu_memory_utilization"] = None
+        # vLLM's CPU sampler fails where a prompt with a seed is encoded in pieces.
+        chosen["enable_chunked_prefill"] = False
+    return fixed | {name: value for name, value in chosen.items() if value is not None}
+
+
+@contextmanager
+def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
+    """Set the environment variables that are not set yet, and remove them afterwards."""
+    added = {name: value for name, value in defaults.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def _shut_down(reference: Callable[[], Any]) -> None:
@@ -187,7 +191,7 @@ def _shut_down(reference: Callable[[], Any]) -> None:
 
 
 def _cores() -> str:
-    """Name the cores that this process may use: vLLM by itself may leave some out."""
+    """Return the cores that this process may use, with commas between. vLLM by itself may leave some out."""
     return ",".join(map(str, sorted(os.sched_getaffinity(0))))
 
 
