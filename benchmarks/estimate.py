@@ -19,6 +19,7 @@ import mlflow
 
 from valstab.config.compose import compose_run
 from valstab.dry_run.estimate import estimate
+from valstab.engines.base import GIB
 from valstab.engines.factory import load_engine
 from valstab.protocol.plan import make_plan
 from valstab.protocol.store import RecordLog
@@ -29,17 +30,16 @@ RUNS = {
     "9 messages, religion": ["task=religion", "n_messages=9", "population.limit=24", "seeds=[0]", TOPICS],
     "1 message, donation": ["task=donation", "n_messages=1", "population.limit=4", "seeds=[0]", TOPICS],
 }
-FORETOLD = "--foretold"
-GIB = 1 << 30
+ESTIMATE_FLAG = "--estimate"
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(FORETOLD, nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    foretold = parser.parse_args().foretold
-    if foretold:
-        print(json.dumps(foretell(foretold)))
+    parser.add_argument(ESTIMATE_FLAG, nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    requested = parser.parse_args().estimate
+    if requested:
+        print(json.dumps(estimate_run(requested)))
         return
     print("| run | | tokens encoded | generated | seconds conversing | asking | GiB of memory | MB of disk |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
@@ -54,12 +54,12 @@ def main() -> None:
 
 def estimated(overrides: list[str]) -> list[float]:
     """Estimate a run in a process of its own."""
-    said = subprocess.run([sys.executable, __file__, FORETOLD, *overrides], capture_output=True, text=True, check=True)
+    said = subprocess.run([sys.executable, __file__, ESTIMATE_FLAG, *overrides], capture_output=True, text=True, check=True)
     numbers: list[float] = json.loads(said.stdout.splitlines()[-1])
     return numbers
 
 
-def foretell(overrides: list[str]) -> list[float]:
+def estimate_run(overrides: list[str]) -> list[float]:
     """Estimate a run."""
     config = compose_run(*overrides)
     found = asdict(estimate(make_plan(config), load_engine(config), RecordLog(None), RecordLog(None)))

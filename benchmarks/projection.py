@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from valstab.dry_run.cost_model import Dialogue, GenerationWork, attended, generation_work, predict
+from valstab.dry_run.cost_model import DialogueLengths, GenerationWork, attended, generation_work, predict
 from valstab.engines.base import Cache
 from valstab.engines.huggingface.engine import MAX_ROWS
 from valstab.protocol.converse import conversations_per_batch
@@ -29,7 +29,7 @@ USABLE = 0.85
 CONVERSATIONS = 1500
 ITEMS, DESCRIPTION, ITEM = 40, 46, 77
 """Of PVQ: questions, and the tokens of the description and of one question (of the embedded model's tokenizer)."""
-DIALOGUE = Dialogue(first=(70, 90), replies=(100, 100), frame=5)
+DIALOGUE = DialogueLengths(first=(70, 90), replies=(100, 100), frame=5)
 """Every message as long as it may be: an upper bound."""
 CONVERSATION_BYTES, ANSWER_BYTES = 6_000, 150
 """On disk, with all copies: of a conversation of three messages, and of an answer."""

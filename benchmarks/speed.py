@@ -29,7 +29,7 @@ from valstab.engines.base import ChoiceRequest, GenerationRequest, Prompt
 from valstab.engines.factory import load_engine
 from valstab.engines.huggingface.engine import TransformersEngine
 from valstab.engines.huggingface.kv_cache import common_prefix_length
-from valstab.protocol.ask import choices_after, option_orders
+from valstab.protocol.ask import choice_requests, option_orders
 from valstab.protocol.converse import Conversation
 from valstab.protocol.plan import Plan, make_plan
 from valstab.protocol.prompts import reply_prompt
@@ -158,7 +158,7 @@ def agreement(
 
 def generation(engine: TransformersEngine, plan: Plan, vllm_python: str | None) -> None:
     """Print how many tokens a second are generated of the first messages of more and more personas at once."""
-    prompts = [reply_prompt(plan.form, e.persona, [e.context.opening]) for e in plan.sessions[: max(TOGETHER)]]
+    prompts = [reply_prompt(plan.chat_format, e.persona, [e.context.opening]) for e in plan.sessions[: max(TOGETHER)]]
 
     def talk(prompts: Sequence[Prompt]) -> float:
         list(engine.score_options([]))  # forgets what was encoded before
@@ -312,7 +312,7 @@ def conversation(plan: Plan, place: int, n_messages: int) -> Conversation:
 def questions(plan: Plan, place: int, n_messages: int) -> list[ChoiceRequest]:
     """Give the questions after a made-up conversation."""
     said = conversation(plan, place, n_messages)
-    return choices_after(plan, said, option_orders(plan.task, said.session))
+    return choice_requests(plan, said, option_orders(plan.task, said.session))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ from valstab.config.check import check_config
 from valstab.config.compose import compose_run
 from valstab.config.options import CONFIG_FOLDER
 from valstab.protocol.plan import make_plan
-from valstab.protocol.prompts import Format
+from valstab.protocol.prompts import ChatFormat
 
 LLAMA = {"temperature": 0.6, "top_p": 0.9, "top_k": 50, "repetition_penalty": 1.2}
 ZEPHYR = {"temperature": 0.7, "top_p": 0.95, "top_k": 50, "repetition_penalty": None}
 CARD = dict.fromkeys(LLAMA)
 GPT = CARD | {"temperature": 1.0}
-BASE, SYSTEM, NO_SYSTEM = Format.BASE, Format.SYSTEM, Format.NO_SYSTEM
+BASE, SYSTEM, NO_SYSTEM = ChatFormat.BASE, ChatFormat.SYSTEM, ChatFormat.NO_SYSTEM
 MIXTRAL = "mistralai/Mixtral-8x7B"
 PAPER = {
     "llama2_7b": ("meta-llama/Llama-2-7b-hf", BASE, LLAMA),
@@ -52,7 +52,7 @@ def test_a_model_of_the_paper(name):
     config = compose_run(f"model={name}")
     path, form, sampling = PAPER[name]
     assert (config.model.name, config.model.path) == (name, path)
-    assert make_plan(config).form is form
+    assert make_plan(config).chat_format is form
     assert vars(config.model.sampling) == sampling
     assert config.quantization == ("4bit" if name.endswith("4bit") else "none")
     assert config.engine.name == ("openai" if name.startswith("gpt") else "transformers")
@@ -70,5 +70,5 @@ def test_every_option_is_sound(name):
 
 def test_a_variant_is_one_override():
     config = compose_run("model=llama2_7b_chat", "model.system_prompt=false", "quantization=8bit")
-    assert make_plan(config).form is NO_SYSTEM
+    assert make_plan(config).chat_format is NO_SYSTEM
     assert config.quantization == "8bit"

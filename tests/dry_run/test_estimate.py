@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from valstab.config.compose import compose_run
-from valstab.dry_run.cost_model import Dialogue, GenerationWork, attended, fit, generation_work, predict
+from valstab.dry_run.cost_model import DialogueLengths, GenerationWork, attended, fit, generation_work, predict
 from valstab.dry_run.estimate import estimate
 from valstab.engines.base import Cache, Usage
 from valstab.engines.factory import load_engine
@@ -41,7 +41,7 @@ def test_tokens_look_back_on_all_before_them():
 
 
 def test_the_work_of_a_message():
-    dialogue = Dialogue(first=(50, 60), replies=(10, 20), frame=5)
+    dialogue = DialogueLengths(first=(50, 60), replies=(10, 20), frame=5)
     # The tested model's second prompt: its first, both replies, and a frame around each.
     assert dialogue.prompt(2) == 50 + 10 + 20 + 2 * 5
     assert generation_work(dialogue, 0, rows=4, steps=15, cache_tokens=1000)[:3] == (15, 40, 200)
@@ -57,7 +57,7 @@ def test_the_work_of_a_message():
 
 
 def test_later_messages_are_as_long_as_the_last_known_of_their_speaker():
-    dialogue = Dialogue(first=(50, 60), replies=(10, 20, 30), frame=5)
+    dialogue = DialogueLengths(first=(50, 60), replies=(10, 20, 30), frame=5)
     assert [dialogue.reply(number) for number in range(6)] == [10, 20, 30, 20, 30, 20]
     assert dialogue.prompt(5) == 60 + 20 + 30 + 20 + 30 + 4 * 5
 
@@ -117,10 +117,10 @@ def test_a_run_that_was_not_seen_takes_what_was_estimated(clocked, launch_folder
     assert found.generated_tokens == clocked.usage.generated_tokens - usage.generated_tokens == 200 * 5 * TOKENS
     # All is in the store now.
     store = Store(launch_folder / ".valstab", clocked.identity)
-    shelves = store.shelf("conversations"), store.shelf("answers-pvq-n5")
-    assert astuple(estimate(plan, clocked, *shelves))[:6] == (0, 0, 200, 8000, 0, 0)
+    logs = store.log("conversations"), store.log("answers-pvq-n5")
+    assert astuple(estimate(plan, clocked, *logs))[:6] == (0, 0, 200, 8000, 0, 0)
     # Of another task only the questions are missing.
-    other = estimate(make_plan(compose_run(*OTHER_TASK)), clocked, store.shelf("conversations"), RecordLog(None))
+    other = estimate(make_plan(compose_run(*OTHER_TASK)), clocked, store.log("conversations"), RecordLog(None))
     assert astuple(other)[:4] == (0, 200 * 5, 200, 0)
     assert other.conversing_seconds == 0
 

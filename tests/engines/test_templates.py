@@ -12,7 +12,7 @@ from valstab.engines.chat_format import detect_chat_format
 from valstab.engines.checkpoint import locate_checkpoint
 from valstab.engines.tokenizer import PromptTokenizer
 from valstab.inputs.population import Persona
-from valstab.protocol.prompts import Format, question_prompt, reply_prompt
+from valstab.protocol.prompts import ChatFormat, question_prompt, reply_prompt
 
 SAM = Persona("Sam", "M", "Sam, a gardener.")
 TALK = ["Tell me a joke.", "Potatoes!"]
@@ -37,45 +37,45 @@ QUESTION = "How?\n(A) Well\n(B) Ill"
 SHOWN = {
     "llama2": (
         templates.LLAMA2,
-        Format.SYSTEM,
+        ChatFormat.SYSTEM,
         "<s>[INST] <<SYS>>\nYou are Sam, a gardener.\n<</SYS>>\n\nTell me a joke. [/INST] Potatoes! </s>"
         "<s>[INST] How?\n(A) Well\n(B) Ill [/INST]Answer: (",
     ),
     "llama2 without system": (
         templates.LLAMA2,
-        Format.NO_SYSTEM,
+        ChatFormat.NO_SYSTEM,
         "<s>[INST] You are Sam, a gardener. [/INST] OK </s><s>[INST] Tell me a joke. [/INST] Potatoes! </s>"
         "<s>[INST] How?\n(A) Well\n(B) Ill [/INST]Answer: (",
     ),
     "mistral": (
         templates.MISTRAL,
-        Format.NO_SYSTEM,
+        ChatFormat.NO_SYSTEM,
         "<s>[INST] You are Sam, a gardener. [/INST]OK</s>[INST] Tell me a joke. [/INST]Potatoes!</s>"
         "[INST] How?\n(A) Well\n(B) Ill [/INST]Answer: (",
     ),
     "zephyr": (
         templates.ZEPHYR,
-        Format.SYSTEM,
+        ChatFormat.SYSTEM,
         "<|system|>\nYou are Sam, a gardener.</s>\n<|user|>\nTell me a joke.</s>\n<|assistant|>\nPotatoes!</s>\n"
         "<|user|>\nHow?\n(A) Well\n(B) Ill</s>\n<|assistant|>\nAnswer: (",
     ),
     "chatml": (
         templates.CHATML,
-        Format.SYSTEM,
+        ChatFormat.SYSTEM,
         "<|im_start|>system\nYou are Sam, a gardener.<|im_end|>\n<|im_start|>user\nTell me a joke.<|im_end|>\n"
         "<|im_start|>assistant\nPotatoes!<|im_end|>\n<|im_start|>user\nHow?\n(A) Well\n(B) Ill<|im_end|>\n"
         "<|im_start|>assistant\nAnswer: (",
     ),
     "qwen3": (
         templates.QWEN3,
-        Format.SYSTEM,
+        ChatFormat.SYSTEM,
         "<|im_start|>system\nYou are Sam, a gardener.<|im_end|>\n<|im_start|>user\nTell me a joke.<|im_end|>\n"
         "<|im_start|>assistant\nPotatoes!<|im_end|>\n<|im_start|>user\nHow?\n(A) Well\n(B) Ill<|im_end|>\n"
         "<|im_start|>assistant\n<think>\n\n</think>\n\nAnswer: (",
     ),
     "llama3": (
         templates.LLAMA3,
-        Format.SYSTEM,
+        ChatFormat.SYSTEM,
         "<s><|start_header_id|>system<|end_header_id|>\n\nToday Date: 26 Jul 2024\n\nYou are Sam, a gardener.<|eot_id|>"
         "<|start_header_id|>user<|end_header_id|>\n\nTell me a joke.<|eot_id|>"
         "<|start_header_id|>assistant<|end_header_id|>\n\nPotatoes!<|eot_id|>"
@@ -84,21 +84,21 @@ SHOWN = {
     ),
     "gemma3": (
         templates.GEMMA3,
-        Format.SYSTEM,
+        ChatFormat.SYSTEM,
         "<s><start_of_turn>user\nYou are Sam, a gardener.\n\nTell me a joke.<end_of_turn>\n"
         "<start_of_turn>model\nPotatoes!<end_of_turn>\n<start_of_turn>user\nHow?\n(A) Well\n(B) Ill<end_of_turn>\n"
         "<start_of_turn>model\nAnswer: (",
     ),
     "phi4": (
         templates.PHI4,
-        Format.SYSTEM,
+        ChatFormat.SYSTEM,
         "<|im_start|>system<|im_sep|>You are Sam, a gardener.<|im_end|><|im_start|>user<|im_sep|>Tell me a joke.<|im_end|>"
         "<|im_start|>assistant<|im_sep|>Potatoes!<|im_end|><|im_start|>user<|im_sep|>How?\n(A) Well\n(B) Ill<|im_end|>"
         "<|im_start|>assistant<|im_sep|>Answer: (",
     ),
     "base": (
         None,
-        Format.BASE,
+        ChatFormat.BASE,
         "CONTEXT:The following is a conversation with Sam, a gardener.\nUSER:Tell me a joke.\nSAM:Potatoes!\n"
         "USER:How?\n(A) Well\n(B) Ill\nSAM:Answer: (",
     ),
@@ -120,13 +120,13 @@ def test_a_question_token_for_token(family):
 
 def test_the_interlocutor_of_a_family_that_insists_on_alternation():
     tokens = PromptTokenizer(tokenizer_of(templates.LLAMA2))
-    prompt = reply_prompt(Format.SYSTEM, SAM, TALK)
+    prompt = reply_prompt(ChatFormat.SYSTEM, SAM, TALK)
     assert tokens.tokenizer.decode(tokens.encode(prompt)) == (
         "<s>[INST] <<SYS>>\nYou are simulating a human using a chatbot. The chatbot is pretending to be Sam. Your every "
         "reply must be in one sentence only.\n<</SYS>> [/INST] Tell me a joke. </s><s>[INST] Potatoes! [/INST]"
     )
     mistral = PromptTokenizer(tokenizer_of(templates.MISTRAL))
-    prompt = reply_prompt(Format.NO_SYSTEM, SAM, TALK)
+    prompt = reply_prompt(ChatFormat.NO_SYSTEM, SAM, TALK)
     assert mistral.tokenizer.decode(mistral.encode(prompt)) == (
         "<s>[INST] You are simulating a human using a chatbot. The chatbot is pretending to be Sam. Your every reply "
         "must be in one sentence only. [/INST]Tell me a joke.</s>[INST] Potatoes! [/INST]"
@@ -137,13 +137,13 @@ def test_the_interlocutor_of_a_family_that_insists_on_alternation():
 def test_a_system_message_that_a_template_has_no_place_for(template):
     tokens = PromptTokenizer(tokenizer_of(template))
     with pytest.raises(EngineError, match=r"try model\.system_prompt=false") as caught:
-        tokens.encode(question_prompt(Format.SYSTEM, SAM, TALK, QUESTION))
+        tokens.encode(question_prompt(ChatFormat.SYSTEM, SAM, TALK, QUESTION))
     assert "\n" not in str(caught.value)
 
 
 def test_a_base_model_can_not_chat():
     with pytest.raises(EngineError, match=r"model\.format must be base"):
-        PromptTokenizer(tokenizer_of(None)).encode(question_prompt(Format.SYSTEM, SAM, TALK, QUESTION))
+        PromptTokenizer(tokenizer_of(None)).encode(question_prompt(ChatFormat.SYSTEM, SAM, TALK, QUESTION))
 
 
 FOUND = {

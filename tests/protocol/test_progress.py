@@ -107,11 +107,11 @@ def test_estimates_are_rare(monkeypatch):
         return f"estimate {len(calls)} of {given}"
 
     monkeypatch.setattr(interim, "estimate_so_far", slow)
-    estimate = InterimEstimate(lambda: f"{now[0]:.0f} answers", plan.task, permutations=False)
+    estimate = InterimEstimate(plan.task, permutations=False)
     texts = []
     for second in range(61):
         now[0] = max(now[0], second)
-        texts.append(estimate.text())
+        texts.append(estimate.text(lambda: f"{now[0]:.0f} answers"))
     # After 5 s; it took 1 s, so the next only 50 s after its end.
     assert calls == [5.0, 56.0]
     assert texts == [""] * 5 + ["estimate 1 of 5 answers"] * 51 + ["estimate 2 of 56 answers"] * 5

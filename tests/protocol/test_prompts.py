@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from valstab.engines.base import Message, Prompt
 from valstab.engines.checkpoint import locate_checkpoint
 from valstab.inputs.population import Persona
-from valstab.protocol.prompts import Format, question_prompt, question_text, reply_prompt, stop_pattern
+from valstab.protocol.prompts import ChatFormat, question_prompt, question_text, reply_prompt, stop_pattern
 
 GANDALF = Persona("Gandalf", "M", "Gandalf from J. R. R. Tolkien's Middle-earth legendarium.")
 NOBODY = Persona("permutation_01", "M")
@@ -46,7 +46,7 @@ def test_the_question_as_in_figure_11():
 
 
 def test_base_model_is_asked_after_a_conversation():
-    assert question_prompt(Format.BASE, GANDALF, TALK, QUESTION) == chat(
+    assert question_prompt(ChatFormat.BASE, GANDALF, TALK, QUESTION) == chat(
         text="CONTEXT:The following is a conversation with Gandalf from J. R. R. Tolkien's Middle-earth legendarium.\n"
         f"USER:{OPENING}\n"
         "GANDALF:Sure. Let me see.\n"
@@ -58,11 +58,11 @@ def test_base_model_is_asked_after_a_conversation():
 
 
 def test_base_model_is_asked_without_persona_or_conversation():
-    assert question_prompt(Format.BASE, NOBODY, TALK[:2], QUESTION) == chat(
+    assert question_prompt(ChatFormat.BASE, NOBODY, TALK[:2], QUESTION) == chat(
         text=f"USER:{OPENING}\nCHATBOT:Sure. Let me see.\nUSER:{QUESTION}\nCHATBOT:Answer: ("
     )
-    assert question_prompt(Format.BASE, NOBODY, [], QUESTION) == chat(text=f"USER:{QUESTION}\nCHATBOT:Answer: (")
-    assert question_prompt(Format.BASE, GANDALF, [], QUESTION) == chat(
+    assert question_prompt(ChatFormat.BASE, NOBODY, [], QUESTION) == chat(text=f"USER:{QUESTION}\nCHATBOT:Answer: (")
+    assert question_prompt(ChatFormat.BASE, GANDALF, [], QUESTION) == chat(
         text="CONTEXT:The following is a conversation with Gandalf from J. R. R. Tolkien's Middle-earth legendarium.\n"
         f"USER:{QUESTION}\nGANDALF:Answer: ("
     )
@@ -72,58 +72,60 @@ def test_model_with_system_slot_is_asked():
     instruction = ("system", "You are Gandalf from J. R. R. Tolkien's Middle-earth legendarium.")
     talk = [("user", OPENING), ("assistant", TALK[1]), ("user", TALK[2]), ("assistant", TALK[3])]
     question = ("user", QUESTION)
-    assert question_prompt(Format.SYSTEM, GANDALF, TALK, QUESTION) == chat(
+    assert question_prompt(ChatFormat.SYSTEM, GANDALF, TALK, QUESTION) == chat(
         instruction, *talk, question, text="Answer: ("
     )
-    assert question_prompt(Format.SYSTEM, GANDALF, [], QUESTION) == chat(instruction, question, text="Answer: (")
-    assert question_prompt(Format.SYSTEM, NOBODY, TALK, QUESTION) == chat(*talk, question, text="Answer: (")
-    assert question_prompt(Format.SYSTEM, NOBODY, [], QUESTION) == chat(question, text="Answer: (")
+    assert question_prompt(ChatFormat.SYSTEM, GANDALF, [], QUESTION) == chat(instruction, question, text="Answer: (")
+    assert question_prompt(ChatFormat.SYSTEM, NOBODY, TALK, QUESTION) == chat(*talk, question, text="Answer: (")
+    assert question_prompt(ChatFormat.SYSTEM, NOBODY, [], QUESTION) == chat(question, text="Answer: (")
 
 
 def test_model_without_system_slot_is_asked():
     instruction = "You are Gandalf from J. R. R. Tolkien's Middle-earth legendarium."
     talk = [("user", OPENING), ("assistant", TALK[1]), ("user", TALK[2]), ("assistant", TALK[3])]
     question = ("user", QUESTION)
-    assert question_prompt(Format.NO_SYSTEM, GANDALF, TALK, QUESTION) == chat(
+    assert question_prompt(ChatFormat.NO_SYSTEM, GANDALF, TALK, QUESTION) == chat(
         ("user", instruction), ("assistant", "OK"), *talk, question, text="Answer: ("
     )
-    assert question_prompt(Format.NO_SYSTEM, GANDALF, [], QUESTION) == chat(
+    assert question_prompt(ChatFormat.NO_SYSTEM, GANDALF, [], QUESTION) == chat(
         ("user", f"{instruction}\n\n{QUESTION}"), text="Answer: ("
     )
-    assert question_prompt(Format.NO_SYSTEM, NOBODY, TALK, QUESTION) == chat(*talk, question, text="Answer: (")
-    assert question_prompt(Format.NO_SYSTEM, NOBODY, [], QUESTION) == chat(question, text="Answer: (")
+    assert question_prompt(ChatFormat.NO_SYSTEM, NOBODY, TALK, QUESTION) == chat(*talk, question, text="Answer: (")
+    assert question_prompt(ChatFormat.NO_SYSTEM, NOBODY, [], QUESTION) == chat(question, text="Answer: (")
 
 
 # --- The tested model replies -------------------------------------------------------------------
 
 
 def test_base_model_replies():
-    assert reply_prompt(Format.BASE, GANDALF, TALK[:3]) == chat(
+    assert reply_prompt(ChatFormat.BASE, GANDALF, TALK[:3]) == chat(
         text="CONTEXT:The following is a conversation with Gandalf from J. R. R. Tolkien's Middle-earth legendarium.\n"
         f"USER:{OPENING}\nGANDALF:Sure. Let me see.\nUSER:Thank you, wise Gandalf.\nGANDALF:"
     )
-    assert reply_prompt(Format.BASE, NOBODY, TALK[:1]) == chat(text=f"USER:{OPENING}\nCHATBOT:")
+    assert reply_prompt(ChatFormat.BASE, NOBODY, TALK[:1]) == chat(text=f"USER:{OPENING}\nCHATBOT:")
 
 
 def test_tuned_models_reply():
     instruction = "You are Gandalf from J. R. R. Tolkien's Middle-earth legendarium."
     talk = [("user", OPENING), ("assistant", TALK[1]), ("user", TALK[2])]
-    assert reply_prompt(Format.SYSTEM, GANDALF, TALK[:3]) == chat(("system", instruction), *talk)
-    assert reply_prompt(Format.SYSTEM, NOBODY, TALK[:3]) == chat(*talk)
-    assert reply_prompt(Format.NO_SYSTEM, GANDALF, TALK[:3]) == chat(("user", instruction), ("assistant", "OK"), *talk)
-    assert reply_prompt(Format.NO_SYSTEM, NOBODY, TALK[:3]) == chat(*talk)
+    assert reply_prompt(ChatFormat.SYSTEM, GANDALF, TALK[:3]) == chat(("system", instruction), *talk)
+    assert reply_prompt(ChatFormat.SYSTEM, NOBODY, TALK[:3]) == chat(*talk)
+    assert reply_prompt(ChatFormat.NO_SYSTEM, GANDALF, TALK[:3]) == chat(
+        ("user", instruction), ("assistant", "OK"), *talk
+    )
+    assert reply_prompt(ChatFormat.NO_SYSTEM, NOBODY, TALK[:3]) == chat(*talk)
 
 
 # --- The interlocutor replies -------------------------------------------------------------------
 
 
 def test_base_interlocutor_replies():
-    assert reply_prompt(Format.BASE, GANDALF, TALK[:2]) == chat(
+    assert reply_prompt(ChatFormat.BASE, GANDALF, TALK[:2]) == chat(
         text="CONTEXT:The following is a conversation between a human and a chatbot. The chatbot is pretending to be "
         "Gandalf. The human's every reply must be in one sentence only.\n"
         f"HUMAN:{OPENING}\nGANDALF (CHATBOT):Sure. Let me see.\nHUMAN:"
     )
-    assert reply_prompt(Format.BASE, NOBODY, TALK[:2]) == chat(
+    assert reply_prompt(ChatFormat.BASE, NOBODY, TALK[:2]) == chat(
         text="CONTEXT:The following is a conversation between a human and a chatbot. "
         "The human's every reply must be in one sentence only.\n"
         f"HUMAN:{OPENING}\nCHATBOT:Sure. Let me see.\nHUMAN:"
@@ -138,8 +140,8 @@ def test_tuned_interlocutors_reply_with_the_roles_swapped():
     without = "You are simulating a human using a chatbot. Your every reply must be in one sentence only."
     talk = [("assistant", OPENING), ("user", TALK[1])]
     for persona, instruction in ((GANDALF, with_persona), (NOBODY, without)):
-        assert reply_prompt(Format.SYSTEM, persona, TALK[:2]) == chat(("system", instruction), ("user", ""), *talk)
-        assert reply_prompt(Format.NO_SYSTEM, persona, TALK[:2]) == chat(("user", instruction), *talk)
+        assert reply_prompt(ChatFormat.SYSTEM, persona, TALK[:2]) == chat(("system", instruction), ("user", ""), *talk)
+        assert reply_prompt(ChatFormat.NO_SYSTEM, persona, TALK[:2]) == chat(("user", instruction), *talk)
 
 
 # --- Where a base model's message ends ----------------------------------------------------------
@@ -149,7 +151,7 @@ def test_tuned_interlocutors_reply_with_the_roles_swapped():
     "label", ["CONTEXT:", "USER:", "User:", "HUMAN:", "Gandalf:", "GANDALF (CHATBOT):", "Gandalf(chatbot):"]
 )
 def test_base_message_ends_at_a_label(label):
-    pattern = stop_pattern(Format.BASE, GANDALF)
+    pattern = stop_pattern(ChatFormat.BASE, GANDALF)
     text = f" I said USER: once.\nThe user: too.\n{label} more"
     stop = re.search(pattern, text, re.IGNORECASE)
     assert text[: stop.start()] == " I said USER: once.\nThe user: too."
@@ -157,15 +159,15 @@ def test_base_message_ends_at_a_label(label):
 
 def test_a_label_that_looks_like_a_pattern():
     balrog = Persona("Gothmog (Balrog)", "M", "Gothmog (Balrog) of Angband.")
-    pattern = stop_pattern(Format.BASE, balrog)
+    pattern = stop_pattern(ChatFormat.BASE, balrog)
     for label in ("GOTHMOG (BALROG):", "Gothmog (Balrog) (CHATBOT):", "GOTHMOG (BALROG)(CHATBOT):"):
         assert re.fullmatch(pattern, f"\n{label}", re.IGNORECASE)
     assert not re.search(pattern, "\nGOTHMOG BALROG:", re.IGNORECASE)
 
 
 def test_tuned_models_end_their_turns_themselves():
-    assert stop_pattern(Format.SYSTEM, GANDALF) is None
-    assert stop_pattern(Format.NO_SYSTEM, GANDALF) is None
+    assert stop_pattern(ChatFormat.SYSTEM, GANDALF) is None
+    assert stop_pattern(ChatFormat.NO_SYSTEM, GANDALF) is None
 
 
 # --- Token for token, in the embedded model's own format ----------------------------------------
@@ -180,7 +182,7 @@ def tokens(text: str) -> list[int]:
 
 
 def test_tokens_of_a_tuned_models_question(embedded):
-    prompt = question_prompt(Format.SYSTEM, GANDALF, TALK[:2], QUESTION)
+    prompt = question_prompt(ChatFormat.SYSTEM, GANDALF, TALK[:2], QUESTION)
     assert embedded.tokens.encode(prompt) == tokens(
         "<|im_start|>system\n"
         "You are Gandalf from J. R. R. Tolkien's Middle-earth legendarium.<|im_end|>\n"
@@ -196,7 +198,7 @@ def test_tokens_of_a_tuned_models_question(embedded):
 
 
 def test_tokens_of_an_interlocutors_turn(embedded):
-    assert embedded.tokens.encode(reply_prompt(Format.SYSTEM, NOBODY, TALK[:2])) == tokens(
+    assert embedded.tokens.encode(reply_prompt(ChatFormat.SYSTEM, NOBODY, TALK[:2])) == tokens(
         "<|im_start|>system\n"
         "You are simulating a human using a chatbot. Your every reply must be in one sentence only.<|im_end|>\n"
         "<|im_start|>user\n"
@@ -210,7 +212,7 @@ def test_tokens_of_an_interlocutors_turn(embedded):
 
 
 def test_tokens_without_a_persona_keep_the_templates_own_system_message(embedded):
-    assert embedded.tokens.encode(question_prompt(Format.SYSTEM, NOBODY, [], QUESTION)) == tokens(
+    assert embedded.tokens.encode(question_prompt(ChatFormat.SYSTEM, NOBODY, [], QUESTION)) == tokens(
         "<|im_start|>system\n"
         "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
         "<|im_start|>user\n"
@@ -229,12 +231,12 @@ def test_tokens_without_a_system_slot_in_mistrals_format(embedded, monkeypatch):
         "{{ '[INST] ' + message['content'] + ' [/INST]' }}{% else %}{{ message['content'] + '</s>' }}{% endif %}"
         "{% endfor %}",
     )
-    assert embedded.tokens.encode(question_prompt(Format.NO_SYSTEM, GANDALF, TALK[:2], QUESTION)) == tokens(
+    assert embedded.tokens.encode(question_prompt(ChatFormat.NO_SYSTEM, GANDALF, TALK[:2], QUESTION)) == tokens(
         "<s>[INST] You are Gandalf from J. R. R. Tolkien's Middle-earth legendarium. [/INST]OK</s>"
         f"[INST] {OPENING} [/INST]Sure. Let me see.</s>[INST] {QUESTION} [/INST]Answer: ("
     )
 
 
 def test_tokens_of_a_base_models_prompt_are_those_of_its_text(embedded):
-    prompt = reply_prompt(Format.BASE, NOBODY, TALK[:1])
+    prompt = reply_prompt(ChatFormat.BASE, NOBODY, TALK[:1])
     assert embedded.tokens.encode(prompt) == tokens(f"USER:{OPENING}\nCHATBOT:")

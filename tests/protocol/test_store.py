@@ -40,10 +40,10 @@ def spent(launch_folder):
     return small_run
 
 
-def test_what_is_put_on_a_shelf_is_there_for_others(tmp_path):
-    shelf = RecordLog(tmp_path / "shelf")
-    shelf.put({"a": "naïve\n“quoted”\u2028", "b": [[0.1, -1e300], [2.5, 3.0]]})
-    again = RecordLog(tmp_path / "shelf")
+def test_a_record_is_read_by_others(tmp_path):
+    log = RecordLog(tmp_path / "log")
+    log.put({"a": "naïve\n“quoted”\u2028", "b": [[0.1, -1e300], [2.5, 3.0]]})
+    again = RecordLog(tmp_path / "log")
     assert again.get("a") == "naïve\n“quoted”\u2028"
     assert again.get("b") == [[0.1, -1e300], [2.5, 3.0]]
     assert again.get("c") is None
@@ -51,13 +51,13 @@ def test_what_is_put_on_a_shelf_is_there_for_others(tmp_path):
 
 def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shelf = Store(None, {"weights": "x"}).log("conversations")
-    shelf.put({"a": 1})
-    assert shelf.get("a") == 1
+    log = Store(None, {"weights": "x"}).log("conversations")
+    log.put({"a": 1})
+    assert log.get("a") == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_models_do_not_share_a_shelf(tmp_path):
+def test_models_do_not_share_records(tmp_path):
     Store(tmp_path, {"weights": "x", "dtype": "float32"}).log("conversations").put({"a": 1})
     assert Store(tmp_path, {"weights": "x", "dtype": "float32"}).log("conversations").get("a") == 1
     assert Store(tmp_path, {"weights": "x", "dtype": "bfloat16"}).log("conversations").get("a") is None
@@ -74,10 +74,10 @@ def test_a_damaged_record_is_left_out_and_the_rest_kept(tmp_path):
     flipped[-3] ^= 1
     # A flipped bit, and a line that a killed process did not finish.
     file.write_bytes(lines[0] + bytes(flipped) + lines[2] + lines[0][:20])
-    shelf = RecordLog(tmp_path)
-    assert [shelf.get(key) for key in "abc"] == [1, None, 3]
-    assert shelf.damaged == 2
-    shelf.put({"b": 2})
+    log = RecordLog(tmp_path)
+    assert [log.get(key) for key in "abc"] == [1, None, 3]
+    assert log.damaged == 2
+    log.put({"b": 2})
     assert RecordLog(tmp_path).get("b") == 2
 
 
@@ -87,9 +87,9 @@ def test_any_byte_may_be_damaged(tmp_path):
     content = file.read_bytes()
     for place in range(len(content)):
         file.write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
-        shelf = RecordLog(tmp_path)
-        assert shelf.get("a") in {"some text", None}
-        assert shelf.get("b") in {"another", None}
+        log = RecordLog(tmp_path)
+        assert log.get("a") in {"some text", None}
+        assert log.get("b") in {"another", None}
     for length in range(len(content)):
         file.write_bytes(content[:length])
         assert RecordLog(tmp_path).get("a") in {"some text", None}
@@ -151,14 +151,14 @@ def test_a_few_conversations_at_a_time_are_the_same_conversations():
 def test_many_processes_write_at_once(tmp_path):
     code = (
         "import sys; from pathlib import Path; from valstab.protocol.store import RecordLog\n"
-        "shelf = RecordLog(Path(sys.argv[1]))\n"
-        "for i in range(50): shelf.put({f'{sys.argv[2]}-{i}': 'x' * 5000})"
+        "log = RecordLog(Path(sys.argv[1]))\n"
+        "for i in range(50): log.put({f'{sys.argv[2]}-{i}': 'x' * 5000})"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(i)]) for i in range(6)]
     assert [writer.wait() for writer in writers] == [0] * 6
-    shelf = RecordLog(tmp_path)
-    assert shelf.damaged == 0
-    assert all(shelf.get(f"{writer}-{i}") == "x" * 5000 for writer in range(6) for i in range(50))
+    log = RecordLog(tmp_path)
+    assert log.damaged == 0
+    assert all(log.get(f"{writer}-{i}") == "x" * 5000 for writer in range(6) for i in range(50))
 
 
 def test_keys_tell_contents_apart():

@@ -97,10 +97,10 @@ def test_the_oldest_messages_are_left_out_in_pairs_and_no_more_than_has_to_be(se
     whole, _ = held(plan_of(*settings, "n_messages=15"), wordy(10**6))
     assert [each.texts for each in conversations] == [each.texts for each in whole]
     for each in conversations:
-        assert each.unseen % 2 == 0
-        assert each.shown == each.texts[each.unseen :]
-        assert each.unseen > 0
-        assert each.shortened > 0
+        assert each.n_dropped % 2 == 0
+        assert each.visible_texts == each.texts[each.n_dropped :]
+        assert each.n_dropped > 0
+        assert each.n_truncated > 0
     for prompt, _ in engine.shown:
         roles = [message.role for message in prompt.messages if message.role != "system"]
         assert all(one != other for one, other in itertools.pairwise(roles))
@@ -118,18 +118,18 @@ def test_a_reply_is_shown_the_latest_texts_that_fit():
     plan, engine = plan_of("n_messages=9", "overflow=truncate", "population.limit=1", "topics.names=[joke]"), wordy(120)
     ((conversation,), _) = held(plan, engine)
     replies = [prompt for prompt, room in engine.shown if room == 20]
-    shortened = 0
+    truncated = 0
     for number, prompt in enumerate(replies, 1):
         texts = conversation.texts[:number]
         sizes = [
-            engine.count(reply_prompt(plan.form, plan.personas[0], texts[left:])) + 20
+            engine.count(reply_prompt(plan.chat_format, plan.personas[0], texts[left:])) + 20
             for left in range(0, number - 1 + number % 2, 2)
         ]
         left = next(2 * i for i, size in enumerate(sizes) if size <= 120)
-        assert prompt == reply_prompt(plan.form, plan.personas[0], texts[left:])
-        shortened += left > 0
-    assert conversation.shortened == shortened == 5
-    assert replies[-1] == reply_prompt(plan.form, plan.personas[0], conversation.texts[6:9])
+        assert prompt == reply_prompt(plan.chat_format, plan.personas[0], texts[left:])
+        truncated += left > 0
+    assert conversation.n_truncated == truncated == 5
+    assert replies[-1] == reply_prompt(plan.chat_format, plan.personas[0], conversation.texts[6:9])
 
 
 def test_a_shortened_conversation_shares_no_record_with_a_whole_one():
@@ -139,12 +139,12 @@ def test_a_shortened_conversation_shares_no_record_with_a_whole_one():
     again, asked = held(plan_of(length, "overflow=truncate"), wordy(10**6), said, answered)
     # Nothing had to be left out, so all is the same.
     assert (all(each.reused for each in again), asked.reused) == (True, 6 * 5)
-    assert sum(each.shortened for each in again) == 0
+    assert sum(each.n_truncated for each in again) == 0
     before = len(said), len(answered)
     shorter = wordy(160)
     conversations, asked = held(plan_of(length, "overflow=truncate"), shorter, said, answered)
     assert asked.reused == 0
-    assert len(said) - before[0] == sum(each.shortened for each in conversations)
+    assert len(said) - before[0] == sum(each.n_truncated for each in conversations)
     assert len(answered) - before[1] == 6
     # Another window that leaves out as much finds it; one that leaves out less does not.
     assert held(plan_of(length, "overflow=truncate"), wordy(161), said, answered)[1].reused == 6 * 5

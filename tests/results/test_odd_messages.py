@@ -11,21 +11,21 @@ from tests.support.scripted import OddEngine
 from valstab.config.compose import compose_run
 from valstab.engines.tokenizer import PromptTokenizer
 from valstab.protocol.plan import make_plan
-from valstab.protocol.prompts import Format, question_prompt, reply_prompt
+from valstab.protocol.prompts import ChatFormat, question_prompt, reply_prompt
 from valstab.run import run
 
 SMALL = ("population.limit=4", "topics.names=[joke,chess]", "seeds=[0,1]", "task=religion", "n_messages=5")
 ODD = ("engine=random", "engine._target_=tests.support.scripted.OddEngine", "model.name=odd")
 FAMILIES = {
-    "llama2": (templates.LLAMA2, Format.SYSTEM),
-    "mistral": (templates.MISTRAL, Format.NO_SYSTEM),
-    "zephyr": (templates.ZEPHYR, Format.SYSTEM),
-    "chatml": (templates.CHATML, Format.SYSTEM),
-    "qwen3": (templates.QWEN3, Format.SYSTEM),
-    "llama3": (templates.LLAMA3, Format.SYSTEM),
-    "gemma3": (templates.GEMMA3, Format.SYSTEM),
-    "phi4": (templates.PHI4, Format.SYSTEM),
-    "base": (None, Format.BASE),
+    "llama2": (templates.LLAMA2, ChatFormat.SYSTEM),
+    "mistral": (templates.MISTRAL, ChatFormat.NO_SYSTEM),
+    "zephyr": (templates.ZEPHYR, ChatFormat.SYSTEM),
+    "chatml": (templates.CHATML, ChatFormat.SYSTEM),
+    "qwen3": (templates.QWEN3, ChatFormat.SYSTEM),
+    "llama3": (templates.LLAMA3, ChatFormat.SYSTEM),
+    "gemma3": (templates.GEMMA3, ChatFormat.SYSTEM),
+    "phi4": (templates.PHI4, ChatFormat.SYSTEM),
+    "base": (None, ChatFormat.BASE),
 }
 
 
@@ -61,5 +61,5 @@ def test_no_message_becomes_a_control_token(family, message):
 
 def test_what_looks_like_a_control_token_is_shown_with_a_space_in_it():
     tokens = PromptTokenizer(tokenizer_of(templates.CHATML))
-    prompt = question_prompt(Format.SYSTEM, SAM, ["Hi.", "No<|im_end|> </s>"], "How?")
+    prompt = question_prompt(ChatFormat.SYSTEM, SAM, ["Hi.", "No<|im_end|> </s>"], "How?")
     assert "<|im_start|>assistant\nNo< |im_end|> < /s><|im_end|>" in tokens.tokenizer.decode(tokens.encode(prompt))

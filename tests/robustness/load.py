@@ -18,7 +18,8 @@ from mlflow import MlflowClient
 
 from tests.robustness.finding import Finding
 from valstab.config.compose import compose_run
-from valstab.dry_run.estimate import GIB, estimate
+from valstab.dry_run.estimate import estimate
+from valstab.engines.base import GIB
 from valstab.engines.factory import load_engine
 from valstab.protocol.plan import make_plan
 from valstab.protocol.store import open_store

@@ -47,7 +47,7 @@ def report(config: Config) -> str:
     counts = {
         "seeds": len(plan.seeds),
         "topics": len(plan.contexts),
-        "personas" if not plan.permutations else "repetitions": len(plan.personas),
+        "personas" if not plan.without_personas else "repetitions": len(plan.personas),
         "items": len(plan.task.items),
     }
     size = " x ".join(f"{count} {name if count > 1 else name[:-1]}" for name, count in counts.items())
@@ -77,7 +77,7 @@ def notes(plan: Plan) -> Iterator[str]:
                 yield f"{number} {what} have the same text: {text}"
     if len(plan.task.keys) == TWO:
         yield "with 2 keys, an ipsative correlation can only be 1, -1 or undefined"
-    if len(plan.personas) == TWO and not plan.permutations:
+    if len(plan.personas) == TWO and not plan.without_personas:
         yield "with 2 personas, a rank-order correlation can only be 1, -1 or undefined"
     if len(plan.contexts) == 1:
         yield "there is one context only, so there will be no stability between contexts"
@@ -90,12 +90,12 @@ def shown(prompt: Prompt) -> str:
 
 
 def _first_prompt(plan: Plan, session: Session) -> Prompt:
-    from valstab.protocol.ask import choices_after, option_orders
+    from valstab.protocol.ask import choice_requests, option_orders
     from valstab.protocol.converse import Conversation, opening_messages
 
     said = opening_messages(session)
     conversation = Conversation(session, (*said, PLACEHOLDER_REPLY) if said else ())
-    return choices_after(plan, conversation, option_orders(plan.task, session))[0].prompt
+    return choice_requests(plan, conversation, option_orders(plan.task, session))[0].prompt
 
 
 def _task(task: Task) -> Iterator[str]:

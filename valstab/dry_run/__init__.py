@@ -1,5 +1,5 @@
-"""What a run will take, estimated before it starts (`dry_run=true`).
+"""Estimates what a run will take, before it starts (`dry_run=true`).
 
-`estimate` measures a few conversations and projects the rest with `cost_model`. Imports `protocol`, `engines` and
-`config`.
+`preview` prints the estimate. `estimate` projects it with `cost_model` and `disk` from the few conversations that
+`sampling` times. Imports `protocol`, `engines`, `config` and `errors`.
 """

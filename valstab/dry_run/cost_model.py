@@ -1,7 +1,7 @@
-"""What a run costs: memory so far, and a linear model of the time of conversing over counted work.
+"""Linear model of the time of generating messages, over counted work.
 
-Each kind of work has a cost in seconds for one unit, never below zero, fitted by least squares of relative errors to
-measured calls.
+Each kind of work has a cost in seconds per unit, which is never negative. The costs are fitted to measured calls by
+least squares of the relative errors.
 """
 
 import math
@@ -16,85 +16,89 @@ Floats = NDArray[np.float64]
 
 
 class GenerationWork(NamedTuple):
-    """The work of continuing dialogues."""
+    """Work of generating messages, by kind."""
 
     steps: float
-    """Forward passes that each give a batch of dialogues one more token."""
+    """Forward passes, each of which adds a token to every dialogue of a batch."""
     generated: float
+    """Generated tokens."""
     encoded: float
+    """Encoded prompt tokens."""
     attended: float
-    """Tokens that generated or encoded ones looked back on: each one's context, added up."""
+    """Attended tokens: the context lengths of all processed tokens, summed."""
 
 
 def fit(work: Sequence[GenerationWork], seconds: Sequence[float]) -> Floats:
-    """Give the seconds that one unit of each kind of work takes: (kinds,).
+    """Return the seconds per unit of each kind of work. Shape: (kinds,).
 
     Args:
-        work: of each measured call.
-        seconds: what each call took, above zero.
+        work: work of each measured call.
+        seconds: duration of each call, above zero.
     """
     amounts, taken = np.array(work, dtype=float), np.array(seconds, dtype=float)
     relative = amounts / taken[:, None]
-    # The kinds differ by many orders of magnitude, which the solver would take for noise.
+    # The kinds differ by many orders of magnitude: the solver would treat the small ones as noise.
     size = np.maximum(np.abs(relative).max(axis=0), np.finfo(float).tiny)
     costs: Floats = nnls(relative / size, np.ones(len(taken)))[0] / size
     return costs
 
 
 def predict(work: Sequence[GenerationWork], costs: Floats) -> float:
-    """Give the seconds that all this work takes."""
+    """Return the time of all the work, in seconds."""
     return float(np.array(work, dtype=float).sum(axis=0) @ costs) if work else 0.0
 
 
-class Dialogue(NamedTuple):
-    """How long dialogues are, in tokens; for each of the two speakers, the tested model first."""
+class DialogueLengths(NamedTuple):
+    """Mean lengths of dialogues in tokens, for both speakers, the tested model first."""
 
     first: tuple[float, float]
-    """A speaker's first prompt."""
+    """First prompt of each speaker."""
     replies: Sequence[float]
-    """The first messages; later ones are as long as the last of these by the same speaker."""
+    """First messages. A later message is as long as the speaker's last one here."""
     frame: float = 0
-    """What the chat template adds to a message."""
+    """Tokens that the chat template adds to a message."""
     spread: float = 1
-    """The longest prompt of many dialogues, over the mean."""
+    """Ratio of the longest prompt of a batch to the mean."""
 
     def reply(self, number: int) -> float:
-        """Give the length of message `number`, the first being 0."""
+        """Return the length of message `number` (0-based)."""
         known = len(self.replies)
         return self.replies[number if number < known else known - 2 + (number - known) % 2]
 
     def prompt(self, number: int) -> float:
-        """Give the length of the prompt for message `number`, the first being 0."""
+        """Return the length of the prompt for message `number` (0-based)."""
         since = range(number % 2, number)
         return self.first[number % 2] + sum(self.reply(each) + self.frame for each in since)
 
 
-def generation_work(dialogue: Dialogue, number: int, *, rows: int, steps: float, cache_tokens: int) -> GenerationWork:
-    """Project the work of message `number` of dialogues that are held together.
+def generation_work(
+    dialogue: DialogueLengths, number: int, *, rows: int, steps: float, cache_tokens: int
+) -> GenerationWork:
+    """Return the projected work of one message in dialogues that are generated together.
 
     Args:
-        dialogue: how long they are.
-        number: of the message, the first being 0.
-        rows: how many dialogues.
-        steps: the forward passes of one batch: the tokens of its longest message.
-        cache_tokens: the most tokens of one batch, of which as many stay encoded between messages; 0 is no limit.
+        dialogue: lengths of the dialogues.
+        number: number of the message (0-based).
+        rows: number of dialogues.
+        steps: forward passes per batch, which are the tokens of its longest message.
+        cache_tokens: token capacity of one batch, and of the cache between messages; 0 is no limit and no cache.
     """
     prompt, generated = dialogue.prompt(number), dialogue.reply(number)
     encoded = prompt
     if number > 1:
-        # Until a speaker's next message the other's prompt stays encoded as well.
-        held = rows * (dialogue.prompt(number - 1) + dialogue.prompt(number - 2))
-        share = min(1.0, cache_tokens / held) if held else 1.0
-        # Of what is kept as much is encoded in every row as the other's longest message makes new.
+        # Between two messages of a speaker, the prompts of both speakers are cached.
+        cached = rows * (dialogue.prompt(number - 1) + dialogue.prompt(number - 2))
+        share = min(1.0, cache_tokens / cached) if cached else 1.0
+        # Cached rows encode as many tokens again as the longest new message of the other speaker.
         encoded = share * min(prompt, steps + 2 * dialogue.frame) + (1 - share) * prompt
-    # All rows of a batch take the room of the longest one.
-    room = rows * (dialogue.spread * prompt + steps)
-    batches = max(1, math.ceil(room / cache_tokens)) if cache_tokens else 1
+    # Rows are padded to the longest one of their batch.
+    padded = rows * (dialogue.spread * prompt + steps)
+    batches = max(1, math.ceil(padded / cache_tokens)) if cache_tokens else 1
     return GenerationWork(
         steps * batches, rows * generated, rows * encoded, rows * attended(prompt, generated, encoded)
     )
 
 
 def attended(prompt: float, generated: float, encoded: float) -> float:
-    """Count what the tokens of one dialogue look back on: those generated, and the last of its prompt, encoded."""
+    """Return the attended tokens of one dialogue: of its generated tokens, and of the last `encoded` of its prompt."""
     return generated * (prompt + generated / 2) + encoded * (prompt - encoded / 2)

@@ -1,4 +1,4 @@
-"""What a run would take, printed without running it (`dry_run=true`)."""
+"""Print what a run would take, without running it (`dry_run=true`)."""
 
 import time
 
@@ -14,7 +14,7 @@ from valstab.protocol.store import open_store
 
 
 def preview(config: Config, plan: Plan) -> None:
-    """Print what a run would take: questions, tokens, time, memory, disk and price.
+    """Print an estimate of a run: conversations, questions, tokens, time, memory, disk and price.
 
     Raises:
         EngineError: if the model can't be loaded or run.
@@ -22,6 +22,8 @@ def preview(config: Config, plan: Plan) -> None:
     start = time.perf_counter()
     engine = load_engine(config)
     require_fit(plan, engine.window, config.model.name)
-    found = estimate(plan, engine, *open_store(config.store.path, plan, engine))
+    estimated = estimate(plan, engine, *open_store(config.store.path, plan, engine))
     output = Console(highlight=False, markup=False, soft_wrap=True)
-    output.print(f"{run_name(config)}\n\n{found}\n\nmeasured in {time.perf_counter() - start:.0f} s; nothing was kept")
+    output.print(
+        f"{run_name(config)}\n\n{estimated}\n\nmeasured in {time.perf_counter() - start:.0f} s; nothing was kept"
+    )

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from valstab.errors import UserError
 
+GIB = 1 << 30
+"""Bytes of a gibibyte."""
+
 
 class EngineError(UserError):
     """A model that can't be loaded or run: says in one line which and what to do."""

@@ -1,4 +1,4 @@
-"""Ask every question after every conversation, and keep the answers (paper, sections 3.1 and B.4)."""
+"""Ask every question after every conversation and store the answers (paper, sections 3.1 and B.4)."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from valstab.protocol.prompts import PROTOCOL_VERSION, letters, question_prompt,
 from valstab.protocol.store import RecordLog
 
 SESSION_COLUMNS = ["seed", "context", "persona"]
-"""The columns that tell an session's answers from others'."""
+"""Columns that name the session of an answer."""
 
 
 Note = Callable[[Callable[[], pd.DataFrame]], str]
@@ -26,18 +26,22 @@ Note = Callable[[Callable[[], pd.DataFrame]], str]
 
 
 class AskResult(NamedTuple):
-    """The answers, one row a question, and how many of them came from the store."""
+    """Answers of one test or retest."""
 
     answers: pd.DataFrame
+    """One row per question, as `ask` describes."""
     reused: int
+    """Number of answers that came from the store."""
 
 
 class AllAnswers(NamedTuple):
-    """The answers, those of all retests with their number in the column `retest`, and how many came from the store."""
+    """Answers of the test and of all retests."""
 
     answers: pd.DataFrame
     retests: pd.DataFrame | None
+    """The same columns, and the retest's number (1, 2, ...) in the column `retest`; None without retests."""
     reused: int
+    """Number of answers that came from the store, retests included."""
 
 
 def ask_all(
@@ -49,13 +53,13 @@ def ask_all(
     *,
     note: Note,
 ) -> AllAnswers:
-    """Ask every question of the plan, then those of each retest."""
+    """Ask every question of the plan, then the same questions in each retest."""
     answers, reused = ask(plan, conversations, engine, log, stage, note=note)
     retests = []
     for retest in range(1, plan.retests + 1):
-        again, known = ask(plan, conversations, engine, log, stage, retest=retest, note=note)
-        retests.append(again.assign(retest=retest))
-        reused += known
+        result = ask(plan, conversations, engine, log, stage, retest=retest, note=note)
+        retests.append(result.answers.assign(retest=retest))
+        reused += result.reused
     return AllAnswers(answers, pd.concat(retests, ignore_index=True) if retests else None, reused)
 
 
@@ -69,94 +73,108 @@ def ask(
     retest: int = 0,
     note: Note = lambda _: "",
 ) -> AskResult:
-    """Ask all of the task's items after each conversation, each as if it were the only one.
+    """Ask all items of the task after each conversation, each item independently of the others.
 
-    What the store has is not asked again. A `retest` (1, 2, ...) asks the same with other option orders.
+    Answers in `log` are not asked again. A `retest` (1, 2, ...) repeats the items with other option orders.
 
-    The answers are in the plan's order, with the columns seed, context, persona, item, letter, score, answer_mass,
-    letters (the letter under which each option was offered) and logprob_1, logprob_2, ..., both in the order of the
-    scale. Where an answer was read off sampled text its probabilities are unknown (NaN); where none could be read,
-    the letter and the score are missing as well. The stage counts questions, and says which
-    stability there is so far.
+    The answers are in the plan's order, with the columns seed, context, persona, item, letter, score, answer_mass (the
+    total probability of the offered letters), letters (the letter that offered each option) and logprob_1, logprob_2,
+    ... (in nats). The last two are in the order of the scale. An answer read from sampled text has no probabilities
+    (NaN). An unreadable answer has neither a letter nor a score. The stage counts questions; its note is made by
+    `note` from the answers so far.
     """
     orders = [option_orders(plan.task, conversation.session, retest) for conversation in conversations]
     keys = [answers_key(plan, conversation, retest) for conversation in conversations]
     missing = [index for index, key in enumerate(keys) if log.get(key) is None]
-    number = len(plan.task.items)
-    reused = number * (len(conversations) - len(missing))
-    answered: dict[int, NDArray[np.float64]] = {}
+    n_items = len(plan.task.items)
+    reused = n_items * (len(conversations) - len(missing))
+    logprobs_of: dict[int, NDArray[np.float64]] = {}
 
     def so_far() -> pd.DataFrame:
-        places = sorted(answered)
+        places = sorted(logprobs_of)
         return _table(
             plan.task,
             [conversations[index].session for index in places],
             np.array([orders[index] for index in places]),
-            np.array([answered[index] for index in places]),
+            np.array([logprobs_of[index] for index in places]),
         )
 
-    def read(index: int) -> None:
-        answered[index] = np.array(log.get(keys[index]))
+    def add(index: int) -> None:
+        logprobs_of[index] = np.array(log.get(keys[index]))
         stage.note = note(so_far)
 
     for index in sorted(set(range(len(conversations))).difference(missing)):
-        read(index)
+        add(index)
     stage.skip(reused)
-    questions = (choices_after(plan, conversations[index], orders[index], retest) for index in missing)
-    for place, logprobs in engine.score_options(questions):
+    dialogues = (choice_requests(plan, conversations[index], orders[index], retest) for index in missing)
+    for place, logprobs in engine.score_options(dialogues):
         index = missing[place]
         log.put({keys[index]: logprobs.tolist()})
-        read(index)
-        stage.advance(number)
+        add(index)
+        stage.advance(n_items)
     return AskResult(so_far(), reused)
 
 
 def answers_key(plan: Plan, conversation: Conversation, retest: int = 0) -> str:
-    """Give the key of the answers after a conversation: all that determines them, but for the engine."""
+    """Return the store's key of the answers after a conversation: a hash of all that determines them but the engine."""
     session = conversation.session
     return content_hash(
         [
             PROTOCOL_VERSION,
-            plan.form.name,
+            plan.chat_format.name,
             session.persona.introduction,
             session.persona.gender,
             session.labels,
             plan.task.name,
             plan.task.digest,
             conversation.texts,
-            *_again(retest),
-            *truncation_key(conversation.unseen),
+            *_retest_label(retest),
+            *truncation_key(conversation.n_dropped),
         ]
     )
 
 
 def option_orders(task: Task, session: Session, retest: int = 0) -> NDArray[np.intp]:
-    """Draw for each item, independently, which option is offered under the first letter, the second, ...
+    """Draw the order of the options for each item, independently and uniformly.
 
     Returns:
-        Places on the scale, from 0, with the shape (items, options).
+        For each item and letter, the offered option's position on the scale (0-based). Shape: (items, options).
     """
-    seeds = (derive_seed("options", task.name, *session.labels, item.number, *_again(retest)) for item in task.items)
+    seeds = (
+        derive_seed("options", task.name, *session.labels, item.number, *_retest_label(retest)) for item in task.items
+    )
     return np.array([np.random.default_rng(seed).permutation(len(task.scores)) for seed in seeds])
 
 
-def _again(retest: int) -> tuple[str, ...]:
-    """Tell a retest's streams and keys apart from the test's, which have no such label."""
+def _retest_label(retest: int) -> tuple[str, ...]:
+    """Return the label that keeps a retest's random streams and store keys apart; the test itself has none."""
     return (f"retest {retest}",) if retest else ()
 
 
-def choices_after(
+def choice_requests(
     plan: Plan, conversation: Conversation, orders: NDArray[np.intp], retest: int = 0
 ) -> list[ChoiceRequest]:
-    """Give the questions after a conversation, one an item, each with its order of the options."""
+    """Return the requests for all items after a conversation.
+
+    Args:
+        plan: the plan of the run.
+        conversation: the conversation that the items follow.
+        orders: as `option_orders` returns them.
+        retest: number of the retest, 0 for the test.
+    """
     session = conversation.session
     return [
         ChoiceRequest(
             prompt=question_prompt(
-                plan.form, session.persona, conversation.shown, _question(plan.task, item, session, order)
+                plan.chat_format,
+                session.persona,
+                conversation.visible_texts,
+                _question(plan.task, item, session, order),
             ),
             options=letters(len(order)),
-            seed=derive_seed("answer", plan.task.name, plan.n_messages, *session.labels, item.number, *_again(retest)),
+            seed=derive_seed(
+                "answer", plan.task.name, plan.n_messages, *session.labels, item.number, *_retest_label(retest)
+            ),
         )
         for item, order in zip(plan.task.items, orders, strict=True)
     ]
@@ -171,15 +189,16 @@ def _question(task: Task, item: Item, session: Session, order: NDArray[np.intp])
 def _table(
     task: Task, sessions: Sequence[Session], orders: NDArray[np.intp], logprobs: NDArray[np.float64]
 ) -> pd.DataFrame:
-    """Lay the answers out, as `ask` says.
+    """Return the table of answers that `ask` describes.
 
     Args:
-        task: what was asked.
-        sessions: after which.
-        orders: the option under each letter, with the shape (sessions, items, options).
-        logprobs: of each letter, with the same shape; infinite for one that was read off sampled text.
+        task: the task that was asked.
+        sessions: one per conversation.
+        orders: option under each letter, as a 0-based position on the scale. Shape: (sessions, items, options).
+        logprobs: log-probability of each letter in nats, in the same shape; +inf marks an answer read from sampled
+            text, NaN what is unknown.
     """
-    number, options = len(task.items), len(task.scores)
+    n_items, options = len(task.items), len(task.scores)
     orders, logprobs = orders.reshape(-1, options), logprobs.reshape(-1, options)
     offered = np.array(list(letters(options)))
     scores = np.tile([task.scores_of(item) for item in task.items], (len(sessions), 1))
@@ -192,7 +211,7 @@ def _table(
     on_scale = np.take_along_axis(known, position, axis=1)
     labels = pd.DataFrame([session.labels for session in sessions], columns=SESSION_COLUMNS)
     return (
-        labels.loc[labels.index.repeat(number)]
+        labels.loc[labels.index.repeat(n_items)]
         .assign(
             item=np.tile([item.number for item in task.items], len(sessions)),
             letter=np.array([*letters(options), None])[np.where(is_read, best.ravel(), options)],

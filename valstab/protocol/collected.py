@@ -1,4 +1,4 @@
-"""The data that a run collects, and what collecting it cost."""
+"""The data that a run collects, and its cost."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,19 +6,17 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from valstab.engines.base import Engine
+from valstab.engines.base import GIB, Engine
 from valstab.protocol.converse import Conversation
 from valstab.protocol.plan import Plan
-
-GIB = 1 << 30
 
 
 @dataclass(frozen=True)
 class RunCost:
-    """Cost of a run, and how much came from the store."""
+    """Cost of a run, and how much came from the store. The names of the fields are MLflow's names of the metrics."""
 
     queries_per_second: float
-    """Questions asked, without those from the store, over the time of asking; 0 if all came from the store."""
+    """Rate of asking, without the answers from the store; 0 if all came from there."""
     conversing_seconds: float
     asking_seconds: float
     peak_memory_gib: float
@@ -26,12 +24,12 @@ class RunCost:
     encoded_tokens: int
     generated_tokens: int
     reused_conversations: int
-    """Conversations that came whole from the store."""
+    """Number of conversations with all messages from the store."""
     reused_answers: int
     shortened_prompts: int = 0
-    """Prompts that leave the oldest messages out, because all of them do not fit the model's context window."""
+    """Number of prompts that leave the oldest texts out, to fit the context window."""
     usd: float | None = None
-    """Price of the tokens in US dollars, if they have one."""
+    """Price of the tokens in US dollars; None if they have no price."""
 
 
 class StageTimes(NamedTuple):
@@ -48,12 +46,12 @@ class CollectedData:
     conversations: Sequence[Conversation]
     """One for each session of the plan, in the plan's order."""
     answers: pd.DataFrame
-    """One row a question, as `valstab.protocol.ask.ask` returns them."""
+    """One row per question, as `valstab.protocol.ask.ask` returns them."""
     retests: pd.DataFrame | None
-    """The same for all retests, with their number in the column `retest`."""
+    """The same for all retests, with their number (1, 2, ...) in the column `retest`; None without retests."""
     cost: RunCost
     engine: Mapping[str, str]
-    """What the engine really used."""
+    """The engine's identity and properties."""
     damaged: int
     """Number of lines of the store that could not be read."""
 
@@ -78,4 +76,4 @@ def run_cost(
 
 def _truncated_prompts(plan: Plan, conversation: Conversation) -> int:
     questions = len(plan.task.items) * (1 + plan.retests)
-    return conversation.shortened + (questions if conversation.unseen else 0)
+    return conversation.n_truncated + (questions if conversation.n_dropped else 0)

@@ -1,8 +1,8 @@
-"""Whether all that is said fits what a model can read at once, and what it is not shown where it does not.
+"""Fit conversations to the model's context window: refuse a plan that may not fit, or drop the oldest texts.
 
-Rule of `overflow=truncate`: the instruction and the question stay whole; of the texts, the opening among them, the
-oldest are left out, two at a time, so that roles still alternate and begin with the opening's, until the prompt with
-the longest message (or the answer) fits. All questions after a conversation are shown the same of it.
+Rule of `overflow=truncate`: the instruction and the question always stay. Of the texts, opening included, the oldest
+are dropped in pairs, so that roles keep alternating and the first role stays the same, until the prompt fits together
+with the longest possible message (or answer). All questions after a conversation are asked after the same texts.
 """
 
 from bisect import bisect_left, bisect_right
@@ -15,128 +15,139 @@ from valstab.protocol.plan import Plan, Session
 from valstab.protocol.prompts import question_prompt, question_text, reply_prompt
 
 ANSWER_TOKENS = 8
-"""Room for a question's answer: its letter, and what another order of the options may add to the question."""
+"""Tokens reserved for an answer: its letter, and what another order of the options may add to the question."""
 
 
-MIN_MESSAGES_OF_BOTH = 3
-"""The fewest messages with one of the interlocutor's among them."""
+FIRST_INTERLOCUTOR_MESSAGES = 3
+"""Smallest (odd) number of messages that includes one of the interlocutor's."""
 
 
 PLACEHOLDER_MESSAGE = "word"
-"""Stands for a message where its length is counted; the message's own tokens are added to it."""
+"""Text of a message whose length is not known; `max_new_tokens` are added to the count for each."""
 
 
 def require_fit(plan: Plan, window: Window | None, model: str) -> None:
-    """Refuse a plan whose conversations may become longer than a model's window; nothing is said for that.
+    """Check that all prompts of a plan fit the context window, before anything is generated.
 
-    Every message is taken to have all of its `max_new_tokens`.
+    Every message is assumed to have `max_new_tokens` tokens.
+
+    Args:
+        plan: the plan of the run.
+        window: the model's context window; None if it is unknown or unlimited.
+        model: the model's name, for the error.
 
     Raises:
-        ConfigError: if they may, with the largest `n_messages` that surely fits; with `overflow=truncate`, if not
-            even what is never left out fits.
+        ConfigError: if a prompt may not fit, with the largest `n_messages` that always fits. With
+            `overflow=truncate`, only if the texts that are never dropped may not fit.
     """
     if window is None:
         return
     limit = f"but {model} can read {window.tokens:,}"
+    longest = _LongestPrompts(plan, window)
     if plan.truncates or not plan.n_messages:
-        least = _Lengths(plan, window).least()
+        least = longest.truncated_tokens()
         if least > window.tokens:
             key, value = ("overflow", "truncate") if plan.truncates else ("n_messages", 0)
             raise ConfigError(key, value, f"what is never left out may have up to {least:,} tokens, {limit}")
         return
-    lengths = _Lengths(plan, window)
-    most = lengths.of(plan.n_messages)
-    if most > window.tokens:
+    tokens = longest.tokens(plan.n_messages)
+    if tokens > window.tokens:
         fewer = range(1, plan.n_messages, 2)
-        fitting = bisect_right(fewer, window.tokens, key=lengths.of)
+        fitting = bisect_right(fewer, window.tokens, key=longest.tokens)
         largest = f"the largest that surely fits is {fewer[fitting - 1]}" if fitting else "not even 1 surely fits"
         raise ConfigError(
             "n_messages",
             plan.n_messages,
-            f"a conversation with its question may have up to {most:,} tokens, {limit}; {largest}; or "
+            f"a conversation with its question may have up to {tokens:,} tokens, {limit}; {largest}; or "
             "overflow=truncate leaves its oldest messages out",
         )
 
 
 def longest_prompt(plan: Plan, window: Window) -> int:
-    """Give the most tokens that a prompt with what follows it may have, if nothing is left out."""
-    return _Lengths(plan, window).of(plan.n_messages)
+    """Return the maximum number of tokens of a prompt and its continuation, if nothing is dropped."""
+    return _LongestPrompts(plan, window).tokens(plan.n_messages)
 
 
-def unseen_by_speaker(plan: Plan, session: Session, texts: Sequence[str], window: Window | None) -> int:
-    """Count the oldest texts that the next speaker is not shown, so that a message fits; 0 without a window."""
-    return _left_out(
-        lambda shown: reply_prompt(plan.form, session.persona, shown),
+def dropped_for_reply(plan: Plan, session: Session, texts: Sequence[str], window: Window | None) -> int:
+    """Return how many of the oldest texts to drop so that the next message fits; 0 without a window."""
+    return _n_dropped(
+        lambda visible: reply_prompt(plan.chat_format, session.persona, visible),
         texts,
         window,
-        room=plan.max_new_tokens,
-        kept=2 - len(texts) % 2,
+        reserved_tokens=plan.max_new_tokens,
+        min_visible=2 - len(texts) % 2,
     )
 
 
-def unseen_by_questions(plan: Plan, session: Session, texts: Sequence[str], window: Window | None) -> int:
-    """Count the oldest texts that no question is shown, so that the longest fits; 0 without a window."""
+def dropped_for_questions(plan: Plan, session: Session, texts: Sequence[str], window: Window | None) -> int:
+    """Return how many of the oldest texts to drop so that the longest question fits; 0 without a window."""
     if window is None:
         return 0
     question = _longest_question(plan, session.persona.gender, window)
-    return _left_out(
-        lambda shown: question_prompt(plan.form, session.persona, shown, question),
+    return _n_dropped(
+        lambda visible: question_prompt(plan.chat_format, session.persona, visible, question),
         texts,
         window,
-        room=ANSWER_TOKENS,
-        kept=0,
+        reserved_tokens=ANSWER_TOKENS,
+        min_visible=0,
     )
 
 
-def _left_out(
-    prompt: Callable[[Sequence[str]], Prompt], texts: Sequence[str], window: Window | None, *, room: int, kept: int
+def _n_dropped(
+    prompt: Callable[[Sequence[str]], Prompt],
+    texts: Sequence[str],
+    window: Window | None,
+    *,
+    reserved_tokens: int,
+    min_visible: int,
 ) -> int:
     if window is None:
         return 0
-    numbers = range(0, len(texts) - kept + 1, 2)
+    numbers = range(0, len(texts) - min_visible + 1, 2)
 
     def fits(number: int) -> bool:
-        return window.count(prompt(texts[number:])) + room <= window.tokens
+        return window.count(prompt(texts[number:])) + reserved_tokens <= window.tokens
 
     return 0 if fits(0) else numbers[bisect_left(numbers, x=True, hi=len(numbers) - 1, key=fits)]
 
 
 def _longest_question(plan: Plan, gender: Gender, window: Window) -> str:
     questions = (question_text(plan.task.description, i.text[gender], i.options[gender]) for i in plan.task.items)
-    return max(questions, key=lambda text: window.count(question_prompt(plan.form, plan.personas[0], (), text)))
+    return max(questions, key=lambda text: window.count(question_prompt(plan.chat_format, plan.personas[0], (), text)))
 
 
-class _Lengths:
-    """The tokens of a plan's longest prompts, with what follows them."""
+class _LongestPrompts:
+    """Token counts of a plan's longest prompts, each with its continuation."""
 
     def __init__(self, plan: Plan, window: Window) -> None:
         self._plan, self._count = plan, window.count
         genders = {persona.gender for persona in plan.personas}
         self._questions = {gender: _longest_question(plan, gender, window) for gender in genders}
         openings = [context.opening for context in plan.contexts if context.opening]
-        openings.sort(key=lambda text: window.count(reply_prompt(plan.form, plan.personas[0], [text])))
+        openings.sort(key=lambda text: window.count(reply_prompt(plan.chat_format, plan.personas[0], [text])))
         self._opening = openings[-1:]
 
-    def of(self, n_messages: int) -> int:
-        """Count with so many messages: of a question, or of the interlocutor's last reply."""
-        most = max(self._question(persona, n_messages) for persona in self._plan.personas)
-        if n_messages < MIN_MESSAGES_OF_BOTH:
-            return most
-        return max(most, *(self._reply(persona, self._opening, n_messages - 2) for persona in self._plan.personas))
+    def tokens(self, n_messages: int) -> int:
+        """Return the tokens after `n_messages` messages: of a question, or of the interlocutor's last message."""
+        longest = max(self._question_tokens(persona, n_messages) for persona in self._plan.personas)
+        if n_messages < FIRST_INTERLOCUTOR_MESSAGES:
+            return longest
+        replies = (self._reply_tokens(persona, self._opening, n_messages - 2) for persona in self._plan.personas)
+        return max(longest, *replies)
 
-    def least(self) -> int:
-        """Count where all is left out that may be: of a question alone, or of a reply to the last one or two texts."""
+    def truncated_tokens(self) -> int:
+        """Return the tokens after all droppable texts are dropped: of a question, or of a reply to 1 or 2 texts."""
         starts = ((self._opening, 0), (self._opening, 1), ([], 1), ([], 2)) if self._opening else ()
         return max(
-            max([self._question(persona, 0), *(self._reply(persona, *start) for start in starts)])
+            max([self._question_tokens(persona, 0), *(self._reply_tokens(persona, *start) for start in starts)])
             for persona in self._plan.personas
         )
 
-    def _question(self, persona: Persona, said: int) -> int:
-        texts = [*self._opening, *[PLACEHOLDER_MESSAGE] * said] if said else []
-        prompt = question_prompt(self._plan.form, persona, texts, self._questions[persona.gender])
-        return self._count(prompt) + said * self._plan.max_new_tokens + ANSWER_TOKENS
+    def _question_tokens(self, persona: Persona, n_messages: int) -> int:
+        texts = [*self._opening, *[PLACEHOLDER_MESSAGE] * n_messages] if n_messages else []
+        prompt = question_prompt(self._plan.chat_format, persona, texts, self._questions[persona.gender])
+        return self._count(prompt) + n_messages * self._plan.max_new_tokens + ANSWER_TOKENS
 
-    def _reply(self, persona: Persona, opening: Sequence[str], said: int) -> int:
-        prompt = reply_prompt(self._plan.form, persona, [*opening, *[PLACEHOLDER_MESSAGE] * said])
-        return self._count(prompt) + (said + 1) * self._plan.max_new_tokens
+    def _reply_tokens(self, persona: Persona, opening: Sequence[str], n_messages: int) -> int:
+        prompt = reply_prompt(self._plan.chat_format, persona, [*opening, *[PLACEHOLDER_MESSAGE] * n_messages])
+        return self._count(prompt) + (n_messages + 1) * self._plan.max_new_tokens

@@ -1,4 +1,4 @@
-"""What a run will do: every session of a persona with a topic, and what is asked after each."""
+"""The plan of a run: its sessions, and the task that is asked after each."""
 
 import itertools
 from dataclasses import asdict, dataclass
@@ -9,12 +9,12 @@ from valstab.config.secrets import refuse_secrets
 from valstab.inputs.population import Persona, load_population
 from valstab.inputs.task import Task, load_task
 from valstab.inputs.topics import Context, load_contexts
-from valstab.protocol.prompts import Format
+from valstab.protocol.prompts import ChatFormat
 
 
 @dataclass(frozen=True)
 class Session:
-    """One persona (or repetition) in one context, with one seed: one conversation, then all questions."""
+    """One persona (or repetition) in one context with one seed: a conversation, then all questions."""
 
     seed: int
     context: Context
@@ -22,15 +22,15 @@ class Session:
 
     @property
     def labels(self) -> tuple[int, str, str]:
-        """What tells this session apart: seed, context, persona."""
+        """Seed, context name and persona name: unique within a plan."""
         return self.seed, self.context.name, self.persona.name
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that determines a run but the model."""
+    """Everything that determines a run, except the model."""
 
-    form: Format
+    chat_format: ChatFormat
     task: Task
     seeds: tuple[int, ...]
     contexts: tuple[Context, ...]
@@ -38,41 +38,42 @@ class Plan:
     n_messages: int
     max_new_tokens: int
     truncates: bool = False
-    """Whether the oldest messages are left out where not all fit what the model can read."""
+    """Whether the oldest texts are dropped from prompts that do not fit the context window."""
     retests: int = 0
+    """Number of times that all questions are repeated with other option orders."""
 
     @property
     def sessions(self) -> tuple[Session, ...]:
-        """Every combination of seed, context and persona."""
+        """All combinations of seed, context and persona, in this order."""
         return tuple(itertools.starmap(Session, itertools.product(self.seeds, self.contexts, self.personas)))
 
     @property
     def n_texts(self) -> int:
-        """The texts of a whole conversation: the opening and the messages."""
+        """Number of texts of a complete conversation: the opening and the messages."""
         return self.n_messages + 1 if self.n_messages else 0
 
     @property
     def questions(self) -> int:
-        """How many questions are asked in all, retests included."""
+        """Number of questions, retests included."""
         return len(self.sessions) * len(self.task.items) * (1 + self.retests)
 
     @property
-    def permutations(self) -> bool:
-        """Whether there are repetitions without a persona instead of personas."""
+    def without_personas(self) -> bool:
+        """Whether the population is a number of repetitions without a persona."""
         return self.personas[0].introduction is None
 
 
 def make_plan(config: Config) -> Plan:
-    """Check the whole configuration and load what it names.
+    """Check the configuration and load its task, population and topics.
 
     Raises:
-        ConfigError: at the first setting that can't be used.
+        ConfigError: at the first invalid setting.
     """
     refuse_secrets(asdict(config))
     check_config(config)
     task, contexts = load_task(config.task), load_contexts(config.topics, config.n_messages)
     return Plan(
-        form=_form(config),
+        chat_format=_chat_format(config),
         task=task,
         seeds=tuple(config.seeds),
         contexts=contexts,
@@ -84,7 +85,7 @@ def make_plan(config: Config) -> Plan:
     )
 
 
-def _form(config: Config) -> Format:
+def _chat_format(config: Config) -> ChatFormat:
     if config.model.format == "base":
-        return Format.BASE
-    return Format.SYSTEM if config.model.system_prompt else Format.NO_SYSTEM
+        return ChatFormat.BASE
+    return ChatFormat.SYSTEM if config.model.system_prompt else ChatFormat.NO_SYSTEM

@@ -1,7 +1,7 @@
-"""The paper's prompts: the three formats of Fig. 11, for the tested model and for its interlocutor.
+"""The paper's prompts (B.2): the three formats of Fig. 11, for the tested model and for its interlocutor.
 
-PROTOCOL: a conversation is a list of texts, the opening first. The interlocutor wrote the texts with an
-even index, the tested model those with an odd one.
+A conversation is a list of texts, the opening first. Texts with an even index are the interlocutor's, texts with an
+odd index the tested model's. `docs/protocol.md` shows the prompts.
 """
 
 import re
@@ -13,93 +13,100 @@ from valstab.engines.base import Message, Prompt
 from valstab.inputs.population import Persona
 
 PROTOCOL_VERSION = 1
-"""Goes up when what a model is told changes: what was stored before is then not used any more."""
+"""Part of every store key. Raise it when a prompt changes, so that records of older prompts are not reused."""
 
 
 QUERY = "Answer: ("
+"""The query string, which opens the tested model's answer."""
 
 
 ACKNOWLEDGMENT = "OK"
+"""Reply to a persona instruction that is given as a user message."""
 
 
-NOBODY = "CHATBOT"
+NEUTRAL_LABEL = "CHATBOT"
+"""Label of the tested model's messages without a persona, in the base format."""
 
 
 TESTED_ROLES = ("user", "assistant")
+"""Roles of texts with even and odd index, as the tested model sees them."""
 
 
 INTERLOCUTOR_ROLES = ("assistant", "user")
+"""Roles of texts with even and odd index, as the interlocutor sees them."""
 
 
-class Format(Enum):
-    """How a model is talked to (paper B.2)."""
+class ChatFormat(Enum):
+    """Format of the prompts (paper B.2). Store keys contain the names."""
 
     BASE = "base"
     SYSTEM = "tuned, with a system slot"
     NO_SYSTEM = "tuned, without a system slot"
 
 
-def reply_prompt(form: Format, persona: Persona, conversation: Sequence[str]) -> Prompt:
-    """Ask for the next message of a `conversation`: the tested model's after an odd number of texts.
+def reply_prompt(chat_format: ChatFormat, persona: Persona, conversation: Sequence[str]) -> Prompt:
+    """Return the prompt for the next message of a `conversation`.
+
+    The tested model speaks after an odd number of texts, the interlocutor after an even number.
 
     Raises:
-        ValueError: if there is no opening yet.
+        ValueError: if the conversation has no opening.
     """
     if not conversation:
         raise ValueError("a conversation starts with its opening")
     if len(conversation) % 2 == 1:
-        return _tested_prompt(form, persona, conversation, "")
-    if form is Format.BASE:
+        return _tested_prompt(chat_format, persona, conversation, "")
+    if chat_format is ChatFormat.BASE:
         return _lines(
-            f"The following is a conversation between a human and a chatbot. {_pretending(persona)}"
+            f"The following is a conversation between a human and a chatbot. {_persona_sentence(persona)}"
             "The human's every reply must be in one sentence only.",
             ("HUMAN", _chatbot_label(persona)),
             conversation,
         )
     instruction = (
-        f"You are simulating a human using a chatbot. {_pretending(persona)}"
+        f"You are simulating a human using a chatbot. {_persona_sentence(persona)}"
         "Your every reply must be in one sentence only."
     )
     messages = _alternate(INTERLOCUTOR_ROLES, conversation)
-    if form is Format.SYSTEM:
+    if chat_format is ChatFormat.SYSTEM:
         return Prompt((Message("system", instruction), Message("user", ""), *messages), "")
     return Prompt((Message("user", instruction), *messages), "")
 
 
-def question_prompt(form: Format, persona: Persona, conversation: Sequence[str], question: str) -> Prompt:
-    """Ask `question` after a `conversation` that the tested model ended, or after none (an empty one).
+def question_prompt(chat_format: ChatFormat, persona: Persona, conversation: Sequence[str], question: str) -> Prompt:
+    """Return the prompt for the answer to `question` after a `conversation`; an empty one is the neutral context.
 
-    The model's turn is opened with the query string, so that a letter comes next.
+    It ends with the query string, so that the next token is a letter.
     """
-    if form is Format.NO_SYSTEM and persona.introduction is not None and not conversation:
+    if chat_format is ChatFormat.NO_SYSTEM and persona.introduction is not None and not conversation:
         return Prompt((Message("user", f"You are {persona.introduction}\n\n{question}"),), QUERY)
-    return _tested_prompt(form, persona, [*conversation, question], QUERY)
+    return _tested_prompt(chat_format, persona, [*conversation, question], QUERY)
 
 
 def question_text(description: str | None, item: str, options: Sequence[str]) -> str:
-    """Write a question: the questionnaire's description, the item, and the options in the order offered."""
+    """Return the text of a question: the questionnaire's description, the item, and the options in the given order."""
     lines = [item, *(f"({letter}) {option}" for letter, option in zip(letters(len(options)), options, strict=True))]
     text = "\n".join(lines)
     return text if description is None else f"{description}\n\n{text}"
 
 
 def letters(number: int) -> str:
-    """Give the letters of `number` options."""
+    """Return the letters of `number` options: A, B, ..."""
     return ascii_uppercase[:number]
 
 
-def stop_pattern(form: Format, persona: Persona) -> str | None:
-    """Give the regular expression at which a base model's message ends: a line that starts with a label."""
-    if form is not Format.BASE:
+def stop_pattern(chat_format: ChatFormat, persona: Persona) -> str | None:
+    """Return the regular expression that ends a base model's message: a line that starts with a label."""
+    if chat_format is not ChatFormat.BASE:
         return None
     labels = ("CONTEXT", "USER", _tested_label(persona), _chatbot_label(persona), "HUMAN")
-    # The space before "(CHATBOT)" may be missing.
+    # Models also write the label without the space, as the paper does.
     patterns = (re.escape(label).replace(r"\ \(CHATBOT\)", r"\ ?\(CHATBOT\)") for label in labels)
     return rf"\n(?:{'|'.join(patterns)}):"
 
 
-def _tested_prompt(form: Format, persona: Persona, texts: Sequence[str], turn: str) -> Prompt:
-    if form is Format.BASE:
+def _tested_prompt(chat_format: ChatFormat, persona: Persona, texts: Sequence[str], turn: str) -> Prompt:
+    if chat_format is ChatFormat.BASE:
         instruction = persona.introduction and f"The following is a conversation with {persona.introduction}"
         prompt = _lines(instruction, ("USER", _tested_label(persona)), texts)
         return Prompt((), prompt.text + turn)
@@ -107,7 +114,7 @@ def _tested_prompt(form: Format, persona: Persona, texts: Sequence[str], turn: s
     if persona.introduction is None:
         return Prompt(messages, turn)
     instruction = f"You are {persona.introduction}"
-    if form is Format.SYSTEM:
+    if chat_format is ChatFormat.SYSTEM:
         return Prompt((Message("system", instruction), *messages), turn)
     return Prompt((Message("user", instruction), Message("assistant", ACKNOWLEDGMENT), *messages), turn)
 
@@ -122,13 +129,13 @@ def _lines(instruction: str | None, labels: tuple[str, str], texts: Sequence[str
     return Prompt((), "\n".join([*lines, f"{labels[len(texts) % 2]}:"]))
 
 
-def _pretending(persona: Persona) -> str:
+def _persona_sentence(persona: Persona) -> str:
     return "" if persona.introduction is None else f"The chatbot is pretending to be {persona.name}. "
 
 
 def _tested_label(persona: Persona) -> str:
-    return NOBODY if persona.introduction is None else persona.name.upper()
+    return NEUTRAL_LABEL if persona.introduction is None else persona.name.upper()
 
 
 def _chatbot_label(persona: Persona) -> str:
-    return NOBODY if persona.introduction is None else f"{persona.name.upper()} (CHATBOT)"
+    return NEUTRAL_LABEL if persona.introduction is None else f"{persona.name.upper()} (CHATBOT)"

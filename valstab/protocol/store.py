@@ -1,14 +1,13 @@
-"""What was said and answered before, on disk, so that it is never computed twice (and lost by no kill).
+"""Store of messages and answers on disk: nothing is computed twice, and a killed process loses at most a batch.
 
-A shelf holds records by key in a folder. Every process appends to a file of its own, a line a record, each with
-its checksum, and reads the files of all. So any number of processes may share a store without a lock, on any
-file system, and what a killed process left unfinished, or a disk damaged, is a line that is left out.
+A record log is a folder of JSON-lines files with one record per line: its checksum, its key and its value. Each process
+appends to a file of its own and reads the files of all. So any number of processes can share a store without locks, on
+any file system. A damaged or unfinished line is skipped and counted.
 
-Layout: `STORE/IDENTITY/conversations/*.jsonl` and `STORE/IDENTITY/answers-TASK-nN/*.jsonl`, where IDENTITY is the
-hash of what `identity.json` beside them says: the model, its weights and how it is run.
+Layout: `STORE/IDENTITY/conversations/*.jsonl` and `STORE/IDENTITY/answers-TASK-nN/*.jsonl`. IDENTITY is the hash of
+`identity.json` beside them, which describes the model, its weights and its settings.
 
-`python -m valstab.store` lists what a store holds, copies it into a tidy one (`export`), or removes models from it
-(`prune`).
+`python -m valstab store` lists, exports and prunes a store.
 """
 
 import hashlib
@@ -26,19 +25,19 @@ from valstab.hashing import content_hash
 from valstab.protocol.plan import Plan
 
 MAX_FOLDER_NAME_CHARACTERS = 60
-"""Characters of a shelf's name: a folder's has 255 bytes at most, and a character up to four."""
+"""Maximum length of a record log's folder name: file systems allow 255 bytes, and a character has up to four."""
 
 
 CHECKSUM_DIGITS = 16
-"""Hexadecimal digits of a line's checksum."""
+"""Number of hexadecimal digits of a line's checksum."""
 
 
 class RecordLog:
-    """Records by key, kept in memory and, given a folder, on disk."""
+    """Records by key, in memory and, if a folder is given, on disk."""
 
     def __init__(self, folder: Path | None) -> None:
         self.damaged = 0
-        """How many lines could not be read and were left out."""
+        """Number of damaged lines, which were skipped."""
         self._folder = folder
         self._file = folder / f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}.jsonl" if folder else None
         self._records: dict[str, Any] = {}
@@ -46,14 +45,14 @@ class RecordLog:
             self._read(path)
 
     def get(self, key: str) -> Any | None:
-        """Give the record, or None."""
+        """Return the record, or None if there is none."""
         return self._records.get(key)
 
     def put(self, records: Mapping[str, Any]) -> None:
-        """Add records; when this returns, they outlive the process, however it ends.
+        """Add records. They are on disk when this returns, so that they survive a kill of the process.
 
         Raises:
-            OSError: if they can't be written, as on a full disk; those that were written before stay.
+            OSError: if they can't be written, for instance on a full disk. Earlier records stay intact.
         """
         self._records |= records
         if self._folder is None or self._file is None:
@@ -70,7 +69,7 @@ class RecordLog:
                     raise
 
     def __len__(self) -> int:
-        """Count the records."""
+        """Return the number of records."""
         return len(self._records)
 
     def copy_to(self, folder: Path) -> None:
@@ -86,15 +85,15 @@ class RecordLog:
                 self.damaged += 1
                 continue
             key, record = json.loads(content)
-            # Two processes may have computed the same: all readers take the first.
+            # Two processes may have computed the same record: every reader takes the first.
             self._records.setdefault(key, record)
 
 
 class Store:
-    """A folder of shelves; without a path, nothing outlives the process.
+    """The record logs of one model; without a path, they are in memory only.
 
     Raises:
-        ConfigError: if the folder can't be written to.
+        ConfigError: if the folder can't be written.
     """
 
     def __init__(self, path: Path | None, identity: Mapping[str, Any]) -> None:
@@ -103,7 +102,7 @@ class Store:
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            # Replaced in one step, by whoever: it says the same every time.
+            # Replaced atomically: several processes may write it, all of them the same content.
             draft = self._folder / f"identity-{secrets.token_hex(4)}.tmp"
             draft.write_text(json.dumps(identity, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             draft.replace(self._folder / "identity.json")
@@ -111,8 +110,8 @@ class Store:
             raise ConfigError("store.path", path, f"must be a folder that can be written to ({error})") from None
 
     def log(self, kind: str) -> RecordLog:
-        """Open the shelf for one kind of record."""
-        # Kinds may share a shelf: a record's key tells what it is of.
+        """Return the log of one kind of record."""
+        # Two kinds may get the same name: their records still have different keys.
         name = re.sub(r"[^\w.-]", "_", kind)[:MAX_FOLDER_NAME_CHARACTERS]
         return RecordLog(None if self._folder is None else self._folder / name)
 
@@ -127,6 +126,6 @@ def _checksum(content: bytes) -> bytes:
 
 
 def open_store(path: str | None, plan: Plan, engine: Engine) -> tuple[RecordLog, RecordLog]:
-    """Return the store's logs of the plan's conversations and of its answers; without a path they are empty."""
+    """Return the logs of the plan's conversations and of its answers; without a path, they are empty and in memory."""
     store = Store(Path(path) if path else None, engine.identity)
     return store.log("conversations"), store.log(f"answers-{plan.task.name}-n{plan.n_messages}")

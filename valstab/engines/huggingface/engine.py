@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from valstab.config.schema import ModelConfig
-from valstab.engines.base import Cache, ChoiceRequest, EngineError, GenerationRequest, Usage, Window, peak_bytes
+from valstab.engines.base import GIB, Cache, ChoiceRequest, EngineError, GenerationRequest, Usage, Window, peak_bytes
 from valstab.engines.checkpoint import fingerprint
 from valstab.engines.huggingface.causal_lm import CausalLM
 from valstab.engines.huggingface.compiled import can_compile, compile_modules
 from valstab.engines.huggingface.generation import Generation
-from valstab.engines.huggingface.memory import GIB, Limits, free_bytes, gpu_peak_bytes
+from valstab.engines.huggingface.memory import Limits, free_bytes, gpu_peak_bytes
 from valstab.engines.huggingface.scoring import Scoring
 from valstab.engines.limits import context_window, require_room
 from valstab.engines.loading import end_tokens, limit_threads, load, precision, resolved_sampling

@@ -14,9 +14,6 @@ from valstab.engines.base import EngineError
 Result = TypeVar("Result")
 
 
-GIB = 1 << 30
-
-
 @dataclass
 class Limits:
     """The most rows and the most tokens, padding included, of one batch."""

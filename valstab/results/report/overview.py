@@ -36,7 +36,7 @@ def overview(
     return {
         **document,
         "title": title,
-        "permutations": plan.permutations,
+        "permutations": plan.without_personas,
         "personas": [
             {"name": one.name, "gender": one.gender, "introduction": one.introduction} for one in plan.personas
         ],
