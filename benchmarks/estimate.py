@@ -54,8 +54,10 @@ def main() -> None:
 
 def estimated(overrides: list[str]) -> list[float]:
     """Estimate a run in a process of its own."""
-    said = subprocess.run([sys.executable, __file__, ESTIMATE_FLAG, *overrides], capture_output=True, text=True, check=True)
-    numbers: list[float] = json.loads(said.stdout.splitlines()[-1])
+    process = subprocess.run(
+        [sys.executable, __file__, ESTIMATE_FLAG, *overrides], capture_output=True, text=True, check=True
+    )
+    numbers: list[float] = json.loads(process.stdout.splitlines()[-1])
     return numbers
 
 

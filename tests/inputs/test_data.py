@@ -14,7 +14,7 @@ from valstab.inputs.population import Persona, load_population
 from valstab.inputs.task import load_task
 from valstab.inputs.topics import NEUTRAL, load_contexts
 
-# PROTOCOL, Scores.
+# docs/protocol.md, Scores.
 KEY = {
     "Conformity": [7, 16, 28, 36],
     "Tradition": [9, 20, 25, 38],

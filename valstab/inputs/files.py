@@ -1,4 +1,4 @@
-"""The personas, openings and items that come with valstab, and the reading of users' own files of the same kind."""
+"""Find and read input files: those that come with valstab, and users' own."""
 
 import csv
 import io
@@ -8,10 +8,11 @@ from pathlib import Path
 from valstab.errors import ConfigError, allowed
 
 DATA = Path(__file__).parent / "data"
+"""Folder of the personas, openings and items that come with valstab."""
 
 
 def locate(key: str, name: str) -> Path:
-    """Find the file or folder that the setting `key` names: a path, or else one that comes with valstab.
+    """Return the file or folder that the setting `key` names: a path, or a file that comes with valstab.
 
     Raises:
         ConfigError: if there is neither.
@@ -24,22 +25,22 @@ def locate(key: str, name: str) -> Path:
 
 
 def find_path(name: str | Path) -> Path | None:
-    """Give the file or folder of this name, `~` for the home folder; None if there is none.
+    """Return the file or folder of this name (`~` is the home folder), or None if there is none.
 
-    A pipe or a device is none: it might never end.
+    Pipes and devices do not count: reading one might never end.
     """
     try:
         path = Path(name).expanduser()
         return path if path.is_file() or path.is_dir() else None
-    except (OSError, RuntimeError):  # too long a name, a folder that may not be looked into, an unknown ~user
+    except (OSError, RuntimeError):  # name too long, no permission for a folder, unknown ~user
         return None
 
 
 def read_text(key: str, path: Path) -> str:
-    """Read a UTF-8 text file, line breaks as they are.
+    """Return the content of a UTF-8 text file, with its own line breaks.
 
     Raises:
-        ConfigError: if it is no such file, or has NUL characters, which no other file has.
+        ConfigError: if the file can't be read, is not UTF-8, or has NUL characters.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -52,10 +53,10 @@ def read_text(key: str, path: Path) -> str:
 
 
 def read_table(key: str, path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Read a CSV file with a header that has at least `columns`, one dictionary a row.
+    """Return the rows of a CSV file as dictionaries. Its header has at least `columns`.
 
     Raises:
-        ConfigError: if a column is missing or there twice, a row has too few or too many cells, or there is no row.
+        ConfigError: if a column is missing or repeated, a row has too few or too many cells, or there are no rows.
     """
     reader = csv.DictReader(io.StringIO(read_text(key, path), newline=""), strict=True)
     rows = []

@@ -13,52 +13,62 @@ from valstab.inputs.population import Gender
 from valstab.inputs.templates import PRONOUNS, render
 
 ITEM_NUMBER = re.compile(r"\d{1,9}")
+"""Pattern of the column `item`."""
 
 
 GENDERS: tuple[Gender, ...] = ("F", "M")
+"""Genders that an item is worded for."""
 
 
 REVERSED_COLUMN = "reversed"
-"""The column of a CSV file that says which items are put the other way round."""
+"""Column of a CSV file that marks reverse-keyed items."""
 
 
 BOOLEANS: Mapping[str, bool] = {"true": True, "false": False, "": False}
+"""Values of a cell in `REVERSED_COLUMN`."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One question: its 1-based number, the key (value, race) that it measures, its text and options by gender.
-
-    The options are in the order of the scale.
-    """
+    """One question of a task."""
 
     number: int
+    """Number of the item, from 1."""
     key: str
+    """Scale that the item is summed into, for instance a value or a race."""
     text: Mapping[Gender, str]
     options: Mapping[Gender, tuple[str, ...]]
+    """Options in the order of the scale."""
     reversed: bool = False
-    """Whether it says the opposite of what its key measures, so that its options count the other way round."""
+    """Whether the item is reverse-keyed, so that the scores of its options are in the opposite order."""
 
 
 def item_content(item: Item) -> list[Any]:
-    """Give all that an item says; the last only where it is so, since answers are stored under older digests."""
+    """Return the content of an item for the task's digest."""
+    # Only reverse-keyed items have the last entry: older digests, under which answers are stored, do not have it.
     return [item.number, item.key, dict(item.text), dict(item.options), *([REVERSED_COLUMN] if item.reversed else [])]
 
 
 def read_items(path: Path, config: TaskConfig) -> list[Item]:
-    """Read the items of a CSV file."""
+    """Return the items of a CSV file.
+
+    Raises:
+        ConfigError: if the file can't be used.
+    """
     key = "task.items"
     items = []
     for row in read_table(key, path, ("item", config.key)):
         if not ITEM_NUMBER.fullmatch(row["item"]):
             raise ConfigError(key, path, f"item {row['item']!r} must be a whole number")
-        # Pronouns follow the item's own gender (a recipient's), or else that of the persona who is asked.
+        # Pronouns follow the item's own gender (a recipient's), else the gender of the persona that is asked.
         own = row.get("gender")
         if own is not None and own not in PRONOUNS:
             raise ConfigError(key, path, f"item {row['item']} has gender {own!r}; allowed: F, M")
-        turned = row.get(REVERSED_COLUMN, "").lower()
-        if turned not in BOOLEANS:
-            raise ConfigError(key, path, f"item {row['item']} has {REVERSED_COLUMN} {turned!r}; allowed: true, false")
+        reverse_cell = row.get(REVERSED_COLUMN, "").lower()
+        if reverse_cell not in BOOLEANS:
+            raise ConfigError(
+                key, path, f"item {row['item']} has {REVERSED_COLUMN} {reverse_cell!r}; allowed: true, false"
+            )
         fields = {}
         for gender in GENDERS:
             pronouns = PRONOUNS[own or gender]
@@ -72,13 +82,13 @@ def read_items(path: Path, config: TaskConfig) -> list[Item]:
                     gender: tuple(render("task.options", option, fields[gender]) for option in config.options)
                     for gender in GENDERS
                 },
-                reversed=BOOLEANS[turned],
+                reversed=BOOLEANS[reverse_cell],
             )
         )
     return items
 
 
 def check_count(path: Path, number: int, config: TaskConfig) -> None:
-    """Check that a file has the number of items that the task needs."""
+    """Raise `ConfigError` unless a file has the number of items that the task needs."""
     if number != config.n_items:
         raise ConfigError("task.items", path, f"has {number} items; allowed: {config.n_items} (task.n_items)")

@@ -1,4 +1,4 @@
-"""Whom the model is told to be: personas, or none."""
+"""The population: personas that the model simulates, or repetitions without a persona."""
 
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -12,30 +12,29 @@ Gender = Literal["F", "M"]
 
 
 MAX_REPETITIONS = 100_000
-"""Repetitions; so many take hours with the fastest model."""
+"""Maximum number of repetitions: more would take hours even with the fastest model."""
 
 
 @dataclass(frozen=True)
 class Persona:
-    """One simulated participant.
-
-    Without an `introduction` it is nobody in particular: the `name` then only tells the repetitions apart.
-    `gender` chooses the questionnaire's wording.
-    """
+    """One simulated participant, or one repetition without a persona."""
 
     name: str
+    """Name of the persona, or a label of the repetition."""
     gender: Gender
+    """Gender of the questionnaire's wording."""
     introduction: str | None = None
+    """What follows "You are" in the instruction; None without a persona."""
 
 
 def load_population(config: PopulationConfig) -> tuple[Persona, ...]:
-    """Load the personas, or the repetitions without any, in their order and up to the limit.
+    """Return the personas in the order of their file, or the repetitions; at most `population.limit` of them.
 
     Raises:
-        ConfigError: if the file can't be used, a name stands twice or the limit is out of range.
+        ConfigError: if the file can't be used, a name is repeated or the limit is out of range.
     """
     if config.personas is None:
-        everyone = _permutations(config.permutations)
+        everyone = _repetitions(config.permutations)
     else:
         everyone = _personas(config.personas, config.introduction)
     if config.limit is None:
@@ -45,7 +44,7 @@ def load_population(config: PopulationConfig) -> tuple[Persona, ...]:
     return everyone[: config.limit]
 
 
-def _permutations(number: int) -> tuple[Persona, ...]:
+def _repetitions(number: int) -> tuple[Persona, ...]:
     if not 1 <= number <= MAX_REPETITIONS:
         raise ConfigError(
             "population.permutations", number, f"must be 1 to {MAX_REPETITIONS:,} where population.personas is null"

@@ -1,4 +1,4 @@
-"""The published PVQ wording, read from its folder."""
+"""Read the published wording of the PVQ from its folder."""
 
 import csv
 import io
@@ -13,10 +13,18 @@ from valstab.inputs.items import GENDERS, Item, check_count
 from valstab.inputs.population import Gender
 
 PUBLISHED_FILES: Mapping[Gender, str] = {"F": "pvq_female_test.csv", "M": "pvq_male_test.csv"}
+"""Files of the folder `test`."""
 
 
 def read_published_wording(folder: Path, config: TaskConfig) -> list[Item]:
-    """Read `test/pvq_{male,female}_test.csv` (headless: text, options, an unused cell) and `raw/values.json`."""
+    """Return the items of a folder with the published PVQ wording.
+
+    `test/pvq_{male,female}_test.csv` have no header; their columns are the text, the options and an unused one.
+    `raw/values.json` maps each value to its item numbers, counted from 1.
+
+    Raises:
+        ConfigError: if a file can't be used.
+    """
     setting = "task.items"
     try:
         values = json.loads(read_text(setting, folder / "raw" / "values.json"))

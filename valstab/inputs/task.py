@@ -1,4 +1,4 @@
-"""What is asked: the items of a questionnaire or of a behavioural task, their options and what these count."""
+"""Tasks: the items of a questionnaire or of a behavioural task, their options and scores."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from valstab.inputs.items import Item, check_count, item_content, read_items
 from valstab.inputs.published_wording import read_published_wording
 
 MAX_SCORE = 1e9
-"""What an option may count: sums and squares of it are far from where floats end."""
+"""Maximum absolute score of an option: sums of squares stay far below the limits of floats."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,21 @@ class Task:
     description: str | None
     items: tuple[Item, ...]
     keys: tuple[str, ...]
+    """Scales that the items are summed into, for instance values or races."""
     scores: tuple[float, ...]
-    """What each option counts, in the order of the scale, unless the item is reversed."""
+    """Score of each option in the order of the scale, for items that are not reverse-keyed."""
     centred: bool
+    """Whether the mean of a persona's answers in a context is subtracted from its scores."""
     wording: str
-    """The name of the items' source."""
+    """Name of the file or folder of the items, without its suffix."""
 
     def scores_of(self, item: Item) -> tuple[float, ...]:
-        """Give what each option of an item counts, in the order of the scale: the last first if it is reversed."""
+        """Return the score of each option of an item, in the order of the scale."""
         return self.scores[::-1] if item.reversed else self.scores
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of everything that is asked and how it counts."""
+        """SHA-256 of the questions and their scoring, in hexadecimal."""
         content = [
             self.description,
             self.scores,
@@ -49,10 +51,10 @@ class Task:
 
 
 def load_task(config: TaskConfig) -> Task:
-    """Load a task's items from a CSV file, or from a folder with the published PVQ wording.
+    """Return a task with its items, from a CSV file or from a folder with the published PVQ wording.
 
     Raises:
-        ConfigError: if items are missing, of an unknown key, or don't fit the scale.
+        ConfigError: if the scale is invalid, or items are missing or have an unknown key.
     """
     path = locate("task.items", config.items)
     if not 1 < len(config.options) <= len(ascii_uppercase):

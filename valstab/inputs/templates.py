@@ -1,4 +1,4 @@
-"""Templates: the texts of introductions, items and options, filled in from a row of a table."""
+"""Templates of introductions, items and options, which are filled from a row of a table."""
 
 import re
 from collections.abc import Mapping
@@ -9,13 +9,14 @@ PRONOUNS = {
     "M": {"he": "he", "He": "He", "him": "him", "his": "his", "himself": "himself"},
     "F": {"he": "she", "He": "She", "him": "her", "his": "her", "himself": "herself"},
 }
+"""Template fields by gender: a template is written with masculine pronouns."""
 
 
 def render(key: str, template: str, fields: Mapping[str, str]) -> str:
-    """Replace each `{field}` of the `template`.
+    """Return the `template` with each `{field}` replaced by its value.
 
     Raises:
-        ConfigError: naming `key`, if the template asks for a field that is not there.
+        ConfigError: for the setting `key`, if the template has an unknown field.
     """
 
     def value(match: re.Match[str]) -> str:

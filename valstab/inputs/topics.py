@@ -1,4 +1,4 @@
-"""What a conversation is about: the contexts across which stability is measured."""
+"""Contexts across which stability is measured: topics of a conversation, or the neutral context."""
 
 from dataclasses import dataclass
 
@@ -9,24 +9,26 @@ from valstab.errors import ConfigError, allowed, require_text
 from valstab.inputs.files import locate, read_text
 
 YAML_TEXT_TAG = "tag:yaml.org,2002:str"
+"""Tag of text nodes in YAML."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """A topic and the interlocutor's first message; the neutral context has no conversation and so no opening."""
+    """One context: a topic, or the neutral context."""
 
     name: str
     opening: str | None
+    """First message of the interlocutor; None in the neutral context, which has no conversation."""
 
 
 NEUTRAL = Context("neutral", None)
 
 
 def load_contexts(config: TopicsConfig, n_messages: int) -> tuple[Context, ...]:
-    """Load the topics' openings; with no messages there is the neutral context alone.
+    """Return the contexts of a run: its topics, or only the neutral context if `n_messages` is 0.
 
     Raises:
-        ConfigError: if the file can't be used, a topic is unknown, or messages are asked for without topics.
+        ConfigError: if the file can't be used, a topic is unknown, or there are no topics for a conversation.
     """
     if n_messages == 0:
         return (NEUTRAL,)
@@ -48,7 +50,7 @@ def _read_openings(name: str) -> dict[str, str]:
     key = "topics.openings"
     path = locate(key, name)
     try:
-        # Not built into objects: a file says text where it means text, and a name that is there twice shows.
+        # Nodes, not objects: `2024-01-01` is no text, and a repeated name would be lost in a dictionary.
         document = yaml.compose(read_text(key, path), Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(key, path, f"must be a YAML file ({error})") from None
@@ -56,7 +58,7 @@ def _read_openings(name: str) -> dict[str, str]:
     for pair in document.value if isinstance(document, yaml.MappingNode) else [()]:
         if not all(node.tag == YAML_TEXT_TAG and node.value.strip() for node in pair) or not pair:
             raise ConfigError(key, path, "must map each topic's name to its opening message")
-        name, opening = (_joined(node.value) for node in pair)
+        name, opening = (_join_surrogates(node.value) for node in pair)
         if name in openings:
             raise ConfigError(key, path, f"has {name} twice; each topic may stand only once")
         require_text(key, path, name + opening)
@@ -64,6 +66,6 @@ def _read_openings(name: str) -> dict[str, str]:
     return openings
 
 
-def _joined(text: str) -> str:
-    """Join the halves that JSON, which is YAML, writes of characters beyond 16 bits; a lone half stays what it is."""
+def _join_surrogates(text: str) -> str:
+    """Return a text with its surrogate pairs joined: JSON, which is YAML, escapes characters beyond 16 bits as pairs."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
