@@ -67,5 +67,5 @@ def _read_openings(name: str) -> dict[str, str]:
 
 
 def _join_surrogates(text: str) -> str:
-    """Return a text with its surrogate pairs joined: JSON, which is YAML, escapes characters beyond 16 bits as pairs."""
+    """Return a text with its surrogate pairs joined, as which JSON (a kind of YAML) writes some characters."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
