@@ -1,4 +1,4 @@
-"""The tables of the reference, made from the code when MkDocs builds the pages, so that they can't go stale.
+"""The tables of the reference, made from the code when MkDocs builds the pages, so that they are never out of date.
 
 A page has `<!-- settings -->` or `<!-- options -->` where a table goes.
 """
@@ -16,7 +16,7 @@ from valstab.config.compose import CONFIG_FOLDER, compose_comparison, compose_ru
 from valstab.config.options import read_groups
 
 MAX_DEFAULT_CHARACTERS = 60
-"""Characters of a default that are shown."""
+"""Characters of a default that are shown; the rest is cut off."""
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -28,7 +28,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def settings() -> str:
-    """Give a table for each part of the configuration: key, type, default and meaning."""
+    """Return a table for each part of the configuration: key, type, default and meaning."""
     default = compose_run()
     sections = [_section("A run", "", default)]
     for name, kind in typing.get_type_hints(schema.Config).items():
@@ -41,13 +41,13 @@ def settings() -> str:
         for name in read_groups([Path(CONFIG_FOLDER)])["engine"]
     ]
     comparison = compose_comparison()
-    sections.append(_section("A comparison (`valstab.compare`)", "", comparison))
-    sections.append(_section("`figure` (`valstab.compare`)", "figure.", comparison.figure))
+    sections.append(_section("A comparison (`python -m valstab compare`)", "", comparison))
+    sections.append(_section("`figure` (`python -m valstab compare`)", "figure.", comparison.figure))
     return "\n\n".join(sections)
 
 
 def options() -> str:
-    """Give a table for each group: option and description."""
+    """Return a table for each group: option and description."""
     return "\n\n".join(
         _table(f"`{group}`", ("option", "what"), [(f"`{name}`", text) for name, text in chosen.items()])
         for group, chosen in read_groups([Path(CONFIG_FOLDER)]).items()
@@ -55,11 +55,11 @@ def options() -> str:
 
 
 def meanings(kind: type) -> dict[str, tuple[str, str]]:
-    """Give each field of a dataclass, its bases' first, with its type as written and the docstring after it.
+    """Return the type (as written) and the docstring of each field of a dataclass, inherited fields first.
 
     A field without a docstring has an empty one.
     """
-    found: dict[str, tuple[str, str]] = {}
+    fields: dict[str, tuple[str, str]] = {}
     for base in reversed(kind.__mro__[:-1]):
         (definition,) = ast.parse(inspect.getsource(base)).body
         body = typing.cast("ast.ClassDef", definition).body
@@ -68,8 +68,8 @@ def meanings(kind: type) -> dict[str, tuple[str, str]]:
                 text = (
                     after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
                 )
-                found[ast.unparse(statement.target)] = (ast.unparse(statement.annotation), " ".join(str(text).split()))
-    return found
+                fields[ast.unparse(statement.target)] = (ast.unparse(statement.annotation), " ".join(str(text).split()))
+    return fields
 
 
 def _section(title: str, prefix: str, default: Any) -> str:

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE, OutputChecker
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
+import grimp
 import mlflow
 import pandas as pd
 import pytest
@@ -30,13 +32,24 @@ PARTS = {"model", "engine", "figure", "population", "topics", "task", "sampling"
 LENIENT = ELLIPSIS | NORMALIZE_WHITESPACE
 
 
-@pytest.fixture(scope="module")
-def generated():
-    """What MkDocs is to call."""
-    spec = importlib.util.spec_from_file_location("generated", DOCS / "generated.py")
+def load_hook(name):
+    """Import a file of `docs/` that MkDocs calls while it builds the pages."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def generated():
+    """The hook that fills in the tables of the reference."""
+    return load_hook("generated")
+
+
+@pytest.fixture(scope="module")
+def architecture():
+    """The hook that draws the picture of the architecture page."""
+    return load_hook("architecture")
 
 
 def test_every_setting_has_its_type_default_and_meaning(generated):
@@ -80,10 +93,45 @@ def test_every_file_column_and_metric_is_in_the_reference(launch_folder):
     assert set(results.document()) <= names
 
 
+def test_the_arrows_of_the_picture_are_the_imports_of_the_code(architecture):
+    rooms = {room for layer in architecture.read_layers() for room in layer}
+    graph = grimp.build_graph("valstab", cache_dir=None)
+    imports = {
+        (importer.split(".")[1], imported.split(".")[1])
+        for importer in graph.modules - {"valstab", "valstab.compare.__main__"}  # the second is an old spelling
+        for imported in graph.find_modules_directly_imported_by(importer) - {"valstab"}
+    }
+    imports = {(room, other) for room, other in imports if room != other and {room, other} <= rooms}
+    assert {(room, other) for room, others in architecture.read_imports().items() for other in others} == imports
+    picture = ET.fromstring(architecture.draw())  # noqa: S314 - ours
+    names = {element.get("id") for element in picture.iter("{http://www.w3.org/2000/svg}g")}
+    paths = [element.get("class") for element in picture.iter("{http://www.w3.org/2000/svg}path")]
+    arrows = {tuple(path.split()) for path in paths if path}
+    assert names == rooms | {None}  # None: the group around all
+    assert arrows <= imports
+    assert closure(arrows) == closure(imports)
+    for arrow in arrows:
+        assert closure(arrows - {arrow}) != closure(arrows), f"{arrow} says nothing that other arrows do not say"
+
+
+def closure(arrows):
+    """Add every arrow that a chain of arrows implies."""
+    while more := {(one, three) for one, two in arrows for two_, three in arrows if two == two_} - arrows:
+        arrows = arrows | more
+    return arrows
+
+
+def test_the_steps_of_a_run_are_those_of_the_recipe(architecture):
+    text = architecture.on_page_markdown("<!-- steps -->", page=None)
+    steps = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    order = ["load_engine", "converse", "ask_all", "measure", "write_results", "log_results"]
+    assert [step for step in steps if step in order] == order
+
+
 def test_links_lead_somewhere():
-    for page in DOCS.glob("*.md"):
-        for target in re.findall(r"\]\(([\w.-]+\.(?:md|txt))(?:#[\w-]*)?\)", page.read_text(encoding="utf-8")):
-            assert (DOCS / target).is_file(), f"{page.name} links to {target}"
+    for page in (*DOCS.glob("*.md"), *CHECKOUT.glob("*.md")):
+        for target in re.findall(r"\]\(([\w./-]+\.(?:md|txt|png))(?:#[\w-]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).is_file(), f"{page.name} links to {target}"
 
 
 @pytest.mark.slow
