@@ -1,4 +1,4 @@
-"""The recipe of a run: plan, converse, ask, score, measure, write, track."""
+"""The recipe of a run: converse, ask, measure, write, track."""
 
 import time
 from collections.abc import Mapping
@@ -28,15 +28,18 @@ NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
 def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_TAGS) -> Results:
-    """Run a plan, print the summary, and log one MLflow run.
+    """Run a plan, write and print its results, and log one MLflow run.
 
-    Every result is written to `folder` as soon as it exists, so that nothing computed is lost.
+    Each result is written to `folder` as soon as it exists, so that an error loses nothing that was computed.
 
     Args:
         config: the configuration.
-        plan: what `make_plan` made of it.
-        folder: for the results.
-        tags: more tags of the MLflow run.
+        plan: the plan that `make_plan` returns for it.
+        folder: folder of the results.
+        tags: additional tags of the MLflow run.
+
+    Returns:
+        The scores and stabilities.
 
     Raises:
         EngineError: if the model can't be loaded or run.
@@ -60,7 +63,7 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
 
 
 def collect(config: Config, plan: Plan, engine: Engine, folder: Path) -> CollectedData:
-    """Hold the plan's conversations and ask its questions; write both to `folder`."""
+    """Generate the plan's conversations and ask its questions; write both to `folder`."""
     conversation_log, answer_log = open_store(config.store.path, plan, engine)
     with display(run_name(config)) as begin:
         start = time.perf_counter()

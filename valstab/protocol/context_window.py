@@ -14,7 +14,7 @@ from valstab.inputs.population import Gender, Persona
 from valstab.protocol.plan import Plan, Session
 from valstab.protocol.prompts import question_prompt, question_text, reply_prompt
 
-ANSWER_TOKENS = 8
+RESERVED_ANSWER_TOKENS = 8
 """Tokens reserved for an answer: its letter, and what another order of the options may add to the question."""
 
 
@@ -88,7 +88,7 @@ def dropped_for_questions(plan: Plan, session: Session, texts: Sequence[str], wi
         lambda visible: question_prompt(plan.chat_format, session.persona, visible, question),
         texts,
         window,
-        reserved_tokens=ANSWER_TOKENS,
+        reserved_tokens=RESERVED_ANSWER_TOKENS,
         min_visible=0,
     )
 
@@ -146,7 +146,7 @@ class _LongestPrompts:
     def _question_tokens(self, persona: Persona, n_messages: int) -> int:
         texts = [*self._opening, *[PLACEHOLDER_MESSAGE] * n_messages] if n_messages else []
         prompt = question_prompt(self._plan.chat_format, persona, texts, self._questions[persona.gender])
-        return self._count(prompt) + n_messages * self._plan.max_new_tokens + ANSWER_TOKENS
+        return self._count(prompt) + n_messages * self._plan.max_new_tokens + RESERVED_ANSWER_TOKENS
 
     def _reply_tokens(self, persona: Persona, opening: Sequence[str], n_messages: int) -> int:
         prompt = reply_prompt(self._plan.chat_format, persona, [*opening, *[PLACEHOLDER_MESSAGE] * n_messages])

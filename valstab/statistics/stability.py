@@ -1,4 +1,4 @@
-"""Stability of scores, as pure functions of labelled arrays (PROTOCOL, Stability; paper, section 3.2).
+"""Stability of scores, as pure functions of labelled arrays (`docs/protocol.md`; paper, section 3.2).
 
 `scores` always has the dimensions seed, context, persona, key, as `valstab.scores.score` gives them. A
 correlation is Spearman's rho with average ranks for ties, of scores rounded to 9 decimals: centring
