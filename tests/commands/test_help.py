@@ -57,7 +57,7 @@ def test_help_describes_options_and_the_users_own(valstab, launch_folder):
     assert result.returncode == 0
     lines = [re.sub(r"\s+", " ", line).strip() for line in result.stdout.splitlines()]
     assert "moods Moods, at $5 and {he}." in lines
-    assert "random Uniformly random answers: what chance gives." in lines
+    assert "random Uniformly random answers: the chance level." in lines
     assert "valstab +experiment=quickstart a small real study, offline" in lines
     assert "n_messages: 3" in lines
     assert "moods" not in valstab("--help").stdout
