@@ -1,4 +1,4 @@
-"""Set what `dry_run=true` foretells beside what the runs then took: tokens, time, memory, disk.
+"""Compare the estimates of `dry_run=true` with what the runs took: tokens, time, memory, disk.
 
     uv run python benchmarks/estimate.py
 

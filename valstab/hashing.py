@@ -1,4 +1,4 @@
-"""Independent random streams, one for each thing that is drawn, so that nothing depends on the order of drawing."""
+"""Hashes of labels: seeds of independent random streams, and keys of stored records."""
 
 import hashlib
 import json
@@ -6,12 +6,15 @@ from typing import Any
 
 
 def derive_seed(*labels: str | int) -> int:
-    """Give the seed of the stream that `labels` name (63 bits): equal labels, equal seed."""
+    """Return the 63-bit seed of the random stream that `labels` name.
+
+    Each random draw has a stream of its own, so that no result depends on the order of computation.
+    """
     digest = hashlib.blake2b(json.dumps(labels).encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 
 
 def content_hash(content: Any) -> str:
-    """Give the key of what determines a record: equal content, equal key."""
+    """Return a hash of JSON-like `content`, as 32 hexadecimal digits."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""What a run will take, against work whose cost is known."""
+"""Estimates of what a run will take, against work of known cost."""
 
 import time
 from dataclasses import astuple
@@ -16,7 +16,7 @@ from valstab.protocol.store import RecordLog, Store
 from valstab.run import run
 
 TOKENS = 20
-"""Of every message of the engine below."""
+"""Tokens of each message of the engine below."""
 
 
 def test_costs_are_found_again():
@@ -28,14 +28,14 @@ def test_costs_are_found_again():
     assert predict(work, fit(work, seconds)) == pytest.approx(sum(seconds))
 
 
-def test_what_a_measurement_does_not_show_costs_nothing_and_never_less():
+def test_costs_are_zero_where_unmeasured_and_never_negative():
     # The second message takes less time although it generates more: no cost of a token can be below zero.
     costs = fit([GenerationWork(10, 100, 0, 0), GenerationWork(10, 200, 0, 0)], [1.0, 0.9])
     assert costs.min() == 0
     assert costs[2:].tolist() == [0, 0]
 
 
-def test_tokens_look_back_on_all_before_them():
+def test_tokens_attend_to_all_before_them():
     # A prompt of 3 tokens, of which 2 are encoded now (from 1 to 3), then 2 generated (from 3 to 5).
     assert attended(3, 2, 2) == (9 - 1) / 2 + (25 - 9) / 2
 
@@ -63,7 +63,7 @@ def test_later_messages_are_as_long_as_the_last_known_of_their_speaker():
 
 
 class ClockedEngine:
-    """Takes a known time: for each forward pass, each token and each question."""
+    """Engine with a known cost per forward pass, token and question."""
 
     def __init__(self, model=None, quantization="none"):
         self.usage = Usage()
@@ -104,7 +104,7 @@ def clocked(monkeypatch):
     return engine
 
 
-def test_a_run_that_was_not_seen_takes_what_was_estimated(clocked, launch_folder):
+def test_a_run_takes_what_was_estimated(clocked, launch_folder):
     config = compose_run("population.limit=50", "topics.names=[joke,chess]", "seeds=[0,1]", "n_messages=5")
     plan = make_plan(config)
     found = estimate(plan, clocked, RecordLog(None), RecordLog(None))
@@ -125,7 +125,7 @@ def test_a_run_that_was_not_seen_takes_what_was_estimated(clocked, launch_folder
     assert other.conversing_seconds == 0
 
 
-def test_what_is_done_aside_leaves_nothing_that_a_measured_message_could_begin_with(clocked):
+def test_no_measured_prompt_starts_with_a_prompt_of_the_warm_up(clocked):
     estimate(make_plan(compose_run("population.limit=2", "seeds=[0]")), clocked, RecordLog(None), RecordLog(None))
     aside, measured = clocked.prompts[:2], clocked.prompts[2:]
     assert [len(call) for call in aside] == [4, 4]

@@ -1,4 +1,4 @@
-"""Conversations longer than what a model can read: refused before anything is said, or shortened by the rule."""
+"""Conversations longer than the context window: refused before anything is generated, or truncated by the rule."""
 
 import itertools
 import re
@@ -36,26 +36,27 @@ def plan_of(*settings):
     return make_plan(compose_run(*SMALL, *settings))
 
 
-def wordy(tokens):
+def wordy_engine(tokens):
     engine = WordyEngine(None, "none")
     engine.window = Window(tokens, engine.count)
     return engine
 
 
-def held(plan, engine, said=None, answered=None):
-    """Hold the conversations and ask the questions."""
+def converse_and_ask(plan, engine, conversation_log=None, answer_log=None):
+    """Generate the conversations and ask the questions."""
     stage = Stage("", "", 0)
-    conversations = converse(plan, engine, RecordLog(None) if said is None else said, stage)
-    return conversations, ask(plan, conversations, engine, RecordLog(None) if answered is None else answered, stage)
+    conversations = converse(plan, engine, RecordLog(None) if conversation_log is None else conversation_log, stage)
+    answer_log = RecordLog(None) if answer_log is None else answer_log
+    return conversations, ask(plan, conversations, engine, answer_log, stage)
 
 
-def longest_shown(engine):
+def longest_prompt_with_reply(engine):
     return max(engine.count(prompt) + room for prompt, room in engine.shown)
 
 
 @pytest.mark.parametrize("settings", FORMATS)
 def test_what_is_not_refused_fits_and_the_largest_length_is_named(settings):
-    window = Window(400, wordy(0).count)
+    window = Window(400, wordy_engine(0).count)
     with pytest.raises(ConfigError) as caught:
         require_fit(plan_of(*settings, "n_messages=43"), window, "tiny")
     found = re.fullmatch(
@@ -68,14 +69,14 @@ def test_what_is_not_refused_fits_and_the_largest_length_is_named(settings):
     require_fit(plan_of(*settings, f"n_messages={largest}"), window, "tiny")
     with pytest.raises(ConfigError, match=f"surely fits is {largest};"):
         require_fit(plan_of(*settings, f"n_messages={largest + 2}"), window, "tiny")
-    engine = wordy(400)
-    held(plan_of(*settings, f"n_messages={largest}"), engine)
+    engine = wordy_engine(400)
+    converse_and_ask(plan_of(*settings, f"n_messages={largest}"), engine)
     # A word is added for each message, and some for an answer.
-    assert 400 - 2 * (20 + 4) - largest - 8 < longest_shown(engine) <= 400
+    assert 400 - 2 * (20 + 4) - largest - 8 < longest_prompt_with_reply(engine) <= 400
 
 
-def test_what_can_not_fit_at_all_is_said():
-    window = Window(60, wordy(0).count)
+def test_a_plan_that_can_not_fit_is_refused():
+    window = Window(60, wordy_engine(0).count)
     with pytest.raises(ConfigError, match=r"n_messages=3: .* can read 60; not even 1 surely fits; or overflow=trunc"):
         require_fit(plan_of("n_messages=3"), window, "tiny")
     with pytest.raises(ConfigError, match=r"overflow=truncate: what is never left out may have up to \d+ tokens, but"):
@@ -90,11 +91,11 @@ def test_what_can_not_fit_at_all_is_said():
 
 @pytest.mark.parametrize("settings", FORMATS)
 def test_the_oldest_messages_are_left_out_in_pairs_and_no_more_than_has_to_be(settings):
-    plan, engine = plan_of(*settings, "n_messages=15", "overflow=truncate"), wordy(260)
+    plan, engine = plan_of(*settings, "n_messages=15", "overflow=truncate"), wordy_engine(260)
     require_fit(plan, engine.window, "tiny")
-    conversations, _ = held(plan, engine)
-    assert 260 - 2 * (20 + 4) - 8 < longest_shown(engine) <= 260
-    whole, _ = held(plan_of(*settings, "n_messages=15"), wordy(10**6))
+    conversations, _ = converse_and_ask(plan, engine)
+    assert 260 - 2 * (20 + 4) - 8 < longest_prompt_with_reply(engine) <= 260
+    whole, _ = converse_and_ask(plan_of(*settings, "n_messages=15"), wordy_engine(10**6))
     assert [each.texts for each in conversations] == [each.texts for each in whole]
     for each in conversations:
         assert each.n_dropped % 2 == 0
@@ -114,9 +115,10 @@ def test_the_oldest_messages_are_left_out_in_pairs_and_no_more_than_has_to_be(se
         assert instruction is None or instruction in text
 
 
-def test_a_reply_is_shown_the_latest_texts_that_fit():
-    plan, engine = plan_of("n_messages=9", "overflow=truncate", "population.limit=1", "topics.names=[joke]"), wordy(120)
-    ((conversation,), _) = held(plan, engine)
+def test_a_reply_sees_the_latest_texts_that_fit():
+    plan = plan_of("n_messages=9", "overflow=truncate", "population.limit=1", "topics.names=[joke]")
+    engine = wordy_engine(120)
+    ((conversation,), _) = converse_and_ask(plan, engine)
     replies = [prompt for prompt, room in engine.shown if room == 20]
     truncated = 0
     for number, prompt in enumerate(replies, 1):
@@ -132,33 +134,43 @@ def test_a_reply_is_shown_the_latest_texts_that_fit():
     assert replies[-1] == reply_prompt(plan.chat_format, plan.personas[0], conversation.texts[6:9])
 
 
-def test_a_shortened_conversation_shares_no_record_with_a_whole_one():
-    said, answered = RecordLog(None), RecordLog(None)
+def test_a_truncated_conversation_shares_no_record_with_a_whole_one():
+    conversation_log, answer_log = RecordLog(None), RecordLog(None)
     length = "n_messages=9"
-    held(plan_of(length), wordy(10**6), said, answered)
-    again, asked = held(plan_of(length, "overflow=truncate"), wordy(10**6), said, answered)
+    converse_and_ask(plan_of(length), wordy_engine(10**6), conversation_log, answer_log)
+    again, asked = converse_and_ask(
+        plan_of(length, "overflow=truncate"), wordy_engine(10**6), conversation_log, answer_log
+    )
     # Nothing had to be left out, so all is the same.
     assert (all(each.reused for each in again), asked.reused) == (True, 6 * 5)
     assert sum(each.n_truncated for each in again) == 0
-    before = len(said), len(answered)
-    shorter = wordy(160)
-    conversations, asked = held(plan_of(length, "overflow=truncate"), shorter, said, answered)
+    before = len(conversation_log), len(answer_log)
+    shorter = wordy_engine(160)
+    conversations, asked = converse_and_ask(plan_of(length, "overflow=truncate"), shorter, conversation_log, answer_log)
     assert asked.reused == 0
-    assert len(said) - before[0] == sum(each.n_truncated for each in conversations)
-    assert len(answered) - before[1] == 6
+    assert len(conversation_log) - before[0] == sum(each.n_truncated for each in conversations)
+    assert len(answer_log) - before[1] == 6
     # Another window that leaves out as much finds it; one that leaves out less does not.
-    assert held(plan_of(length, "overflow=truncate"), wordy(161), said, answered)[1].reused == 6 * 5
-    assert held(plan_of(length, "overflow=truncate"), wordy(260), said, answered)[1].reused == 0
+    _, asked = converse_and_ask(plan_of(length, "overflow=truncate"), wordy_engine(161), conversation_log, answer_log)
+    assert asked.reused == 6 * 5
+    _, asked = converse_and_ask(plan_of(length, "overflow=truncate"), wordy_engine(260), conversation_log, answer_log)
+    assert asked.reused == 0
 
 
-def test_a_dry_run_says_what_is_left_out():
+def test_a_dry_run_reports_truncation():
     plan = plan_of("n_messages=15", "overflow=truncate")
-    found = str(estimate(plan, wordy(260), RecordLog(None), RecordLog(None)))
-    most = longest_prompt(plan, wordy(260).window)
+    estimated = str(estimate(plan, wordy_engine(260), RecordLog(None), RecordLog(None)))
+    most = longest_prompt(plan, wordy_engine(260).window)
     assert (
-        f"window         up to {most:,} tokens, but the model can read 260: the oldest messages are left out" in found
+        f"window         up to {most:,} tokens, but the model can read 260: the oldest messages are left out"
+        in estimated
     )
-    assert "window" not in str(estimate(plan, wordy(10**6), RecordLog(None), RecordLog(None)))
+    assert "window" not in str(estimate(plan, wordy_engine(10**6), RecordLog(None), RecordLog(None)))
+
+
+def test_a_dry_run_without_conversations_can_truncate():
+    plan = plan_of("conversation=none", "topics=none", "topics.names=null", "overflow=truncate")
+    assert "15 to ask" in str(estimate(plan, wordy_engine(10**6), RecordLog(None), RecordLog(None)))
 
 
 QWEN = {"max_position_embeddings": 32768}
