@@ -22,7 +22,8 @@ from valstab.results.results import Results, measure
 from valstab.results.summary import describe, print_summary
 from valstab.results.write import write_answers, write_config, write_conversations, write_results
 from valstab.tracking.datasets import describe_datasets
-from valstab.tracking.run import log_results, tracked_run
+from valstab.tracking.metrics import log_results
+from valstab.tracking.run import tracked_run
 
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
 

@@ -1,5 +1,7 @@
 """MLflow has every run once, whatever happened to the run or to MLflow."""
 
+import logging
+import os
 import socket
 import subprocess
 import sys
@@ -24,9 +26,10 @@ from valstab.engines.base import EngineError
 from valstab.errors import ConfigError
 from valstab.protocol.plan import make_plan
 from valstab.run import run
-from valstab.tracking.client import TrackingError, TrackingUnavailableError, open_experiment
+from valstab.tracking.client import TrackingError, TrackingUnavailableError, mlflow_errors
+from valstab.tracking.experiment import open_experiment
 from valstab.tracking.publish import publish
-from valstab.tracking.record import read_record
+from valstab.tracking.record import Record, read_record
 from valstab.tracking.resume import resume_token
 
 SCRIPTED = ("engine=random", "engine._target_=tests.support.scripted.PersonaEngine", "model.name=scripted")
@@ -75,7 +78,7 @@ def test_what_mlflow_could_not_be_told_is_told_later(launched, launch_folder, mo
     said = capsys.readouterr()
     (line,) = [line for line in said.err.splitlines() if line.startswith("valstab:")]
     assert "127.0.0.1" in line
-    assert line.endswith(f"; results stay in {launch_folder}/away/results, `python -m valstab.sync` logs them")
+    assert line.endswith(f"; results stay in {launch_folder}/away/results, `python -m valstab sync` logs them")
     assert "secret" not in said.err + said.out + (launch_folder / "away" / "results.mlflow.json").read_text()
     assert len(runs()) == 1
     (logged,) = sync([launch_folder])
@@ -151,7 +154,30 @@ def test_another_process_may_log_the_same_data_at_the_same_moment(launched, laun
     assert met[0] in [one.dataset.name for one in logged.inputs.dataset_inputs]
 
 
-def test_tickets(tmp_path):
+def test_a_record_of_version_0_1_is_read(tmp_path):
+    record = Record("valstab", "a run", "token", began=1, parameters={"n_messages": "3"}, tags={})
+    record.write(tmp_path / "results")
+    file = tmp_path / "results.mlflow.json"
+    file.write_text(file.read_text().replace('"resume_token"', '"ticket"'))
+    assert read_record(file) == record
+
+
+def test_mlflow_is_quiet_during_calls_only(monkeypatch):
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    logger = logging.getLogger("mlflow.store")
+    before = logger.level
+    with mlflow_errors():
+        assert logger.level == logging.CRITICAL
+        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "3"
+    assert logger.level == before
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "7")
+    with mlflow_errors():
+        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "7"
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "7"
+
+
+def test_resume_tokens(tmp_path):
     with resume_token(tmp_path, "key") as first:
         with resume_token(tmp_path, "key") as beside:
             assert beside != first  # somebody is at the first
@@ -168,7 +194,7 @@ def test_tickets(tmp_path):
         assert one != another
 
 
-def test_a_store_that_can_not_hold_tickets(tmp_path):
+def test_a_store_that_can_not_hold_resume_tokens(tmp_path):
     (tmp_path / "unfinished").write_text("a file")
     with (
         pytest.raises(ConfigError, match=r"store.path=.*: must be a folder that can be written to"),
@@ -249,7 +275,7 @@ def test_a_server_that_is_away_in_the_middle(server, launched, launch_folder, mo
     with monkeypatch.context() as patch:
         patch.setattr(PersonaEngine, "score_options", stops_the_server)
         launched("away", "store.path=null")
-    assert "`python -m valstab.sync` logs them" in capsys.readouterr().err
+    assert "`python -m valstab sync` logs them" in capsys.readouterr().err
     assert not read_record(launch_folder / "away" / "results.mlflow.json").logged
     server.start()
     assert [one.info.status for one in runs()] == ["FINISHED", "RUNNING"]

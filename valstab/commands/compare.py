@@ -55,18 +55,18 @@ def compare_runs(config: CompareConfig, folder: Path) -> None:
     from valstab.analysis.load import load_runs
     from valstab.compare.figure_kinds import Request, compare
     from valstab.results import markdown
-    from valstab.tracking.client import configure_logging
+    from valstab.tracking.client import quiet_mlflow
     from valstab.tracking.comparison import tracked_comparison
 
-    configure_logging()
     named = config.experiments is not None or config.filter is not None
     own = config.figure.experiments if named or not (config.runs or config.folders) else []
-    runs = load_runs(
-        own if config.experiments is None else config.experiments,
-        filter_string=config.filter,
-        runs=config.runs,
-        folders=config.folders,
-    )
+    with quiet_mlflow():
+        runs = load_runs(
+            own if config.experiments is None else config.experiments,
+            filter_string=config.filter,
+            runs=config.runs,
+            folders=config.folders,
+        )
     measure, undefined = cast("Measure", config.figure.measure), cast("Undefined", config.undefined)
     found = compare(Request(config.figure, runs, measure, undefined, config.resamples))
     folder.mkdir(parents=True, exist_ok=True)

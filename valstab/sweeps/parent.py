@@ -12,7 +12,8 @@ from rich.console import Console
 from valstab.sweeps.describe import as_markdown, as_text, describe_failures
 from valstab.sweeps.picture import draw
 from valstab.sweeps.table import job_table
-from valstab.tracking.client import mlflow_errors, open_experiment
+from valstab.tracking.client import mlflow_errors
+from valstab.tracking.experiment import open_experiment
 from valstab.tracking.names import MAX_VALUE_CHARACTERS, error_tag
 from valstab.tracking.provenance import provenance
 

@@ -1,112 +1,90 @@
-"""The connection to MLflow: its experiment, its database, and its errors in one line."""
+"""How MLflow is called: without its log lines, with few retries, and with its errors in one line."""
 
 import logging
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from urllib.parse import unquote, urlparse
+from urllib.parse import urlparse
 
 import mlflow
-import platformdirs
-from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from valstab.config.secrets import redact
 from valstab.errors import UserError
 
-SQLITE_PREFIX = "sqlite:///"
-
-
 SQL_DETAILS = re.compile(r" \[SQL: .*| \(Background on this error at: .*")
-"""What a database's error says beside what went wrong."""
+"""The parts of a database's error message that do not say what went wrong."""
 
 
 UNAVAILABLE_CODES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
-"""What MLflow calls the failures of a server that waiting may mend."""
+"""MLflow's error codes for failures of a server that may pass."""
 
 
-HTTP_RETRIES = "3"
-"""How often a request to a server is tried again, over about 12 seconds: the results wait on disk after that."""
+RETRIES_VARIABLE = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+"""The environment variable from which MLflow reads its number of retries."""
+
+
+MAX_HTTP_RETRIES = "3"
+"""Retries of a request to a server, over about 12 seconds: MLflow's default takes minutes."""
+
+
+LOG_LEVELS = {"mlflow": logging.WARNING, "mlflow.store": logging.CRITICAL}
+"""Lowest level by logger. The errors that `mlflow.store` logs are also raised, so `mlflow_errors` words them."""
 
 
 class TrackingError(UserError):
-    """An MLflow server or database that can't be used."""
+    """An MLflow server or database that cannot be used."""
 
 
 class TrackingUnavailableError(TrackingError):
-    """An MLflow server that does not answer now."""
-
-
-def open_experiment(name: str) -> str:
-    """Give an experiment's id, and make it (and the database) if there is none yet.
-
-    Raises:
-        MlflowAwayError: if MLflow can't be reached now.
-        TrackingError: if it can't be used for another reason.
-    """
-    configure_logging()
-    uri = mlflow.get_tracking_uri()
-    if urlparse(uri).scheme in {"", "file"}:
-        raise TrackingError(
-            "MLflow's file store can't hold the metric rank_order beside rank_order/KEY; let MLFLOW_TRACKING_URI name "
-            "a database or a server, such as sqlite:///mlflow.db, or `mlflow migrate-filestore` an old ./mlruns"
-        )
-    with mlflow_errors(), _creation_lock():
-        _make_database(uri)
-        experiment_id: str = mlflow.set_experiment(name).experiment_id
-    return experiment_id
+    """An MLflow server that does not answer at the moment."""
 
 
 @contextmanager
 def mlflow_errors() -> Iterator[None]:
-    """Turn what MLflow raises, through all of its layers, into one line.
+    """Run calls to MLflow with `quiet_mlflow`, and reduce any error of its layers to one line.
 
     Raises:
-        MlflowAwayError: if MLflow can't be reached now.
-        TrackingError: if it can't be used for another reason.
+        TrackingUnavailableError: if MLflow's server does not answer at the moment.
+        TrackingError: if MLflow cannot be used for another reason.
     """
     try:
-        yield
+        with quiet_mlflow():
+            yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         message = redact(SQL_DETAILS.sub("", " ".join(str(error).split())))
-        kind = TrackingUnavailableError if _may_come_back(error) else TrackingError
-        raise kind(f"MLflow (MLFLOW_TRACKING_URI) can't be used: {message}") from error
+        error_class = TrackingUnavailableError if _is_unavailable(error) else TrackingError
+        raise error_class(f"MLflow (MLFLOW_TRACKING_URI) can't be used: {message}") from error
 
 
-def _may_come_back(error: BaseException) -> bool:
-    """Say whether this is a server that does not answer: waiting can help."""
+@contextmanager
+def quiet_mlflow() -> Iterator[None]:
+    """Limit MLflow's log lines and retries inside the block, and restore both after it.
+
+    A number of retries that the environment sets is kept.
+    """
+    levels = {name: logging.getLogger(name).level for name in LOG_LEVELS}
+    is_own = RETRIES_VARIABLE not in os.environ
+    for name, level in LOG_LEVELS.items():
+        logging.getLogger(name).setLevel(level)
+    os.environ.setdefault(RETRIES_VARIABLE, MAX_HTTP_RETRIES)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        if is_own:
+            os.environ.pop(RETRIES_VARIABLE, None)
+
+
+def _is_unavailable(error: BaseException) -> bool:
+    """Return whether an error comes from a server that does not answer, so that waiting can help."""
     causes: list[BaseException] = []
     while error not in causes:
         causes.append(error)
         error = error.__cause__ or error.__context__ or error
     return urlparse(mlflow.get_tracking_uri()).scheme in {"http", "https"} and any(
-        isinstance(each, OSError) or getattr(each, "error_code", None) in UNAVAILABLE_CODES for each in causes
+        isinstance(cause, OSError) or getattr(cause, "error_code", None) in UNAVAILABLE_CODES for cause in causes
     )
-
-
-def _make_database(uri: str) -> None:
-    """Make a new SQLite database under another name first: a kill in between would leave one that can't be opened."""
-    path = Path(unquote(uri.removeprefix(SQLITE_PREFIX)))
-    if not uri.startswith(SQLITE_PREFIX) or path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = f"-{secrets.token_hex(4)}.tmp"
-    mlflow.MlflowClient(uri + draft).search_experiments()
-    path.with_name(path.name + draft).replace(path)
-
-
-def configure_logging() -> None:
-    """Let libraries that MLflow uses say what goes wrong only, and not wait for minutes where no server is."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", HTTP_RETRIES)
-    for name in ("alembic", "matplotlib", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # what it raises is explained in one line
-
-
-def _creation_lock() -> FileLock:
-    """Let one process at a time create the database and the experiment."""
-    return FileLock(platformdirs.user_cache_path("valstab", ensure_exists=True) / "tracking.lock")

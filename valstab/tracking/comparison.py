@@ -8,7 +8,8 @@ from pathlib import Path
 import mlflow
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
-from valstab.tracking.client import mlflow_errors, open_experiment
+from valstab.tracking.client import mlflow_errors
+from valstab.tracking.experiment import open_experiment
 from valstab.tracking.names import metric_names, shorten
 
 
@@ -16,16 +17,19 @@ from valstab.tracking.names import metric_names, shorten
 def tracked_comparison(
     experiment: str, name: str, parameters: Mapping[str, str], compared: Iterable[str]
 ) -> Iterator[Callable[[Mapping[str, float], str, Path], None]]:
-    """Open an MLflow run for a comparison; what it yields logs numbers, a summary in Markdown and a folder's files.
+    """Open an MLflow run for a comparison, and yield a function that logs its results.
+
+    The function takes the numbers by name (levels of a name are separated by `/`), the summary in Markdown, and the
+    folder whose files become the run's artifacts.
 
     Args:
-        experiment: the MLflow experiment.
-        name: of the run.
-        parameters: how the comparison was made.
-        compared: the ids of the runs that are compared.
+        experiment: the name of the MLflow experiment.
+        name: the name of the MLflow run.
+        parameters: the settings of the comparison.
+        compared: the ids of the compared runs.
 
     Raises:
-        TrackingError: if MLflow can't be reached or used.
+        TrackingError: if MLflow cannot be reached or used.
     """
     experiment_id = open_experiment(experiment)
     with mlflow_errors(), mlflow.start_run(experiment_id=experiment_id, run_name=name):

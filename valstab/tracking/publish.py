@@ -1,4 +1,4 @@
-"""Bring MLflow up to date with a run's record."""
+"""The upload of a run's record to MLflow."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,31 +10,32 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
-from valstab.tracking.client import TrackingError, mlflow_errors, open_experiment
+from valstab.tracking.client import TrackingError, mlflow_errors
+from valstab.tracking.experiment import open_experiment
 from valstab.tracking.record import Record
 
 Entity = TypeVar("Entity")
 
 
 RESUME_TAG = "valstab.ticket"
-"""The tag by which an unfinished run is found again."""
+"""The tag with the resume token, by which an interrupted run is found again."""
 
 
 ENTITIES_PER_REQUEST = 100
-"""The most parameters, tags or metrics that MLflow takes at once."""
+"""Maximum number of parameters, tags or metrics in one request to MLflow."""
 
 
 CONTENTION_MESSAGES = ("database is locked", "IntegrityError", "UniqueViolation")
-"""What a database says where several write at once: MLflow looks for a dataset, and adds it when another just has."""
+"""Parts of database errors that concurrent writers cause, such as two processes that add the same dataset."""
 
 
 CONTENTION_SECONDS = 300
-"""Seconds over which to try again where others write as well."""
+"""Seconds during which an upload is retried while other processes write."""
 
 
 def _is_contention(error: BaseException) -> bool:
-    """Say whether other processes were in the way: they kept a SQLite database for longer than MLflow waits, say."""
-    return isinstance(error, TrackingError) and any(sign in str(error) for sign in CONTENTION_MESSAGES)
+    """Return whether concurrent writers caused an error, for example by a lock longer than MLflow waits."""
+    return isinstance(error, TrackingError) and any(message in str(error) for message in CONTENTION_MESSAGES)
 
 
 @retry(
@@ -44,15 +45,15 @@ def _is_contention(error: BaseException) -> bool:
     reraise=True,
 )
 def publish(record: Record, results: Path | None = None) -> str:
-    """Bring MLflow up to what a record says, and give the run's id; any number of times.
+    """Bring MLflow up to date with a record, and return the run's id; repeating it changes nothing.
 
     Args:
-        record: of the run.
-        results: a folder whose files are logged as well.
+        record: the run's record.
+        results: the folder of the run's results; its files are uploaded when the run has ended.
 
     Raises:
-        MlflowAwayError: if MLflow can't be reached now.
-        TrackingError: if it can't be used for another reason.
+        TrackingUnavailableError: if MLflow's server does not answer at the moment.
+        TrackingError: if MLflow cannot be used for another reason.
     """
     experiment_id = open_experiment(record.experiment)
     with mlflow_errors():
@@ -81,13 +82,13 @@ def publish(record: Record, results: Path | None = None) -> str:
 
 
 def _find_or_create_run(client: mlflow.MlflowClient, experiment_id: str, record: Record) -> str:
-    """Give the id of the record's run: of the one that has its ticket, or a new one."""
-    found = client.search_runs([experiment_id], f"tags.`{RESUME_TAG}` = '{record.resume_token}'")
-    if not found:
+    """Return the id of the run with the record's resume token, or of a new run."""
+    runs = client.search_runs([experiment_id], f"tags.`{RESUME_TAG}` = '{record.resume_token}'")
+    if not runs:
         tags = resolve_tags({RESUME_TAG: record.resume_token})
         created: str = client.create_run(experiment_id, record.began, tags, record.name).info.run_id
         return created
-    run = found[0]
+    run = runs[0]
     run_id: str = run.info.run_id
     if record.ended is None and run.info.status != "RUNNING":
         client.update_run(run_id, "RUNNING")
@@ -102,5 +103,5 @@ def _batches(entities: Sequence[Entity]) -> Iterator[Sequence[Entity]]:
 
 
 def _dataset(fields: Mapping[str, str]) -> DatasetInput:
-    error_tag = {name: value for name, value in fields.items() if name != "context"}
-    return DatasetInput(Dataset(**error_tag), [InputTag(MLFLOW_DATASET_CONTEXT, fields["context"])])
+    of_dataset = {name: value for name, value in fields.items() if name != "context"}
+    return DatasetInput(Dataset(**of_dataset), [InputTag(MLFLOW_DATASET_CONTEXT, fields["context"])])

@@ -1,6 +1,6 @@
-"""Tickets of runs that were begun and not finished, so that the next start of the same run goes on with it in MLflow.
+"""Tokens by which an interrupted run is resumed as the same run in MLflow.
 
-A ticket is an empty file, `KEY-TICKET`, that its process holds locked: it outlives a kill, the lock does not.
+A token is an empty file, `KEY-TOKEN`, that the run's process holds locked. A kill leaves the file and frees the lock.
 """
 
 import secrets
@@ -15,14 +15,14 @@ from valstab.errors import ConfigError
 
 @contextmanager
 def resume_token(store: Path | None, key: str) -> Iterator[str]:
-    """Give the ticket of an unfinished run that nobody is at, or a new one; it ends with the block, unless that raises.
+    """Yield the token of an interrupted run that no process holds, or a new one; success deletes the token.
 
     Args:
-        store: the folder of the store; without one there is always a new ticket.
-        key: of all that determines the run.
+        store: the folder of the store; without a store the token is always new.
+        key: the hash of everything that determines the run.
 
     Raises:
-        ConfigError: if the store can't be written to.
+        ConfigError: if the store cannot be written to.
     """
     if store is None:
         yield secrets.token_hex(16)
@@ -42,14 +42,14 @@ def resume_token(store: Path | None, key: str) -> Iterator[str]:
 
 
 def _lock_first_free(folder: Path, key: str) -> FileLock:
-    """Lock the first ticket that no process holds, or a new one."""
+    """Lock the first token that no process holds, or a new one, and return its lock."""
     for file in sorted(folder.glob(f"{key}-*")):
         lock = FileLock(file, timeout=0)
         try:
             lock.acquire()
         except Timeout:
             continue
-        if file.exists():  # else its process has just finished
+        if file.exists():  # otherwise its process has just finished
             return lock
         lock.release()
     lock = FileLock(folder / f"{key}-{secrets.token_hex(16)}")

@@ -1,0 +1,31 @@
+"""A run's configuration as MLflow parameters."""
+
+import re
+from dataclasses import asdict
+
+from valstab.config.labels import flatten
+from valstab.config.schema import Config
+from valstab.tracking.names import shorten
+
+NOT_PARAMETERS = re.compile(
+    # `quantization` is what counts, and begins as the model's.
+    r"model\.quantization|.*\b_target_$|.*\.name$|(task|store|tracking|dry_run)\b"
+    r"|population\.(personas|introduction|seeds)|topics\.openings"
+)
+"""Settings that are not logged as parameters."""
+
+
+def run_parameters(config: Config) -> dict[str, str]:
+    """Return the parameters that tell runs apart: the options' names, and settings that are numbers or short words.
+
+    An option's name stands for the content of its file; `config.yaml` has all of it.
+    """
+    names = {
+        "model": config.model.name,
+        "engine": config.engine.name,
+        "population": config.population.name,
+        "topics": config.topics.name,
+        "task": config.task.name,
+    }
+    settings = {key: value for key, value in flatten(asdict(config)).items() if not NOT_PARAMETERS.match(key)}
+    return {key: shorten(value) for key, value in {**settings, **names}.items()}
