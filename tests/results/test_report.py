@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.support.reports import study
 from tests.support.scripted import HostileEngine
 from valstab.results.report import page
-from valstab.results.report.transcripts import MAX_STEPS, STEPS_PER_NAT, quantised
+from valstab.results.report.transcripts import MAX_STEPS, STEPS_PER_NAT, to_steps
 
 SCRIPTED = ("engine=random", "model.name=scripted", "engine._target_=tests.support.scripted.PersonaEngine")
 HOSTILE = ("engine=random", "model.name=scripted", "engine._target_=tests.support.scripted.HostileEngine")
@@ -66,12 +66,12 @@ def hostile(tmp_path_factory):
 
 @given(st.floats(-60, 0))
 def test_a_probability_is_kept_to_a_twentieth_of_a_percent(logprob):
-    (step,) = quantised(np.array([logprob]))
+    (step,) = to_steps(np.array([logprob]))
     assert np.exp(-step / STEPS_PER_NAT) == pytest.approx(np.exp(logprob), rel=0.00051)
 
 
 def test_impossible_and_unknown_options():
-    assert quantised(np.array([1e-9, -np.inf, np.nan])).tolist() == [0, MAX_STEPS, -1]
+    assert to_steps(np.array([1e-9, -np.inf, np.nan])).tolist() == [0, MAX_STEPS, -1]
 
 
 def test_the_blocks_hold_every_conversation_and_answer(hostile):
@@ -177,7 +177,7 @@ def test_warnings_of_cut_and_empty_messages(tmp_path):
 def test_a_page_that_would_be_too_large_leaves_the_last_transcripts_out(tmp_path, monkeypatch):
     whole = study(tmp_path / "whole.html", "model=random", *SMALL)
     sizes = [len(block) for block in Elements(whole.path.read_text(encoding="utf-8")).of("block")]
-    monkeypatch.setattr(page, "MOST_CHARACTERS", sum(sizes[:2]))
+    monkeypatch.setattr(page, "MAX_TRANSCRIPT_CHARACTERS", sum(sizes[:2]))
     document, blocks = read(study(tmp_path / "part.html", "model=random", *SMALL).path)
     assert document["transcripts"] == len(blocks) == 2
     assert len(document["personas"]) == 3

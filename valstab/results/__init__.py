@@ -1,5 +1,5 @@
-"""A run's results: numbers, summary, pictures, report, and the files they are written to.
+"""The results of a run: numbers, summary, pictures, report, and the files that hold them.
 
-`results.measure` computes everything from the answers, `write` writes it. Imports `statistics`, `protocol` and
-`inputs`.
+`results.measure` computes the `Results` from the answers, `summary` words them, `plots` draws them, `write` writes them
+to files, and `report` makes one page of them. Imports `statistics`, `protocol`, `inputs` and `config`.
 """

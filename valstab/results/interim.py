@@ -1,4 +1,4 @@
-"""The stability so far, of a run that is still asking."""
+"""An interim estimate of stability, while a run is still asking."""
 
 import time
 from collections.abc import Callable
@@ -9,15 +9,20 @@ from valstab.inputs.task import Task
 from valstab.results.results import measure
 
 MIN_PAUSE_SECONDS = 5.0
-"""The least seconds between two estimates."""
+"""Minimum time between two estimates, in seconds."""
 
 
 MAX_TIME_SHARE = 0.02
-"""The most of the time that estimates may take."""
+"""Maximum share of the run's time that estimates take."""
 
 
 class InterimEstimate:
-    """Estimates now and then the stability between the contexts that are answered."""
+    """Estimates the stability between the contexts that are answered so far, at intervals.
+
+    Args:
+        task: the questionnaire.
+        permutations: whether there are repetitions instead of personas.
+    """
 
     def __init__(self, task: Task, *, permutations: bool) -> None:
         self._task = task
@@ -26,7 +31,7 @@ class InterimEstimate:
         self._due = time.monotonic() + MIN_PAUSE_SECONDS
 
     def text(self, so_far: Callable[[], pd.DataFrame]) -> str:
-        """Return the newest estimate in words, made again if it is old; empty as long as there is none.
+        """Return the latest estimate in words, updated when it is due; empty while there is none.
 
         Args:
             so_far: returns the answers so far, as `valstab.protocol.ask.ask` does.
@@ -40,14 +45,14 @@ class InterimEstimate:
 
 
 def estimate_so_far(answers: pd.DataFrame, task: Task, *, permutations: bool) -> str:
-    """Estimate the stability from the dialogues that are answered: rank-order, or ipsative where there is none.
+    """Return an estimate in words: rank-order stability, or ipsative where rank-order does not apply.
 
-    Correlations between what is not answered yet, and undefined ones, are left out. Empty where none is left.
+    Correlations that are undefined or lack answers are left out. The text is empty if none is left.
     """
     names = ["seed", "context", "persona", "item"]
-    given = answers.set_index(names)["score"]
-    every = pd.MultiIndex.from_product([given.index.unique(name) for name in names], names=names)
-    table = given.astype(float).reindex(every).reset_index()
+    scores = answers.set_index(names)["score"]
+    grid = pd.MultiIndex.from_product([scores.index.unique(name) for name in names], names=names)
+    table = scores.astype(float).reindex(grid).reset_index()
     for name, stability in measure(table, task, "drop", permutations=permutations).stabilities.items():
         if stability.mean == stability.mean:  # not NaN
             return f"{name.replace('_', '-')} so far {stability.mean:.2f}"

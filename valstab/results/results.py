@@ -1,4 +1,4 @@
-"""Everything that answers say about stability, as numbers for a program to read."""
+"""The results of a run: scores and stabilities, as objects and as plain data."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,30 +15,29 @@ from valstab.statistics.stability import AXES, Measure, Stability, Undefined, ap
 
 @dataclass(frozen=True)
 class Results:
-    """A run's answers with all that follows from them.
-
-    `stabilities` has "rank_order" and "ipsative", where they have a meaning: rank-order needs
-    personas, ipsative needs more than one key, and both need a second context.
-    """
+    """The answers of a run with their scores and stabilities."""
 
     task: Task
     answers: pd.DataFrame
+    """One row a question, as `valstab.protocol.ask.ask` returns them."""
     scores: xr.DataArray
+    """Dimensions: seed, context, persona, key."""
     stabilities: Mapping[Measure, Stability]
+    """By measure, if it applies: rank_order needs several personas, ipsative several keys, both several contexts."""
 
     @property
     def answer_mass(self) -> float | None:
-        """The mean probability on the offered letters, if the answers tell."""
+        """The mean probability on the offered letters; None if it is unknown."""
         return _number(self.answers["answer_mass"].mean()) if "answer_mass" in self.answers else None
 
     def headline(self) -> dict[str, float | None]:
-        """Give the headline numbers by name; None is what has no meaning or can't be computed."""
+        """Return the headline numbers by name; None if a number does not apply or is undefined."""
         numbers: dict[str, float | None] = {}
         for name in AXES:
-            one = self.stabilities.get(name)
-            numbers[name] = _number(one.mean) if one else None
-            numbers[f"{name}_se"] = _number(one.se) if one else None
-            numbers[f"{name}_undefined_fraction"] = one.undefined_fraction if one else None
+            stability = self.stabilities.get(name)
+            numbers[name] = _number(stability.mean) if stability else None
+            numbers[f"{name}_se"] = _number(stability.se) if stability else None
+            numbers[f"{name}_undefined_fraction"] = stability.undefined_fraction if stability else None
         return {
             **numbers,
             "undefined_fraction": _undefined_fraction(self.stabilities.values()),
@@ -48,7 +47,7 @@ class Results:
         }
 
     def document(self) -> dict[str, Any]:
-        """Give everything as plain data for `stability.json`; None for what has no meaning."""
+        """Return the content of `stability.json` as plain data; None if a number does not apply or is undefined."""
         labels = {str(name): self.scores[name].to_numpy().tolist() for name in self.scores.dims}
         return {
             "task": self.task.name,
@@ -61,10 +60,10 @@ class Results:
             "centred": self.task.centred,
             "key_of_item": {str(item.number): item.key for item in self.task.items},
             **self.headline(),
-            "per_seed": {name: _by_label(one.per_seed) for name, one in self.stabilities.items()},
+            "per_seed": {name: _by_label(stability.per_seed) for name, stability in self.stabilities.items()},
             "context_pairs": {
-                name: [[_number(rho) for rho in row] for row in one.pairs.to_numpy()]
-                for name, one in self.stabilities.items()
+                name: [[_number(rho) for rho in row] for row in stability.pairs.to_numpy()]
+                for name, stability in self.stabilities.items()
             },
             "per_key": _per_unit(self.stabilities.get("rank_order")),
             "per_persona": _per_unit(self.stabilities.get("ipsative")),
@@ -75,9 +74,10 @@ def measure(answers: pd.DataFrame, task: Task, undefined: str, *, permutations: 
     """Score the answers and compute every stability.
 
     Args:
-        answers: as `valstab.ask.ask` gives them, or just `seed`, `context`, `persona`, `item` and `score`.
-        task: what was asked.
-        undefined: whether an undefined correlation counts as `zero`, or is left out (`drop`).
+        answers: one row a question, as `valstab.protocol.ask.ask` returns them. The columns `seed`, `context`,
+            `persona`, `item` and `score` suffice.
+        task: the questionnaire.
+        undefined: `zero` counts an undefined correlation as 0, `drop` leaves it out.
         permutations: whether there are repetitions instead of personas.
 
     Raises:
@@ -89,7 +89,7 @@ def measure(answers: pd.DataFrame, task: Task, undefined: str, *, permutations: 
 
 
 def profiles(scores: xr.DataArray) -> pd.DataFrame:
-    """Lay the scores out with one row for each seed, context and persona, and one column for each key."""
+    """Return the scores as a table: one row per seed, context and persona, one column per key."""
     *rows, key = DIMENSIONS
     return pd.DataFrame(
         scores.transpose(*DIMENSIONS).to_numpy().reshape(-1, scores.sizes[key]),
@@ -99,7 +99,7 @@ def profiles(scores: xr.DataArray) -> pd.DataFrame:
 
 
 def _undefined_fraction(stabilities: Iterable[Stability]) -> float | None:
-    counts = [(one.undefined, one.correlations) for one in stabilities]
+    counts = [(stability.undefined, stability.correlations) for stability in stabilities]
     return sum(undefined for undefined, _ in counts) / sum(total for _, total in counts) if counts else None
 
 

@@ -1,4 +1,4 @@
-"""A run's result in a few lines of text: the headline numbers, what they mean, and what to beware of."""
+"""The result of a run in a few lines of text: headline numbers, their meaning, and warnings."""
 
 from pathlib import Path
 
@@ -7,34 +7,37 @@ from rich.console import Console
 from valstab.protocol.collected import CollectedData, RunCost
 from valstab.results.results import Results
 
-LOW_MASS = 0.5
-"""Answer mass under which the model was mostly not answering."""
+LOW_ANSWER_MASS = 0.5
+"""Answer mass below which a model mostly does not answer with a letter."""
 
 
 POSITION_BIAS_SHARE = 0.5
-"""Share of one letter above which answers follow the position: chance gives one in the number of options."""
+"""Share of answers with one letter above which position bias is reported. Chance: 1 / number of options."""
 
 
 STABILITIES = (
     ("rank_order", "Rank-order", "the order of people on a value, across topics"),
     ("ipsative", "Ipsative", "the order of a person's values, across topics"),
 )
+"""Name, title and meaning of each measure."""
 
 
-WHERE = """\
-Where to look, under *Artifacts*: `plots/` has the stability between each two contexts, each key's, and the profiles;
-`stability.json` all numbers; `answers.parquet` each answer; `conversations.jsonl` what was said; `config.yaml` the
-whole configuration. Metrics: `rank_order/KEY` is one key's stability, `seed/...` has one step a seed. The tag
-`overrides` is the command. *Datasets used* are the model, population, topics and items, with their digests."""
+ARTIFACTS_NOTE = """\
+Under *Artifacts*: `plots/` has the stability of each pair of contexts and of each key, and the profiles;
+`stability.json` has all numbers, `answers.parquet` all answers, `conversations.jsonl` all messages, and `config.yaml`
+the whole configuration. The metric `rank_order/KEY` is the stability of one key; `seed/...` has one step per seed. The
+tag `overrides` has the settings of the command. *Datasets used* lists the model, population, topics and items, with
+their digests."""
+"""The end of a run's description in MLflow."""
 
 
-def summarise(results: Results, title: str, work: RunCost) -> str:
-    """Say what a run found."""
+def summarise(results: Results, title: str, cost: RunCost) -> str:
+    """Return a run's result as text for a terminal."""
     headline = results.headline()
     mass = results.answer_mass
     lines = [
         title,
-        _size(results, work),
+        _size(results, cost),
         "",
         *(
             f"{f'{label.lower()} stability':20}  {_number(headline, name):15}  {meaning}"
@@ -47,21 +50,21 @@ def summarise(results: Results, title: str, work: RunCost) -> str:
 
 
 def print_summary(results: Results, title: str, data: CollectedData, folder: Path) -> None:
-    """Print a run's summary, and where its files are."""
+    """Print a run's summary and the folder of its files."""
     output = Console(highlight=False, markup=False, soft_wrap=True)
     output.print(f"\n{summarise(results, title, data.cost)}\n")
     if data.damaged:
-        output.print(f"{data.damaged} damaged lines of the store were left out, and what was missing was made again")
+        output.print(f"{data.damaged} damaged lines of the store were ignored, and their content was computed again")
     output.print(f"files and pictures  {folder}")
 
 
-def describe(results: Results, work: RunCost) -> str:
-    """Say what a run found in Markdown: in a sentence, as a table, what to beware of, and where to look."""
+def describe(results: Results, cost: RunCost) -> str:
+    """Return a run's result in Markdown for its page in MLflow: a sentence, a table, warnings, and a guide."""
     headline = results.headline()
     rank_order, ipsative = (_number(headline, name) for name, *_ in STABILITIES)
     mass = "-" if results.answer_mass is None else f"{results.answer_mass:.3f}"
     lines = [
-        f"**Rank-order stability {rank_order}, ipsative stability {ipsative}**, from {_size(results, work)}.",
+        f"**Rank-order stability {rank_order}, ipsative stability {ipsative}**, from {_size(results, cost)}.",
         "",
         "| | mean ± SE | undefined | |",
         "|---|---|---|---|",
@@ -72,11 +75,11 @@ def describe(results: Results, work: RunCost) -> str:
         lines.append(f"| {label} stability | {_number(headline, name)} | {share} | {meaning} |")
     lines += [f"| Answer mass | {mass} | | the probability on the offered letters |", ""]
     lines += [f"- **Beware:** {warning}" for warning in warnings(results)]
-    return "\n".join([*lines, "", WHERE])
+    return "\n".join([*lines, "", ARTIFACTS_NOTE])
 
 
 def warnings(results: Results) -> list[str]:
-    """Say in words what limits the conclusions."""
+    """Return what limits the conclusions, one sentence each."""
     notes = []
     if results.scores.sizes["context"] == 1:
         notes.append("there is one context only, so there is no stability between contexts")
@@ -87,27 +90,27 @@ def warnings(results: Results) -> list[str]:
             notes.append("the task has a single score, so there is no ipsative stability")
     undefined = results.headline()["undefined_fraction"]
     if undefined:
-        notes.append(f"{undefined:.1%} of the correlations are undefined, since a side is constant")
+        notes.append(f"{undefined:.1%} of the correlations are undefined, since one of their sides is constant")
     if unparsed := results.headline()["unparsed_fraction"]:
-        notes.append(f"no answer could be read for {unparsed:.1%} of the questions; they are left out")
-    if results.answer_mass is not None and results.answer_mass < LOW_MASS:
+        notes.append(f"no answer could be read for {unparsed:.1%} of the questions; these are left out")
+    if results.answer_mass is not None and results.answer_mass < LOW_ANSWER_MASS:
         notes.append("the answer mass is low: the model was mostly not answering with a letter")
     shares = results.answers["letter"].value_counts(normalize=True)
     if len(shares) and shares.iloc[0] > POSITION_BIAS_SHARE:
         notes.append(
-            f"the model chose ({shares.index[0]}) for {shares.iloc[0]:.0%} of the questions, whatever was offered "
+            f"the model chose ({shares.index[0]}) for {shares.iloc[0]:.0%} of the questions, whichever option stood "
             "there: its answers follow the position more than the content"
         )
     return notes
 
 
-def _size(results: Results, work: RunCost) -> str:
+def _size(results: Results, cost: RunCost) -> str:
     counts = [(results.scores.sizes[name], name) for name in ("seed", "context", "persona")]
     factors = [f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts]
     size = f"{' x '.join([*factors, f'{len(results.task.items)} items'])} = {len(results.answers):,} questions"
-    speed = f"{work.queries_per_second:.1f} a second" if work.queries_per_second else ""
-    price = f"{work.usd:.2f} US dollars" if work.usd is not None else ""
-    reused = f"{work.reused_answers:,} reused from the store" if work.reused_answers else ""
+    speed = f"{cost.queries_per_second:.1f} a second" if cost.queries_per_second else ""
+    price = f"{cost.usd:.2f} US dollars" if cost.usd is not None else ""
+    reused = f"{cost.reused_answers:,} reused from the store" if cost.reused_answers else ""
     return f"{size} ({', '.join(filter(None, (reused, speed, price)))})"
 
 

@@ -1,4 +1,4 @@
-"""The files of a results folder."""
+"""The files of a folder of results."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from valstab.results.results import Results, profiles
 
 
 def write_config(config: Config, folder: Path) -> None:
-    """Make the folder, and write the whole configuration to `config.yaml`."""
+    """Create the folder and write the whole configuration to `config.yaml`."""
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create(dataclasses.asdict(config)), folder / "config.yaml")
 
@@ -29,7 +29,13 @@ def write_answers(data: CollectedData, folder: Path) -> None:
 
 
 def write_results(results: Results, folder: Path, title: str) -> None:
-    """Write `profiles.csv`, `stability.json` and the pictures."""
+    """Write `profiles.csv`, `stability.json` and the pictures in `plots/`.
+
+    Args:
+        results: the results to write.
+        folder: the folder to write to; it exists.
+        title: the title of each picture.
+    """
     profiles(results.scores).to_csv(folder / "profiles.csv")
     document = json.dumps(results.document(), indent=1, ensure_ascii=False)
     (folder / "stability.json").write_text(document + "\n", encoding="utf-8")
@@ -41,7 +47,7 @@ def write_results(results: Results, folder: Path, title: str) -> None:
 
 
 def write_conversations(conversations: Iterable[Conversation], folder: Path) -> None:
-    """Write `conversations.jsonl`, one conversation a line."""
+    """Write `conversations.jsonl`, one line per conversation."""
     with (folder / "conversations.jsonl").open("w", encoding="utf-8") as file:
         for conversation in conversations:
             file.write(json.dumps(conversation.record(), ensure_ascii=False) + "\n")

@@ -1,1 +1,1 @@
-"""The report: one HTML file with a run's numbers, pictures and transcripts."""
+"""The report of a run: one HTML file with its numbers, charts and transcripts."""

@@ -1,7 +1,7 @@
 "use strict";
-// Elements and charts. Text enters as text nodes only.
+// Elements and charts. All text becomes text nodes, never markup.
 
-/** Make an element: attributes, then children; what is not an element becomes text. */
+/** Return a new HTML element; children that are not nodes become text. */
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -11,7 +11,7 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Make an SVG element. Percentages as coordinates let it grow with the page. */
+/** Return a new SVG element; coordinates in percent make it grow with the page. */
 function svg(tag, attributes, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -19,7 +19,7 @@ function svg(tag, attributes, ...children) {
   return element;
 }
 
-/** A name that someone chose, whatever its writing direction. */
+/** Return a name of a user's choice, isolated from the writing direction around it. */
 function named(text) {
   return make("bdi", {}, text);
 }
@@ -44,29 +44,29 @@ function plural(count, name) {
   return `${count.toLocaleString("en")} ${name}${count === 1 ? "" : "s"}`;
 }
 
-/** Fill a select with names; their places are the values. */
+/** Fill a select with names; an option's value is the name's index. */
 function fill(select, names, first = null) {
   const options = names.map((name, place) => make("option", { value: place, dir: "auto" }, name));
   select.replaceChildren(...(first === null ? [] : [make("option", { value: "" }, first)]), ...options);
 }
 
 /**
- * A heat map as a table, so that it can be read aloud, scrolled on a phone, and printed.
+ * Return a heat map as a table, which can be read aloud, scrolled on a phone, and printed.
  *
- * `strength` takes a value to -1 ... 1, `say` says in words what a cell is; `readout` shows that for the cell that is
- * pointed at. `extra` gives more cells for a row.
+ * `strength` maps a value to -1 ... 1, the depth of its colour. `describe` returns a cell's description, which `readout`
+ * shows when the cell is pointed at or focused. `extra` has one more column: its `head`, and its `cell` for a row.
  */
-function heatMap({ caption, rows, columns, values, strength, say, readout, extra = null, decimals = 2 }) {
+function heatMap({ caption, rows, columns, values, strength, describe, readout, extra = null, decimals = 2 }) {
   const cells = (row) =>
     columns.map((_, column) => {
       const value = values[row][column];
       if (value === null) return make("td", { class: "cell none" }, "–");
-      const words = say(row, column, value);
-      const cell = make("td", { class: "cell", tabindex: 0, title: words }, number(value, decimals));
-      const part = strength(value);
-      cell.classList.add(part < 0 ? "negative" : "positive");
-      cell.style.setProperty("--strength", Math.min(1, Math.abs(part)));
-      for (const event of ["mouseenter", "focus"]) cell.addEventListener(event, () => (readout.textContent = words));
+      const description = describe(row, column, value);
+      const cell = make("td", { class: "cell", tabindex: 0, title: description }, number(value, decimals));
+      const depth = strength(value);
+      cell.classList.add(depth < 0 ? "negative" : "positive");
+      cell.style.setProperty("--strength", Math.min(1, Math.abs(depth)));
+      for (const event of ["mouseenter", "focus"]) cell.addEventListener(event, () => (readout.textContent = description));
       return cell;
     });
   return make(
@@ -88,7 +88,7 @@ function heatMap({ caption, rows, columns, values, strength, say, readout, extra
   );
 }
 
-/** Bars with their numbers, as a table; `low` to `high` is the width. A row is {label, value, error, text}. */
+/** Return bars with their numbers as a table. A row is {label, value, error, text}; the axis goes from `low` to `high`. */
 function bars({ caption, rows, low, high, reference = null }) {
   const place = (value) => `${(100 * (Math.min(Math.max(value, low), high) - low)) / (high - low)}%`;
   const width = (from, to) => `${(100 * (Math.min(to, high) - Math.max(from, low))) / (high - low)}%`;
@@ -129,7 +129,7 @@ function bars({ caption, rows, low, high, reference = null }) {
   );
 }
 
-/** Dots on a line, one for each value: how far they lie apart. */
+/** Return dots on a line, one per value, to show their spread. */
 function dots(values, low, high) {
   const known = values.filter((value) => value !== null);
   const place = (value) => `${4 + (92 * (value - low)) / (high - low || 1)}%`;

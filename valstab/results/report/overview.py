@@ -1,4 +1,4 @@
-"""The numbers that a report shows, as plain data."""
+"""The numbers of a report as plain data."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,26 +11,27 @@ from valstab.protocol.collected import RunCost
 from valstab.protocol.converse import Conversation
 from valstab.protocol.plan import Plan
 from valstab.results.results import Results
-from valstab.results.summary import LOW_MASS, warnings
+from valstab.results.summary import LOW_ANSWER_MASS, warnings
 from valstab.statistics.conversation_quality import cut_messages
 from valstab.statistics.psychometrics import mass_spread, position_bias
 
 DECIMALS = 4
+"""Decimals of the scores in a report."""
 
 
 def overview(
-    title: str, plan: Plan, results: Results, conversations: Sequence[Conversation], work: RunCost
+    title: str, plan: Plan, results: Results, conversations: Sequence[Conversation], cost: RunCost
 ) -> dict[str, Any]:
-    """Give everything but the transcripts; None for what has no meaning.
+    """Return the data of a report, except its transcripts; None if a number does not apply or is undefined.
 
-    What belongs to a seed, context, persona or key stands in a list in the order of these, never under its name: names
-    may be anything. `profiles` has the shape (personas, keys, contexts), means over the seeds.
+    The values of seeds, contexts, personas and keys are lists in the order of these. They are not keyed by name, since
+    a name may be any text, such as `__proto__`. `profiles` has the shape (personas, keys, contexts): means over seeds.
     """
     document = results.document()
     for name in ("per_key", "per_persona"):
         document[name] = list(document[name].values())
-    document["per_seed"] = {name: list(one.values()) for name, one in document["per_seed"].items()}
-    spread = mass_spread(results.answers["answer_mass"], LOW_MASS)
+    document["per_seed"] = {name: list(per_seed.values()) for name, per_seed in document["per_seed"].items()}
+    spread = mass_spread(results.answers["answer_mass"], LOW_ANSWER_MASS)
     mass = results.answers.groupby("context", sort=False)["answer_mass"].mean()
     profiles = results.scores.mean("seed").transpose("persona", "key", "context").to_numpy()
     return {
@@ -38,7 +39,8 @@ def overview(
         "title": title,
         "permutations": plan.without_personas,
         "personas": [
-            {"name": one.name, "gender": one.gender, "introduction": one.introduction} for one in plan.personas
+            {"name": persona.name, "gender": persona.gender, "introduction": persona.introduction}
+            for persona in plan.personas
         ],
         "description": plan.task.description,
         "items": [
@@ -49,15 +51,15 @@ def overview(
         "centred": plan.task.centred,
         "profiles": _numbers(profiles),
         "position_bias": _position_bias(results.answers),
-        "mass_spread": spread and {"limit": LOW_MASS, **spread._asdict()},
+        "mass_spread": spread and {"limit": LOW_ANSWER_MASS, **spread._asdict()},
         "mass_per_context": _numbers(mass.to_numpy()),
         "warnings": [*warnings(results), *conversation_warnings(plan, conversations)],
-        "work": asdict(work),
+        "work": asdict(cost),
     }
 
 
 def _position_bias(answers: pd.DataFrame) -> dict[str, Any] | None:
-    """Give each letter's share, and the part of the answers that would have to move to equal shares (`excess`)."""
+    """Return the share of each letter, and the share of answers that would change if all were equal (`excess`)."""
     table = position_bias(answers)
     if table["share"].isna().all():
         return None
@@ -66,7 +68,7 @@ def _position_bias(answers: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def conversation_warnings(plan: Plan, conversations: Sequence[Conversation]) -> list[str]:
-    """Say in words what was wrong with the messages."""
+    """Return what is wrong with the messages, one sentence each."""
     total = sum(len(conversation.texts[1:]) for conversation in conversations)
     cut = sum(len(cut_messages(conversation.texts, plan.max_new_tokens)) for conversation in conversations)
     empty = sum(not text.strip() for conversation in conversations for text in conversation.texts[1:])
@@ -82,7 +84,7 @@ def conversation_warnings(plan: Plan, conversations: Sequence[Conversation]) -> 
 
 
 def _numbers(array: Any) -> Any:
-    """Turn an array into nested lists, rounded, with None for NaN."""
+    """Return an array as nested lists of rounded numbers, with None for NaN."""
     rounded = np.round(np.asarray(array, dtype=float), DECIMALS).astype(object)
     rounded[np.isnan(array)] = None
     return rounded.tolist()

@@ -1,7 +1,7 @@
 """Write the report's page: a template, a style, scripts and the data in one file.
 
-Everything that a model or a user wrote enters the page as data, in elements that browsers don't execute; the
-page's Content-Security-Policy allows its own style and script, known by their hashes, and nothing else.
+All text of models and users enters the page as data, in elements that browsers do not execute. The page's
+Content-Security-Policy allows only its own style and script, by their hashes.
 """
 
 import base64
@@ -19,36 +19,36 @@ from valstab.results.report.overview import overview
 from valstab.results.report.transcripts import blocks
 from valstab.results.results import Results
 
-SCRIPTS = ("draw.js", "summary.js", "transcripts.js")
+SCRIPT_FILES = ("draw.js", "summary.js", "transcripts.js")
 
 
-MOST_CHARACTERS = 18_000_000
-"""Transcripts that one page holds; those of the personas after that are left out, and the page says so."""
+MAX_TRANSCRIPT_CHARACTERS = 18_000_000
+"""Characters of packed transcripts in one page. The page leaves out the personas beyond it, and says so."""
 
 
 def write_report(
-    path: Path, plan: Plan, results: Results, conversations: Sequence[Conversation], work: RunCost, *, title: str
+    path: Path, plan: Plan, results: Results, conversations: Sequence[Conversation], cost: RunCost, *, title: str
 ) -> None:
     """Write the report of a run as one HTML file.
 
     Args:
-        path: where.
-        plan: what was done.
-        results: its answers, as `valstab.ask.ask` gives them, with their scores and stabilities.
-        conversations: one for each session of the plan, in its order.
-        work: what the run cost.
-        title: names the run.
+        path: the file to write.
+        plan: the run's plan.
+        results: the run's results.
+        conversations: one for each session of the plan, in the plan's order.
+        cost: the cost of the run.
+        title: the name of the run.
     """
     packed: list[str] = []
     size = 0
     for block in blocks(plan, results.answers, conversations):
         size += len(block)
-        if size > MOST_CHARACTERS:
+        if size > MAX_TRANSCRIPT_CHARACTERS:
             break
         packed.append(f'<script type="text/plain" class="block">{block}</script>')
-    document = {**overview(title, plan, results, conversations, work), "transcripts": len(packed)}
+    document = {**overview(title, plan, results, conversations, cost), "transcripts": len(packed)}
     style = _template("page.css")
-    script = "\n".join(_template(name) for name in SCRIPTS)
+    script = "\n".join(_template(name) for name in SCRIPT_FILES)
     policy = (
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -57,7 +57,7 @@ def write_report(
         policy=policy,
         style=style,
         script=script,
-        # The only character that could end the element.
+        # `<` is the only character that could end the element.
         data=json.dumps(document, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         blocks="\n".join(packed),
     )
@@ -69,5 +69,5 @@ def _template(name: str) -> str:
 
 
 def _digest(text: str) -> str:
-    """Give the hash by which a Content-Security-Policy knows an inline element."""
+    """Return the hash by which a Content-Security-Policy identifies an inline element."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -1,4 +1,4 @@
-// The sections that summarise the run. `data` is what valstab/report/overview.py gives.
+// The sections that summarise the run. valstab/results/report/overview.py makes `data`.
 
 const data = JSON.parse(byId("data").textContent);
 const personaNames = data.personas.map((persona) => persona.name);
@@ -6,8 +6,8 @@ const MEASURES = {
   rank_order: { title: "Rank-order stability", meaning: "the order of people on a value, across topics" },
   ipsative: { title: "Ipsative stability", meaning: "the order of a person's values, across topics" },
 };
-const LISTED = 5;
-// Math.min of very many arguments would fail.
+const LISTED = 5; // personas in each list of extremes, if not all are shown
+// Math.min(...values) fails with very many values.
 const profileRange = data.profiles
   .flat(2)
   .filter((value) => value !== null)
@@ -53,12 +53,12 @@ function showPairs() {
       columns: data.contexts,
       values,
       strength: (value) => value,
-      say: (row, column, value) => `${data.contexts[row]} – ${data.contexts[column]}: ${number(value)}`,
+      describe: (row, column, value) => `${data.contexts[row]} – ${data.contexts[column]}: ${number(value)}`,
       readout,
     });
     byId("pairs").append(make("div", {}, make("div", { class: "scroll" }, table), readout));
   }
-  if (!byId("pairs").hasChildNodes()) byId("pairs").append(make("p", {}, "There is no stability between contexts to show."));
+  if (!byId("pairs").hasChildNodes()) byId("pairs").append(make("p", {}, "There is no stability between contexts."));
 }
 
 function showExtremes() {
@@ -92,15 +92,15 @@ function showExtremes() {
       make(
         "div",
         {},
-        table("Ipsative stability: the most stable", people.slice(0, LISTED), choose),
-        table("Ipsative stability: the least stable", people.slice(-LISTED).reverse(), choose),
+        table("Ipsative stability: most stable", people.slice(0, LISTED), choose),
+        table("Ipsative stability: least stable", people.slice(-LISTED).reverse(), choose),
       ),
     );
   } else if (people.length) parts.push(table("Ipsative stability, most stable first", people, choose));
-  byId("stable").append(...(parts.length ? parts : [make("p", {}, "There is no stability between contexts to show.")]));
+  byId("stable").append(...(parts.length ? parts : [make("p", {}, "There is no stability between contexts.")]));
 }
 
-/** Show a persona's scores: keys by contexts, and how far they lie apart. */
+/** Show the scores of the persona at an index: keys by contexts, and their spread. */
 function showProfile(place) {
   const values = data.profiles[place];
   const [low, high] = profileRange;
@@ -110,7 +110,7 @@ function showProfile(place) {
   readout.textContent = "";
   const stable = data.per_persona[place];
   byId("profile-note").replaceChildren(
-    ...(persona.introduction ? ["The model was told: “You are ", named(persona.introduction), "” "] : []),
+    ...(persona.introduction ? ["The model’s instruction: “You are ", named(persona.introduction), "” "] : []),
     `${data.centred ? "Centred scores" : "Scores"}, mean over ${plural(data.seeds.length, "seed")}.`,
     stable ? ` Ipsative stability ${withError(stable.mean, stable.se)}.` : "",
   );
@@ -121,7 +121,7 @@ function showProfile(place) {
       columns: data.contexts,
       values,
       strength: (value) => (data.centred ? value / limit : (value - low) / (high - low || 1)),
-      say: (row, column, value) => `${persona.name}, ${data.keys[row]}, ${data.contexts[column]}: ${number(value)}`,
+      describe: (row, column, value) => `${persona.name}, ${data.keys[row]}, ${data.contexts[column]}: ${number(value)}`,
       readout,
       extra:
         data.contexts.length > 1
@@ -144,8 +144,8 @@ function showQuality() {
     const even = 1 / bias.letters.length;
     const rows = bias.letters.map((letter, place) => ({ label: `(${letter})`, value: bias.shares[place], text: percent(bias.shares[place]) }));
     const note =
-      `Options are shuffled, so each letter would be chosen for ${percent(even)} (the line) if position did not matter. ` +
-      `To get there, ${percent(bias.excess)} of the answers would have to change.`;
+      `Options are shuffled, so without position bias each letter has ${percent(even)} of the answers (the line). ` +
+      `For that, ${percent(bias.excess)} of the answers would have to change.`;
     parts.push(
       make("div", {}, bars({ caption: "Answers by position", rows, low: 0, high: Math.max(...bias.shares, 2 * even), reference: even }), make("p", { class: "hint" }, note)),
     );
@@ -158,20 +158,20 @@ function showQuality() {
       value: share,
       text: percent(share),
     }));
-    const note = `${percent(spread.low)} of the questions have an answer mass under ${spread.limit}.`;
-    parts.push(make("div", {}, bars({ caption: "Answer mass: share of the questions", rows: rows.reverse(), low: 0, high: 1 }), make("p", { class: "hint" }, note)));
+    const note = `${percent(spread.low)} of the questions have an answer mass below ${spread.limit}.`;
+    parts.push(make("div", {}, bars({ caption: "Answer mass: share of questions", rows: rows.reverse(), low: 0, high: 1 }), make("p", { class: "hint" }, note)));
     const contexts = data.contexts.map((name, place) => ({
       label: named(name),
       value: data.mass_per_context[place],
       text: number(data.mass_per_context[place]),
     }));
     parts.push(bars({ caption: "Mean answer mass in each context", rows: contexts, low: 0, high: 1 }));
-  } else parts.push(make("p", {}, "The answers were read off sampled text, so their probabilities are unknown."));
+  } else parts.push(make("p", {}, "The answers were read from sampled text, so their probabilities are unknown."));
   byId("quality").append(...parts);
 }
 
 function showRun() {
-  const work = data.work;
+  const cost = data.work;
   const facts = [
     ["Task", `${data.task}, wording ${data.wording}`],
     ["Wording SHA-256", data.wording_sha256],
@@ -179,13 +179,13 @@ function showRun() {
     ["Seeds", data.seeds.join(", ")],
     ["Undefined correlations", percent(data.undefined_fraction, 2)],
     ["Answers that could not be read", percent(data.unparsed_fraction, 2)],
-    ["Questions a second", number(work.queries_per_second, 1)],
-    ["Seconds", `${number(work.conversing_seconds, 1)} conversing, ${number(work.asking_seconds, 1)} asking`],
-    ["Tokens", `${work.encoded_tokens.toLocaleString("en")} encoded, ${work.generated_tokens.toLocaleString("en")} generated`],
-    ["Reused from the store", `${plural(work.reused_conversations, "conversation")}, ${plural(work.reused_answers, "answer")}`],
-    ["Peak memory", `${number(work.peak_memory_gib, 1)} GiB`],
+    ["Questions per second", number(cost.queries_per_second, 1)],
+    ["Seconds", `${number(cost.conversing_seconds, 1)} conversing, ${number(cost.asking_seconds, 1)} asking`],
+    ["Tokens", `${cost.encoded_tokens.toLocaleString("en")} encoded, ${cost.generated_tokens.toLocaleString("en")} generated`],
+    ["Reused from the store", `${plural(cost.reused_conversations, "conversation")}, ${plural(cost.reused_answers, "answer")}`],
+    ["Peak memory", `${number(cost.peak_memory_gib, 1)} GiB`],
   ];
-  if (work.usd !== null) facts.push(["Price", `${number(work.usd, 2)} US dollars`]);
+  if (cost.usd !== null) facts.push(["Price", `${number(cost.usd, 2)} US dollars`]);
   byId("run").append(...facts.flatMap(([name, value]) => [make("dt", {}, name), make("dd", { dir: "auto" }, value)]));
 }
 

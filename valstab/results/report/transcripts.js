@@ -1,11 +1,11 @@
-// The transcript viewer. valstab/report/transcripts.py says what a block holds; it is unpacked when it is first asked for.
+// The transcript viewer. valstab/results/report/transcripts.py documents a block; it is unpacked on first use.
 
 const packed = document.getElementsByClassName("block");
 const unpacked = new Map();
 const STEPS_PER_NAT = 1000;
-let opened = 0;
+let requests = 0; // transcripts opened so far
 
-/** Give a persona's encounters, one for each seed and context, the seeds outermost. */
+/** Return (a promise of) a persona's sessions, one per seed and context, the seeds outermost. */
 function unpack(persona) {
   if (!unpacked.has(persona)) {
     const bytes = Uint8Array.from(atob(packed[persona].textContent), (character) => character.charCodeAt(0));
@@ -15,20 +15,21 @@ function unpack(persona) {
   return unpacked.get(persona);
 }
 
-/** The place on the scale of the option that was chosen; null where no answer could be read. */
-function choice(encounter, item) {
-  const letter = encounter.chosen[item];
-  return letter === null ? null : encounter.letters[item].indexOf(letter);
+/** Return the index of the chosen option on the answer scale; null if no answer could be read. */
+function choice(session, item) {
+  const letter = session.chosen[item];
+  return letter === null ? null : session.letters[item].indexOf(letter);
 }
 
-function chat(persona, context, encounter) {
-  const said = encounter.texts.map((text, place) => {
-    const answers = place % 2 === 1;
-    const speaker = answers ? named(persona.introduction ? persona.name : "Model") : place ? "Human (simulated)" : "Human (the opening)";
-    const note = encounter.cut.includes(place) ? [make("span", { class: "badge" }, "seems cut off")] : [];
+/** Return the conversation of a session. */
+function chat(persona, context, session) {
+  const messages = session.texts.map((text, place) => {
+    const isModel = place % 2 === 1;
+    const speaker = isModel ? named(persona.introduction ? persona.name : "Model") : place ? "Human (simulated)" : "Human (opening)";
+    const note = session.cut.includes(place) ? [make("span", { class: "badge" }, "seems cut off")] : [];
     return make(
       "li",
-      { class: answers ? "model" : "human" },
+      { class: isModel ? "model" : "human" },
       make("p", { class: "speaker" }, speaker, " ", ...note),
       make("p", { class: "text", dir: "auto" }, text),
     );
@@ -36,16 +37,16 @@ function chat(persona, context, encounter) {
   return make(
     "article",
     {},
-    make("h3", {}, said.length ? "After talking about " : "In the context ", named(context)),
-    said.length ? make("ol", { class: "chat" }, ...said) : make("p", { class: "hint" }, "There was no conversation."),
+    make("h3", {}, messages.length ? "After a conversation about " : "In the context ", named(context)),
+    messages.length ? make("ol", { class: "chat" }, ...messages) : make("p", { class: "hint" }, "There was no conversation."),
   );
 }
 
-/** The options of a question as they were offered, with the probability of each. */
-function offered(item, gender, context, encounter, place) {
-  const letters = encounter.letters[place];
-  const chosen = choice(encounter, place);
-  const probabilities = encounter.logprobs[place].map((steps) => (steps === null ? null : Math.exp(-steps / STEPS_PER_NAT)));
+/** Return the options of a question in the order offered, with their probabilities. */
+function offered(item, gender, context, session, place) {
+  const letters = session.letters[place];
+  const chosen = choice(session, place);
+  const probabilities = session.logprobs[place].map((steps) => (steps === null ? null : Math.exp(-steps / STEPS_PER_NAT)));
   const known = probabilities.filter((probability) => probability !== null);
   const scale = [...letters].map((_, option) => option).sort((a, b) => (letters[a] < letters[b] ? -1 : 1));
   const rows = scale.map((option) => {
@@ -71,7 +72,8 @@ function offered(item, gender, context, encounter, place) {
   );
 }
 
-function question(item, place, gender, encounters, flipped) {
+/** Return a question with its options in each of the sessions. */
+function question(item, place, gender, sessions, flipped) {
   return make(
     "li",
     { class: flipped ? "question flipped" : "question", "data-item": item.number },
@@ -84,13 +86,13 @@ function question(item, place, gender, encounters, flipped) {
       make("span", { class: "badge" }, named(item.key)),
       ...(flipped ? [" ", make("span", { class: "badge flip" }, "⇄ flipped")] : []),
     ),
-    make("div", { class: "columns" }, ...encounters.map(([name, one]) => offered(item, gender, name, one, place))),
+    make("div", { class: "columns" }, ...sessions.map(([name, session]) => offered(item, gender, name, session, place))),
   );
 }
 
-/** Show what was said and answered in one context, or in two beside each other. */
+/** Show the chosen transcript: one context, or two side by side. */
 async function openTranscript() {
-  const ticket = ++opened;
+  const request = ++requests;
   const target = byId("transcript");
   const [place, seed] = [Number(byId("persona").value), Number(byId("seed").value)];
   const contexts = [...new Set([byId("context").value, byId("other").value])].filter((value) => value !== "").map(Number);
@@ -100,26 +102,26 @@ async function openTranscript() {
   }
   target.setAttribute("aria-busy", "true");
   const all = await unpack(place);
-  if (ticket !== opened) return; // something else was chosen since
+  if (request !== requests) return; // the reader has chosen another since
   const persona = data.personas[place];
-  const encounters = contexts.map((context) => [data.contexts[context], all[seed * data.contexts.length + context]]);
+  const sessions = contexts.map((context) => [data.contexts[context], all[seed * data.contexts.length + context]]);
   const flips = data.items.map((_, item) => {
-    const choices = encounters.map(([, encounter]) => choice(encounter, item));
+    const choices = sessions.map(([, session]) => choice(session, item));
     return choices.length === 2 && !choices.includes(null) && choices[0] !== choices[1];
   });
-  const compared = data.items.filter((_, item) => encounters.every(([, encounter]) => encounter.chosen[item] !== null)).length;
+  const compared = data.items.filter((_, item) => sessions.every(([, session]) => session.chosen[item] !== null)).length;
   const list = make(
     "ol",
     { class: "questions" },
-    ...data.items.map((item, index) => question(item, index, persona.gender, encounters, flips[index])),
+    ...data.items.map((item, index) => question(item, index, persona.gender, sessions, flips[index])),
   );
   const parts = [
     make("h3", { class: "who" }, named(persona.name), `, seed ${data.seeds[seed]}`),
-    make("div", { class: "columns" }, ...encounters.map(([name, encounter]) => chat(persona, name, encounter))),
-    make("h3", {}, "Questions, each asked right after the conversation"),
+    make("div", { class: "columns" }, ...sessions.map(([name, session]) => chat(persona, name, session))),
+    make("h3", {}, "Questions, each asked directly after the conversation"),
   ];
   if (data.description) parts.push(make("p", { class: "hint", dir: "auto" }, data.description));
-  if (encounters.length === 2) {
+  if (sessions.length === 2) {
     const only = make("input", { type: "checkbox", id: "only-flipped" });
     only.addEventListener("change", () => list.classList.toggle("only-flipped", only.checked));
     const count = flips.filter(Boolean).length;
@@ -135,11 +137,11 @@ fill(byId("seed"), data.seeds.map(String));
 fill(byId("other"), data.contexts, "nothing");
 if (data.transcripts < data.personas.length) {
   byId("left-out").textContent =
-    `This page holds the transcripts of the first ${data.transcripts} of ${data.personas.length} personas; ` +
-    "conversations.jsonl and answers.parquet, beside it, have all.";
+    `This page has the transcripts of the first ${data.transcripts} of ${data.personas.length} personas; ` +
+    "conversations.jsonl and answers.parquet, in the same folder, have all of them.";
 }
-// Not a form: MLflow shows artifacts in a frame that may not submit any.
+// There is no form, since MLflow shows artifacts in a frame that may not submit one.
 byId("open").addEventListener("click", openTranscript);
 byId("choices").addEventListener("change", () => {
-  if (opened) openTranscript();
+  if (requests) openTranscript();
 });

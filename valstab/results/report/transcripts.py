@@ -1,11 +1,11 @@
-"""What was said and answered, packed so that a browser unpacks one persona at a time.
+"""Transcripts: the messages and answers, packed so that a browser unpacks one persona at a time.
 
-A persona's block is a JSON array with one object for each seed and context, the seeds outermost::
+A persona's block is a JSON array with one object for each session (seed and context), the seeds outermost::
 
     {"texts": [...], "cut": [3], "letters": ["BAC", ...], "chosen": ["B", null, ...], "logprobs": [[105, 2303, null]]}
 
-`letters` and `logprobs` are in the order of the scale, one entry an item. Log-probabilities are in thousandths of a
-nat, negated and rounded: a probability is then exact to 0.05% of itself. null is unknown.
+`letters` and `logprobs` have one entry per item, with options in the order of the answer scale. Log-probabilities are
+negated and rounded to thousandths of a nat, which keeps a probability to a relative error of 0.05%. null is unknown.
 """
 
 import base64
@@ -23,23 +23,24 @@ from valstab.protocol.plan import Plan
 from valstab.statistics.conversation_quality import cut_messages
 
 STEPS_PER_NAT = 1000
+"""Resolution of log-probabilities."""
 
 
 MAX_STEPS = 99_999
-"""What an impossible option (a log-probability of minus infinity) becomes."""
+"""The steps of an impossible option, whose log-probability is minus infinity."""
 
 
 def blocks(plan: Plan, answers: pd.DataFrame, conversations: Sequence[Conversation]) -> Iterator[str]:
-    """Give each persona's block: JSON, compressed with gzip, in base64.
+    """Yield the block of each persona: JSON, compressed with gzip, in base64.
 
     Args:
-        plan: the plan, in whose order the others are.
-        answers: as `valstab.ask.ask` gives them.
-        conversations: one for each session.
+        plan: the run's plan.
+        answers: one row a question in the plan's order, as `valstab.protocol.ask.ask` returns them.
+        conversations: one for each session, in the plan's order.
     """
     options, items, personas = len(plan.task.scores), len(plan.task.items), len(plan.personas)
     names = [f"logprob_{number}" for number in range(1, options + 1)]
-    steps = quantised(answers[names].to_numpy(dtype=float)).reshape(-1, items, options)
+    steps = to_steps(answers[names].to_numpy(dtype=float)).reshape(-1, items, options)
     letters = answers["letters"].to_numpy(dtype=object).reshape(-1, items)
     chosen = answers["letter"].astype(object).where(answers["letter"].notna(), None).to_numpy().reshape(-1, items)
     for persona in range(personas):
@@ -57,11 +58,11 @@ def blocks(plan: Plan, answers: pd.DataFrame, conversations: Sequence[Conversati
         yield base64.b64encode(gzip.compress(document, compresslevel=6, mtime=0)).decode()
 
 
-def quantised(logprobs: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Round log-probabilities to thousandths of a nat, negated; -1 for what is unknown (NaN).
+def to_steps(logprobs: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return log-probabilities (nats) as negated thousandths of a nat, rounded; -1 if unknown (NaN).
 
     Example:
-        >>> quantised(np.array([np.log(0.5), 0.0, -np.inf, np.nan]))
+        >>> to_steps(np.array([np.log(0.5), 0.0, -np.inf, np.nan]))
         array([  693,     0, 99999,    -1])
     """
     known = np.clip(-logprobs * STEPS_PER_NAT, 0, MAX_STEPS)
