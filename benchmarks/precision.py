@@ -39,7 +39,7 @@ def main() -> None:
         answers = ask(plan, conversations, engine, RecordLog(None), Stage("asking", "questions", 0)).answers
         rate = len(answers) / (time.perf_counter() - start)
         expected = answers["letter"] if expected is None else expected
-        numbers = measure(answers, plan.task, config.undefined, permutations=plan.without_personas).headline()
+        numbers = measure(answers, plan.task, config.undefined, without_personas=plan.without_personas).headline()
         stabilities = [f"{numbers[m] or 0:.3f} ± {numbers[f'{m}_se'] or 0:.3f}" for m in ("rank_order", "ipsative")]
         cells = [name, f"{rate:.1f}", f"{(answers['letter'] != expected).mean():.1%}", f"{numbers['answer_mass']:.3f}"]
         print(f"| {' | '.join([*cells, *stabilities])} |", flush=True)

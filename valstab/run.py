@@ -53,7 +53,7 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
         require_fit(plan, engine.window, config.model.name)
         tracking.record.inputs = describe_datasets(config, plan, engine.identity)
         data = collect(config, plan, engine, folder)
-        results = measure(data.answers, plan.task, config.undefined, permutations=plan.without_personas)
+        results = measure(data.answers, plan.task, config.undefined, without_personas=plan.without_personas)
         write_results(results, folder, title)
         write_report(folder / "report.html", plan, results, data.conversations, data.cost, title=title)
         print_summary(results, title, data, folder)
@@ -73,7 +73,7 @@ def collect(config: Config, plan: Plan, engine: Engine, folder: Path) -> Collect
         write_conversations(conversations, folder)
         conversed = time.perf_counter()
         stage = begin("asking", "questions", plan.questions)
-        interim = InterimEstimate(plan.task, permutations=plan.without_personas)
+        interim = InterimEstimate(plan.task, without_personas=plan.without_personas)
         asked = ask_all(plan, conversations, engine, answer_log, stage, note=interim.text)
         times = StageTimes(conversed - start, time.perf_counter() - conversed)
     data = CollectedData(

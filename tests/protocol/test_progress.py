@@ -81,17 +81,17 @@ def rows(scores):
 def test_the_stability_so_far_is_over_what_is_answered():
     task = load_task(compose_run("task=religion").task)
     one = {(0, "joke", name): [level] * 5 for name, level in zip("abcd", (1, 2, 3, 4), strict=True)}
-    assert estimate_so_far(rows(one), task, permutations=False) == ""  # one context
+    assert estimate_so_far(rows(one), task, without_personas=False) == ""  # one context
     # Of the second context three persons are there: 1 2 3 and 1 3 2, so rho is 0.5.
     two = one | {(0, "chess", name): [level] * 5 for name, level in zip("abc", (1, 3, 2), strict=True)}
-    assert estimate_so_far(rows(two), task, permutations=False) == "rank-order so far 0.50"
+    assert estimate_so_far(rows(two), task, without_personas=False) == "rank-order so far 0.50"
 
 
 def test_without_personas_it_is_the_ipsative_stability():
     task = load_task(compose_run("task=pvq").task)
     items = np.random.default_rng(0).permutation(40).astype(float).tolist()
     same = {(0, context, "1"): items for context in ("joke", "chess")}
-    assert estimate_so_far(rows(same), task, permutations=True) == "ipsative so far 1.00"
+    assert estimate_so_far(rows(same), task, without_personas=True) == "ipsative so far 1.00"
 
 
 def test_estimates_are_rare(monkeypatch):
@@ -107,7 +107,7 @@ def test_estimates_are_rare(monkeypatch):
         return f"estimate {len(calls)} of {given}"
 
     monkeypatch.setattr(interim, "estimate_so_far", slow)
-    estimate = InterimEstimate(plan.task, permutations=False)
+    estimate = InterimEstimate(plan.task, without_personas=False)
     texts = []
     for second in range(61):
         now[0] = max(now[0], second)

@@ -55,7 +55,7 @@ def study(path, *overrides, said=None):
     answers = ask(plan, conversations, engine, answer_log, Stage("asking", "questions", 0)).answers
     if said is not None:
         conversations = [Conversation(one.session, said(one)) for one in conversations]
-    results = measure(answers, plan.task, config.undefined, permutations=plan.without_personas)
+    results = measure(answers, plan.task, config.undefined, without_personas=plan.without_personas)
     start = time.perf_counter()
     write_report(path, plan, results, conversations, WORK, title="A <title> & more")
     return Study(plan, conversations, results, path, time.perf_counter() - start)

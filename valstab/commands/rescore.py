@@ -84,7 +84,7 @@ def rescore(config: RescoreConfig) -> None:
         permutations = permutations or without_personas
     else:
         answers = _read(path)
-    results = measure(answers, task, config.undefined, permutations=permutations)
+    results = measure(answers, task, config.undefined, without_personas=permutations)
     sys.stdout.write(json.dumps(results.document(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 

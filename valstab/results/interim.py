@@ -21,12 +21,12 @@ class InterimEstimate:
 
     Args:
         task: the questionnaire.
-        permutations: whether there are repetitions instead of personas.
+        without_personas: whether there are repetitions instead of personas.
     """
 
-    def __init__(self, task: Task, *, permutations: bool) -> None:
+    def __init__(self, task: Task, *, without_personas: bool) -> None:
         self._task = task
-        self._permutations = permutations
+        self._without_personas = without_personas
         self._text = ""
         self._due = time.monotonic() + MIN_PAUSE_SECONDS
 
@@ -38,13 +38,13 @@ class InterimEstimate:
         """
         start = time.monotonic()
         if start >= self._due:
-            self._text = estimate_so_far(so_far(), self._task, permutations=self._permutations)
+            self._text = estimate_so_far(so_far(), self._task, without_personas=self._without_personas)
             now = time.monotonic()
             self._due = now + max(MIN_PAUSE_SECONDS, (now - start) / MAX_TIME_SHARE)
         return self._text
 
 
-def estimate_so_far(answers: pd.DataFrame, task: Task, *, permutations: bool) -> str:
+def estimate_so_far(answers: pd.DataFrame, task: Task, *, without_personas: bool) -> str:
     """Return an estimate in words: rank-order stability, or ipsative where rank-order does not apply.
 
     Correlations that are undefined or lack answers are left out. The text is empty if none is left.
@@ -53,7 +53,7 @@ def estimate_so_far(answers: pd.DataFrame, task: Task, *, permutations: bool) ->
     scores = answers.set_index(names)["score"]
     grid = pd.MultiIndex.from_product([scores.index.unique(name) for name in names], names=names)
     table = scores.astype(float).reindex(grid).reset_index()
-    for name, stability in measure(table, task, "drop", permutations=permutations).stabilities.items():
+    for name, stability in measure(table, task, "drop", without_personas=without_personas).stabilities.items():
         if stability.mean == stability.mean:  # not NaN
             return f"{name.replace('_', '-')} so far {stability.mean:.2f}"
     return ""

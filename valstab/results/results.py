@@ -70,7 +70,7 @@ class Results:
         }
 
 
-def measure(answers: pd.DataFrame, task: Task, undefined: str, *, permutations: bool) -> Results:
+def measure(answers: pd.DataFrame, task: Task, undefined: str, *, without_personas: bool) -> Results:
     """Score the answers and compute every stability.
 
     Args:
@@ -78,13 +78,13 @@ def measure(answers: pd.DataFrame, task: Task, undefined: str, *, permutations: 
             `persona`, `item` and `score` suffice.
         task: the questionnaire.
         undefined: `zero` counts an undefined correlation as 0, `drop` leaves it out.
-        permutations: whether there are repetitions instead of personas.
+        without_personas: whether there are repetitions instead of personas.
 
     Raises:
         ConfigError: if the answers are not complete.
     """
     scores = score(answers, task)
-    stabilities = applicable_stabilities(scores, cast("Undefined", undefined), without_personas=permutations)
+    stabilities = applicable_stabilities(scores, cast("Undefined", undefined), without_personas=without_personas)
     return Results(task, answers, scores, stabilities)
 
 
