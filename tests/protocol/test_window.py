@@ -61,13 +61,13 @@ def test_what_is_not_refused_fits_and_the_largest_length_is_named(settings):
         require_fit(plan_of(*settings, "n_messages=43"), window, "tiny")
     found = re.fullmatch(
         r"n_messages=43: a conversation with its question may have up to ([\d,]+) tokens, but tiny can read 400; the "
-        r"largest that surely fits is (\d+); or overflow=truncate leaves its oldest messages out",
+        r"largest n_messages that always fits is (\d+); or overflow=truncate leaves its oldest messages out",
         str(caught.value),
     )
     assert int(found[1].replace(",", "")) == longest_prompt(plan_of(*settings, "n_messages=43"), window)
     largest = int(found[2])
     require_fit(plan_of(*settings, f"n_messages={largest}"), window, "tiny")
-    with pytest.raises(ConfigError, match=f"surely fits is {largest};"):
+    with pytest.raises(ConfigError, match=f"always fits is {largest};"):
         require_fit(plan_of(*settings, f"n_messages={largest + 2}"), window, "tiny")
     engine = wordy_engine(400)
     converse_and_ask(plan_of(*settings, f"n_messages={largest}"), engine)
@@ -77,12 +77,16 @@ def test_what_is_not_refused_fits_and_the_largest_length_is_named(settings):
 
 def test_a_plan_that_can_not_fit_is_refused():
     window = Window(60, wordy_engine(0).count)
-    with pytest.raises(ConfigError, match=r"n_messages=3: .* can read 60; not even 1 surely fits; or overflow=trunc"):
+    with pytest.raises(
+        ConfigError, match=r"n_messages=3: .* can read 60; not even n_messages=1 always fits; or overflow=trunc"
+    ):
         require_fit(plan_of("n_messages=3"), window, "tiny")
-    with pytest.raises(ConfigError, match=r"overflow=truncate: what is never left out may have up to \d+ tokens, but"):
+    with pytest.raises(
+        ConfigError, match=r"overflow=truncate: the parts that are never left out may have up to \d+ tokens, but"
+    ):
         require_fit(plan_of("n_messages=3", "overflow=truncate", "max_new_tokens=50"), window, "tiny")
     neutral = ("conversation=none", "topics=none", "topics.names=null")
-    with pytest.raises(ConfigError, match=r"n_messages=0: what is never left out .* but tiny can read 30"):
+    with pytest.raises(ConfigError, match=r"n_messages=0: the parts that are never left out .* but tiny can read 30"):
         require_fit(plan_of(*neutral), Window(30, window.count), "tiny")
     require_fit(plan_of("n_messages=9999"), None, "tiny")
     with pytest.raises(ConfigError, match=r"overflow=cut: allowed: stop, truncate"):
@@ -239,7 +243,9 @@ def test_a_real_run_is_refused_or_shortened_to_the_last_position(short_sighted, 
         config = compose_run(*settings, *chat, *more)
         return run(config, make_plan(config), launch_folder / "results")
 
-    with pytest.raises(ConfigError, match=r"n_messages=21: .* opt can read 400; the largest that surely fits is \d+;"):
+    with pytest.raises(
+        ConfigError, match=r"n_messages=21: .* opt can read 400; the largest n_messages that always fits is \d+;"
+    ):
         finished()
     assert not (launch_folder / "results" / "conversations.jsonl").exists()
     finished("overflow=truncate")

@@ -55,7 +55,7 @@ class Estimate:
         seconds = self.conversing_seconds + self.asking_seconds
         return "\n".join(
             [
-                f"conversations  {self.conversations:,} to hold, {self.stored_conversations:,} in the store",
+                f"conversations  {self.conversations:,} to generate, {self.stored_conversations:,} in the store",
                 f"questions      {self.questions:,} to ask, {self.stored_questions:,} in the store",
                 f"tokens         {self.encoded_tokens:,.0f} to encode, {self.generated_tokens:,.0f} to generate",
                 f"time           about {_duration(seconds)}, of which asking {_duration(self.asking_seconds)}",
@@ -161,7 +161,7 @@ def _memory_bytes(plan: Plan, cache: Cache, measured: MeasuredConversations, row
 def _overflow(longest: int, window: int) -> str:
     return (
         f"window         up to {longest:,} tokens, but the model can read {window:,}: the oldest messages are left "
-        "out, and time is less sure"
+        "out, which makes the time less certain"
     )
 
 

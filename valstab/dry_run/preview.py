@@ -25,5 +25,5 @@ def preview(config: Config, plan: Plan) -> None:
     estimated = estimate(plan, engine, *open_store(config.store.path, plan, engine))
     output = Console(highlight=False, markup=False, soft_wrap=True)
     output.print(
-        f"{run_name(config)}\n\n{estimated}\n\nmeasured in {time.perf_counter() - start:.0f} s; nothing was kept"
+        f"{run_name(config)}\n\n{estimated}\n\nmeasured in {time.perf_counter() - start:.0f} s; nothing was stored"
     )

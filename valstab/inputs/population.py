@@ -62,7 +62,7 @@ def _personas(name: str, introduction: str | None) -> tuple[Persona, ...]:
         if not row["name"]:
             raise ConfigError(key, path, "has a row without a name")
         if row["name"] in personas:
-            raise ConfigError(key, path, f"has {row['name']} twice; each name may stand only once")
+            raise ConfigError(key, path, f"has {row['name']} twice; each name may occur only once")
         if row["gender"] not in {"F", "M"}:
             raise ConfigError(key, path, f"{row['name']} has gender {row['gender']!r}; allowed: F, M")
         personas[row["name"]] = Persona(

@@ -60,7 +60,7 @@ def _read_openings(name: str) -> dict[str, str]:
             raise ConfigError(key, path, "must map each topic's name to its opening message")
         name, opening = (_join_surrogates(node.value) for node in pair)
         if name in openings:
-            raise ConfigError(key, path, f"has {name} twice; each topic may stand only once")
+            raise ConfigError(key, path, f"has {name} twice; each topic may occur only once")
         require_text(key, path, name + opening)
         openings[name] = opening
     return openings

@@ -85,9 +85,9 @@ def ask(
     """
     orders = [option_orders(plan.task, conversation.session, retest) for conversation in conversations]
     keys = [answers_key(plan, conversation, retest) for conversation in conversations]
+    stored = [index for index, key in enumerate(keys) if log.get(key) is not None]
     missing = [index for index, key in enumerate(keys) if log.get(key) is None]
     n_items = len(plan.task.items)
-    reused = n_items * (len(conversations) - len(missing))
     logprobs_of: dict[int, NDArray[np.float64]] = {}
 
     def so_far() -> pd.DataFrame:
@@ -103,16 +103,16 @@ def ask(
         logprobs_of[index] = np.array(log.get(keys[index]))
         stage.note = note(so_far)
 
-    for index in sorted(set(range(len(conversations))).difference(missing)):
+    for index in stored:
         add(index)
-    stage.skip(reused)
+    stage.skip(n_items * len(stored))
     dialogues = (choice_requests(plan, conversations[index], orders[index], retest) for index in missing)
     for place, logprobs in engine.score_options(dialogues):
         index = missing[place]
         log.put({keys[index]: logprobs.tolist()})
         add(index)
         stage.advance(n_items)
-    return AskResult(so_far(), reused)
+    return AskResult(so_far(), n_items * len(stored))
 
 
 def answers_key(plan: Plan, conversation: Conversation, retest: int = 0) -> str:

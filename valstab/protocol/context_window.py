@@ -48,13 +48,17 @@ def require_fit(plan: Plan, window: Window | None, model: str) -> None:
         least = longest.truncated_tokens()
         if least > window.tokens:
             key, value = ("overflow", "truncate") if plan.truncates else ("n_messages", 0)
-            raise ConfigError(key, value, f"what is never left out may have up to {least:,} tokens, {limit}")
+            raise ConfigError(key, value, f"the parts that are never left out may have up to {least:,} tokens, {limit}")
         return
     tokens = longest.tokens(plan.n_messages)
     if tokens > window.tokens:
         fewer = range(1, plan.n_messages, 2)
         fitting = bisect_right(fewer, window.tokens, key=longest.tokens)
-        largest = f"the largest that surely fits is {fewer[fitting - 1]}" if fitting else "not even 1 surely fits"
+        largest = (
+            f"the largest n_messages that always fits is {fewer[fitting - 1]}"
+            if fitting
+            else "not even n_messages=1 always fits"
+        )
         raise ConfigError(
             "n_messages",
             plan.n_messages,
