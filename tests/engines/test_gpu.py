@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import SMOLLM2
+from tests.support.embedded import SMOLLM2
 from tests.support.questions import CHOICES, TALKS
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.huggingface.engine import TransformersEngine

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import requests
 
-from tests.conftest import SMOLLM2
+from tests.support.embedded import SMOLLM2
 from tests.support.questions import CHOICES, TALKS
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.checkpoint import locate_checkpoint

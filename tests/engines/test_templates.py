@@ -4,8 +4,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from tests.conftest import SMOLLM2
 from tests.support import chat_templates as templates
+from tests.support.embedded import SMOLLM2
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import EngineError, Message, Prompt
 from valstab.engines.chat_format import detect_chat_format

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import models as architectures
 
-from tests.conftest import SMOLLM2
+from tests.support.embedded import SMOLLM2
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, Message, Prompt
 from valstab.engines.checkpoint import locate_checkpoint

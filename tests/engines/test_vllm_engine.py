@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import SMOLLM2
+from tests.support.embedded import SMOLLM2
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, Prompt
 from valstab.engines.checkpoint import locate_checkpoint

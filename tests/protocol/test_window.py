@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import models as architectures
 
-from tests.conftest import SMOLLM2
+from tests.support.embedded import SMOLLM2
 from tests.support.scripted import WordyEngine
 from valstab.config.compose import compose_run
 from valstab.config.schema import ModelConfig

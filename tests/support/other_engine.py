@@ -18,4 +18,4 @@ if __name__ == "__main__":
     encoded = engine.usage.encoded_tokens - before
     whole = sum(len(engine.tokens.encode(choice.prompt)) for choices in CHOICES for choice in choices)
     document = {"said": said, "answers": answers, "encoded": encoded, "whole": whole, "identity": dict(engine.identity)}
-    print(f"\n{json.dumps(document)}")  # noqa: T201
+    print(f"\n{json.dumps(document)}")

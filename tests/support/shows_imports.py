@@ -1,0 +1,12 @@
+"""Run `python -m valstab`, and say on standard error which of the modules that take seconds it has imported."""
+
+import atexit
+import runpy
+import sys
+
+HEAVY = {"torch", "transformers", "pandas", "mlflow", "scipy", "matplotlib"}
+
+if __name__ == "__main__":
+    atexit.register(lambda: print("imported:", sorted(HEAVY & set(sys.modules)), file=sys.stderr))
+    sys.argv[0] = "valstab"
+    runpy.run_module("valstab", run_name="__main__")
