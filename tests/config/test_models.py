@@ -1,4 +1,4 @@
-"""The options of the group `model`: those of the paper, and what every one of them must have."""
+"""Options of the group `model`: the paper's models, and checks of every option."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What comes with valstab, and the reading of users' own files of the same kind."""
+"""Data files that come with valstab, and users' own files of the same kind."""
 
 import csv
 import json
@@ -60,7 +60,7 @@ def test_donation_is_worded_as_in_the_paper():
         race for race in ("elf", "dwarf", "orc", "human", "hobbit") for _ in range(20)
     ]
     mirabella = donation.items[99]
-    # The recipient's pronouns, whoever is asked.
+    # The recipient's pronouns, not the persona's.
     assert set(mirabella.text.values()) == {
         "There is a poor hungry hobbit called Mirabella next to you. She asks you for some coins so that she can "
         "feed herself and her family. You have 10 silver coins in your pouch. How much do you give her?"
@@ -169,7 +169,7 @@ def test_without_messages_there_is_one_neutral_context():
 
 
 def published(folder, *, items=40, values=None):
-    """Lay a questionnaire out like the published one, with sentences of our own."""
+    """Write a questionnaire in the layout of the published one, with other sentences."""
     (folder / "raw").mkdir(parents=True)
     (folder / "test").mkdir()
     for gender, pronoun in (("male", "He"), ("female", "She")):

@@ -1,4 +1,4 @@
-"""Whatever a file or a setting holds, the outcome is a result or one line that names it."""
+"""Any file or setting leads to a result, or to an error of one line that names it."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from valstab.config.schema import RescoreConfig
 from valstab.errors import ConfigError, one_line
 from valstab.protocol.plan import make_plan
 
-FOUND = {
+PAST_FAILURES = {
     "population": [
         "name,gender\n" + "a" * 200_000 + ",F\n",
         "name" + "x" * 200_000 + ",gender\nAda,F\n",
@@ -51,13 +51,13 @@ FOUND = {
     "run: config.yaml": ["a: [", "a: ${b", "- 1", ""],
     "command line": ["task=" + "t" * 300, "seeds=[" + "9" * 5000 + "]", "population.name=\udcff", "=", "+x=1"],
 }
-"""Inputs that ended in something else once."""
+"""Inputs that once led to another outcome."""
 
 
-@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in FOUND.items() for text in texts])
-def test_what_was_found_once(name, text, tmp_path):
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in PAST_FAILURES.items() for text in texts])
+def test_past_failures(name, text, tmp_path):
     content = text.encode("utf-8", "surrogateescape")
-    with pytest.raises((*USER_ERRORS, ValueError)):  # none of them is silently taken for something
+    with pytest.raises((*USER_ERRORS, ValueError)):  # none of them is accepted silently
         LOADERS[name].load(tmp_path, content)
     assert violation(LOADERS[name], content) is None
 

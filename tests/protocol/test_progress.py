@@ -1,4 +1,4 @@
-"""What a run shows while it is under way."""
+"""Progress of a run, as it is shown."""
 
 import io
 
@@ -17,7 +17,7 @@ from valstab.results.interim import InterimEstimate, estimate_so_far
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that only the test moves on."""
+    """A clock that only the test advances."""
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
 
@@ -70,7 +70,7 @@ def test_on_a_terminal_one_display(clock, monkeypatch):
 
 
 def rows(scores):
-    """Lay out the score of every item, from scores by seed, context, persona."""
+    """Return a table of the score of every item, from scores by seed, context and persona."""
     return pd.DataFrame(
         {"seed": seed, "context": context, "persona": persona, "item": item, "score": score}
         for (seed, context, persona), items in scores.items()

@@ -1,4 +1,4 @@
-"""The prompts, against what the paper's Fig. 11 and B.2 show, written out by hand."""
+"""Prompts, against those of the paper's Fig. 11 and B.2 written out by hand."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The store: what was computed once is kept, whatever happens, and never computed again."""
+"""The store: a message or answer is computed once, survives kills and damage, and is never computed again."""
 
 import json
 import os
@@ -26,7 +26,7 @@ SMALL = ("population.limit=3", "topics.names=[joke,chess]", "seeds=[0]")
 
 @pytest.fixture
 def spent(launch_folder):
-    """Make a scripted run and give what it really computed: messages and questions."""
+    """Return a function that makes a scripted run and returns the numbers of computed messages and questions."""
 
     def small_run(*overrides):
         from tests.support.scripted import CountingEngine
@@ -66,7 +66,7 @@ def test_models_do_not_share_records(tmp_path):
     assert {"weights": "y", "dtype": "float32"} in said
 
 
-def test_a_damaged_record_is_left_out_and_the_rest_kept(tmp_path):
+def test_a_damaged_record_is_skipped_and_the_rest_read(tmp_path):
     RecordLog(tmp_path).put({"a": 1, "b": 2, "c": 3})
     (file,) = tmp_path.iterdir()
     lines = file.read_bytes().splitlines(keepends=True)
@@ -95,7 +95,7 @@ def test_any_byte_may_be_damaged(tmp_path):
         assert RecordLog(tmp_path).get("a") in {"some text", None}
 
 
-def test_an_interruption_keeps_what_was_said(tmp_path):
+def test_an_interruption_keeps_the_generated_messages(tmp_path):
     plan = make_plan(compose_run(*SCRIPTED, *SMALL))
     with pytest.raises(KeyboardInterrupt):
         converse(plan, InterruptedEngine(None, None), RecordLog(tmp_path), Stage("conversing", "messages", 18))
@@ -103,7 +103,7 @@ def test_an_interruption_keeps_what_was_said(tmp_path):
 
 
 def test_each_message_is_stored_before_the_next_is_begun(tmp_path):
-    """So that a kill in a long conversation costs a message of it, not all of it."""
+    """A kill in a long conversation costs one message, not the whole conversation."""
     stored = []
 
     class WatchingEngine(PersonaEngine):
@@ -120,7 +120,7 @@ def test_each_message_is_stored_before_the_next_is_begun(tmp_path):
     ("n_messages", "cache_tokens", "together"),
     [(3, 0, 128), (3, 40_000, 128), (11, 40_000, 36), (43, 43_000, 10), (43, 100, 1), (0, 100, 128)],
 )
-def test_as_many_conversations_at_once_as_stay_encoded(n_messages, cache_tokens, together):
+def test_a_batch_has_as_many_conversations_as_the_cache_holds(n_messages, cache_tokens, together):
     assert conversations_per_batch(n_messages, 100, Cache(cache_tokens)) == together
     assert conversations_per_batch(n_messages, 100, Cache(cache_tokens, rows=20)) == min(20, together)
     assert conversations_per_batch(n_messages, 100, Cache(10**9, rows=512)) == 512
@@ -161,7 +161,7 @@ def test_many_processes_write_at_once(tmp_path):
     assert all(log.get(f"{writer}-{i}") == "x" * 5000 for writer in range(6) for i in range(50))
 
 
-def test_keys_tell_contents_apart():
+def test_different_contents_have_different_keys():
     assert content_hash(["a", 1]) == content_hash(["a", 1])
     assert len({content_hash(content) for content in (["a", 1], ["a", "1"], [["a"], 1], ["a", 1, None])}) == 4
 
@@ -173,7 +173,7 @@ def test_the_same_run_again_computes_nothing(spent):
     assert spent.results.answers.equals(first)
 
 
-def test_damage_is_made_good_and_said_in_one_line(spent, launch_folder, capsys):
+def test_damaged_records_are_computed_again_and_reported_in_one_line(spent, launch_folder, capsys):
     spent()
     answers = spent.results.answers
     (file,) = launch_folder.glob(".valstab/*/answers-pvq-n3/*.jsonl")
@@ -259,7 +259,7 @@ def results_of(folder):
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path, migrated_database):
-    """Kill a run several times, at whatever it is doing; the results equal those of one that was left alone."""
+    """Kill a run several times: its results equal those of an uninterrupted run."""
     command = [
         *(sys.executable, "-m", "valstab", "engine=random", "engine._target_=tests.support.scripted.SlowEngine"),
         *("model.name=scripted", "population.limit=8", "topics.names=[joke,chess]", "seeds=[0,1]"),

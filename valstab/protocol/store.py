@@ -109,11 +109,11 @@ class Store:
         except OSError as error:
             raise ConfigError("store.path", path, f"must be a folder that can be written to ({error})") from None
 
-    def log(self, kind: str) -> RecordLog:
-        """Return the log of one kind of record."""
-        # Two kinds may get the same name: their records still have different keys.
-        name = re.sub(r"[^\w.-]", "_", kind)[:MAX_FOLDER_NAME_CHARACTERS]
-        return RecordLog(None if self._folder is None else self._folder / name)
+    def log(self, name: str) -> RecordLog:
+        """Return the log of this name."""
+        # Two names may get the same folder: their records still have different keys.
+        folder_name = re.sub(r"[^\w.-]", "_", name)[:MAX_FOLDER_NAME_CHARACTERS]
+        return RecordLog(None if self._folder is None else self._folder / folder_name)
 
 
 def _line(key: str, record: Any) -> bytes:
