@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from valstab.config.schema import ModelConfig
-from valstab.engines.base import EngineError, Message
+from valstab.engines.base import EngineError, Message, Prompt
 from valstab.engines.chat_format import detect_chat_format
 from valstab.engines.loading import load
 from valstab.engines.tokenizer import PromptTokenizer
@@ -179,7 +179,7 @@ def test_a_chat_template_can_only_write_a_dialogue(folder, canary, template):
     (folder / "chat_template.jinja").write_text(template.replace("CANARY", str(canary)), encoding="utf-8")
     _, tokenizer, _ = loaded(folder)
     with pytest.raises(EngineError, match="chat template refuses a dialogue"):
-        PromptTokenizer(tokenizer)._render((Message("user", "Hello"),))
+        PromptTokenizer(tokenizer).encode(Prompt((Message("user", "Hello"),), ""))
     assert not canary.exists()
 
 

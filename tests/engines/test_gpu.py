@@ -10,6 +10,7 @@ from tests.support.embedded import SMOLLM2
 from tests.support.questions import CHOICES, TALKS
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.huggingface.engine import TransformersEngine
+from valstab.engines.huggingface.scoring import SHARED
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 MARGIN = 160 << 20
@@ -34,7 +35,7 @@ def answers(engine: TransformersEngine) -> np.ndarray:
 
 def test_answers_are_those_of_one_whole_prompt_at_a_time(exact):
     found = answers(exact)
-    assert exact._scoring.way == "trunk"
+    assert exact.scoring.way == SHARED
     expected = []
     for choice in (choice for choices in CHOICES for choice in choices):
         with torch.inference_mode():
@@ -49,7 +50,7 @@ def test_answers_are_those_of_one_whole_prompt_at_a_time(exact):
 def test_lower_precisions_share_and_answer_alike(exact, precision):
     engine = load("auto", precision) if "bit" in precision else load(precision)
     found = np.exp(answers(engine))
-    assert engine._scoring.way == "trunk"
+    assert engine.scoring.way == SHARED
     assert found.sum(1).mean() > 0.9
     assert abs(found - np.exp(answers(exact))).mean() < 0.1
 
@@ -72,7 +73,7 @@ def test_messages_alone_and_together_are_the_same(exact):
 def test_where_memory_runs_out_it_goes_on_in_halves(exact):
     talks = [replace(talk, seed=seed) for seed in range(16) for talk in TALKS]
     said, answered = dict(exact.generate(talks)), answers(exact)
-    exact._generation.forget()
+    exact.generation.forget()
     torch.cuda.empty_cache()
     total = torch.cuda.mem_get_info()[1]
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + MARGIN) / total)
@@ -81,5 +82,5 @@ def test_where_memory_runs_out_it_goes_on_in_halves(exact):
         np.testing.assert_allclose(answers(exact), answered, atol=1e-3)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert exact._generation._limits.rows < len(talks)
-    assert exact._scoring._limits.rows < 128
+    assert exact.generation.limits.rows < len(talks)
+    assert exact.scoring.limits.rows < 128

@@ -1,23 +1,26 @@
-"""The transformers engine, on the embedded model and on tiny models of the paper's architectures."""
+"""The transformers engine, on tiny models of the paper's architectures and on the embedded model."""
 
+import logging
 import math
+import re
 import shutil
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import models as architectures
 
 from tests.support.embedded import SMOLLM2
+from tests.support.tiny_models import SETTINGS, write_tiny
 from valstab.config.schema import ModelConfig, SamplingConfig
-from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, Message, Prompt
+from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, Message, Prompt, Usage
 from valstab.engines.checkpoint import locate_checkpoint
 from valstab.engines.huggingface import generation, shared_prefix
 from valstab.engines.huggingface.engine import TransformersEngine
 from valstab.engines.huggingface.generation import draw
 from valstab.engines.huggingface.memory import Limits
+from valstab.engines.huggingface.scoring import COPIES, SHARED, WHOLE, Scoring
 from valstab.engines.loading import precision
 
 LONG = "Whilst Jane was waiting to meet her friend, her nose started bleeding. " * 3
@@ -40,21 +43,28 @@ def plain(engine: TransformersEngine, prompt: Prompt, letters: str) -> np.ndarra
     return np.log([sum(float(probabilities[i]) for i, t in enumerate(vocabulary) if t == letter) for letter in letters])
 
 
+def scoring_of(
+    engine: TransformersEngine, *, rows: int = 128, ways: tuple[str, ...] = (SHARED, COPIES, WHOLE)
+) -> Scoring:
+    """Make another scoring of the same model, with limits and ways of its own."""
+    return Scoring(engine.causal, Limits(rows, 100_000), Usage(), tokens=8192, ways=ways)
+
+
 def replies(engine: TransformersEngine, requests) -> dict[int, str]:
     return dict(engine.generate(requests))
 
 
-def test_choices_that_share_a_beginning_agree_with_plain_scoring(embedded):
+def test_choices_that_share_a_prefix_agree_with_plain_scoring(engine):
     prompts = [question(number) for number in range(5)]
-    embedded_batches = list(embedded.score_options([[ChoiceRequest(prompt, "ABC", 0) for prompt in prompts]]))
-    assert [index for index, _ in embedded_batches] == [0]
-    expected = [plain(embedded, prompt, "ABC") for prompt in prompts]
-    np.testing.assert_allclose(embedded_batches[0][1], expected, atol=1e-3)
-    assert embedded._scoring.way == "trunk"
+    scored = list(engine.score_options([[ChoiceRequest(prompt, "ABC", 0) for prompt in prompts]]))
+    assert [index for index, _ in scored] == [0]
+    expected = [plain(engine, prompt, "ABC") for prompt in prompts]
+    np.testing.assert_allclose(scored[0][1], expected, atol=1e-3)
+    assert engine.scoring.way == SHARED
 
 
 @pytest.mark.parametrize(
-    ("capability", "has_tiles", "way", "together"),
+    ("capability", "has_tiles", "function", "scores_at_once"),
     [
         ("AVX2", False, "attend_split", 1 << 21),
         ("AVX512", True, "attend_split", 1 << 21),
@@ -62,26 +72,28 @@ def test_choices_that_share_a_beginning_agree_with_plain_scoring(embedded):
         ("AVX512", False, "attend_joint", 1),
     ],
 )
-def test_both_ways_to_attend_to_a_trunk_agree_with_attention_to_all(monkeypatch, capability, has_tiles, way, together):
+def test_both_ways_to_attend_to_a_prefix_agree_with_attention_to_all(
+    monkeypatch, capability, has_tiles, function, scores_at_once
+):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_tiles)
-    monkeypatch.setattr(shared_prefix, "SCORES_AT_ONCE", together)
-    called = Mock(side_effect=getattr(shared_prefix, way))
-    monkeypatch.setattr(shared_prefix, way, called)
+    monkeypatch.setattr(shared_prefix, "SCORES_AT_ONCE", scores_at_once)
+    called = Mock(side_effect=getattr(shared_prefix, function))
+    monkeypatch.setattr(shared_prefix, function, called)
     generator = torch.Generator().manual_seed(0)
     rows, heads, groups, tokens, size, shared = 3, 6, 2, 5, 8, 7
     query, key, value = (torch.randn(rows, n, tokens, size, generator=generator) for n in (heads, groups, groups))
-    trunk_key, trunk_value = (torch.randn(2, groups, shared, size, generator=generator) for _ in range(2))
-    cache = Mock(layers=[Mock(keys=trunk_key, values=trunk_value)])
-    # Two rows continue the second trunk, of which two tokens are padding, and one the first.
-    forest = shared_prefix.PrefixBatch(
+    prefix_key, prefix_value = (torch.randn(2, groups, shared, size, generator=generator) for _ in range(2))
+    cache = Mock(layers=[Mock(keys=prefix_key, values=prefix_value)])
+    # Two rows continue the second prefix, of which two tokens are padding, and one the first.
+    batch = shared_prefix.PrefixBatch(
         [(shared_prefix.SharedPrefix(cache, 1, shared - 2), 2), (shared_prefix.SharedPrefix(cache, 0, shared), 1)]
     )
-    found, _ = shared_prefix._attend(Mock(layer_idx=0), query, key, value, None, forest=forest, scaling=0.3)
+    found, _ = shared_prefix.attend(Mock(layer_idx=0), query, key, value, None, prefix_batch=batch, scaling=0.3)
     for row, place, length in ((0, 1, shared - 2), (1, 1, shared - 2), (2, 0, shared)):
         whole_key, whole_value = (
             torch.cat([far[place, :, :length], own[row]], dim=1).repeat_interleave(heads // groups, 0)
-            for far, own in ((trunk_key, key), (trunk_value, value))
+            for far, own in ((prefix_key, key), (prefix_value, value))
         )
         sees = torch.ones(tokens, length + tokens, dtype=torch.bool).tril(length)
         expected = torch.nn.functional.scaled_dot_product_attention(
@@ -91,59 +103,59 @@ def test_both_ways_to_attend_to_a_trunk_agree_with_attention_to_all(monkeypatch,
     assert called.call_count == 1
 
 
-def test_choices_in_small_batches_and_alone_are_the_same(embedded, monkeypatch):
+def test_choices_in_small_batches_and_alone_are_the_same(engine, monkeypatch):
     choices = [ChoiceRequest(question(number), "ABC", 0) for number in range(5)]
-    ((_, together),) = embedded.score_options([choices])
-    monkeypatch.setattr(embedded._scoring._limits, "rows", 2)
-    ((_, in_twos),) = embedded.score_options([choices])
-    alone = [logprobs[0] for _, logprobs in embedded.score_options([[choice] for choice in choices])]
+    ((_, together),) = engine.score_options([choices])
+    monkeypatch.setattr(engine, "scoring", scoring_of(engine, rows=2))
+    ((_, in_twos),) = engine.score_options([choices])
+    alone = [logprobs[0] for _, logprobs in engine.score_options([[choice] for choice in choices])]
     np.testing.assert_allclose(in_twos, together, atol=1e-3)
     np.testing.assert_allclose(alone, together, atol=1e-3)
 
 
-def test_questions_after_several_dialogues_are_scored_together(embedded, monkeypatch):
+def test_questions_after_several_dialogues_are_scored_together(engine, monkeypatch):
     dialogues = [
         [ChoiceRequest(each._replace(text=f"{said}{each.text}"), "ABC", 0) for each in map(question, range(number))]
         for number, said in ((2, ""), (3, "To think: "), (1, "So it is. " * 5), (4, "I see. "))
     ]
-    alone = [logprobs for dialogue in dialogues for _, logprobs in embedded.score_options([dialogue])]
+    alone = [logprobs for dialogue in dialogues for _, logprobs in engine.score_options([dialogue])]
     encode = Mock(side_effect=shared_prefix.encode_suffixes)
     monkeypatch.setattr(shared_prefix, "encode_suffixes", encode)
     for rows, batches in ((128, [10]), (5, [5, 5]), (3, [2, 3, 1, 3, 1])):
-        monkeypatch.setattr(embedded._scoring._limits, "rows", rows)
+        monkeypatch.setattr(engine.scoring.limits, "rows", rows)
         encode.reset_mock()
-        together = dict(embedded.score_options(dialogues))
+        together = dict(engine.score_options(dialogues))
         assert sorted(together) == [0, 1, 2, 3]
         for index, expected in enumerate(alone):
             np.testing.assert_allclose(together[index], expected, atol=1e-3)
         assert [len(call.args[1]) for call in encode.call_args_list] == batches
 
 
-def test_what_is_sampled_depends_on_prompt_and_seed_alone(embedded, monkeypatch):
+def test_what_is_sampled_depends_on_prompt_and_seed_alone(engine, monkeypatch):
     texts = ("Tell me a joke.", "1. e4", LONG, "Hello, let's write a poem together.")
     requests = [
         GenerationRequest(Prompt((Message("user", text),), ""), seed=seed, max_new_tokens=25)
         for seed, text in enumerate(texts)
     ]
-    together = replies(embedded, requests)
-    assert together == replies(embedded, requests)
-    reverse = replies(embedded, requests[::-1])
+    together = replies(engine, requests)
+    assert together == replies(engine, requests)
+    reverse = replies(engine, requests[::-1])
     assert [reverse[3 - i] for i in range(4)] == [together[i] for i in range(4)]
-    monkeypatch.setattr(embedded._generation._limits, "rows", 1)
-    assert replies(embedded, requests) == together
+    monkeypatch.setattr(engine.generation.limits, "rows", 1)
+    assert replies(engine, requests) == together
 
 
-def test_prompts_that_are_encoded_piece_by_piece_are_continued_alike(embedded, monkeypatch):
+def test_prompts_that_are_encoded_piece_by_piece_are_continued_alike(engine, monkeypatch):
     requests = [
         GenerationRequest(Prompt((Message("user", text),), ""), seed=seed, max_new_tokens=25)
         for seed, text in enumerate((LONG, "Tell me a joke.", "1. e4"))
     ]
-    at_once = replies(embedded, requests)
-    embedded._generation.forget()
-    widths = Mock(side_effect=embedded.causal.forward)
-    monkeypatch.setattr(generation, "PIECE", 3 * 16)
-    monkeypatch.setattr(embedded.causal, "forward", widths)
-    assert replies(embedded, requests) == at_once
+    at_once = replies(engine, requests)
+    engine.generation.forget()
+    widths = Mock(side_effect=engine.causal.forward)
+    monkeypatch.setattr(generation, "TOKENS_AT_ONCE", 3 * 16)
+    monkeypatch.setattr(engine.causal, "forward", widths)
+    assert replies(engine, requests) == at_once
     assert max(call.args[0].shape[1] for call in widths.call_args_list) == 16
 
 
@@ -162,31 +174,39 @@ def test_prompts_are_encoded_together_as_alone(embedded):
     assert embedded.tokens.encode(chat) == of_chat
 
 
-def test_other_seeds_say_other_things(embedded):
+def test_other_seeds_say_other_things(engine):
     prompt = Prompt((Message("user", "Tell me a story about a dog."),), "")
-    said = replies(embedded, [GenerationRequest(prompt, seed=seed, max_new_tokens=40) for seed in range(6)])
+    said = replies(engine, [GenerationRequest(prompt, seed=seed, max_new_tokens=40) for seed in range(6)])
     assert len(set(said.values())) > 1
 
 
-def test_messages_end_at_the_end_of_turn_or_at_the_limit(embedded):
+@pytest.mark.slow
+def test_messages_end_at_the_end_of_turn(embedded):
     prompt = Prompt((Message("user", "What is the capital of France? Answer in one word."),), "")
     (short,) = replies(embedded, [GenerationRequest(prompt, seed=0, max_new_tokens=100)]).values()
     assert "Paris" in short
     assert "<|im_end|>" not in short
+
+
+def test_messages_end_at_the_limit(engine):
     story = Prompt((Message("user", "Write a long story."),), "")
-    (cut,) = replies(embedded, [GenerationRequest(story, seed=0, max_new_tokens=7)]).values()
-    assert len(embedded.tokens.tokenizer(cut).input_ids) == 7
+    before = engine.usage.generated_tokens
+    (cut,) = replies(engine, [GenerationRequest(story, seed=0, max_new_tokens=7)]).values()
+    assert engine.usage.generated_tokens == before + 7
+    (longer,) = replies(engine, [GenerationRequest(story, seed=0, max_new_tokens=9)]).values()
+    assert longer.startswith(cut.rstrip("\ufffd"))
 
 
-def test_messages_are_cut_at_the_stop_pattern(embedded):
-    # The model is made to repeat a list, so that a third line follows.
+def test_messages_are_cut_at_the_stop_pattern(engine):
     prompt = Prompt((), "USER:a\nBOT:b\nUSER:a\nBOT:b\nUSER:a\nBOT:b\nUSER:a\nBOT:")
     request = GenerationRequest(prompt, seed=0, max_new_tokens=20)
-    (whole,) = replies(embedded, [request]).values()
-    assert "\nUSER:" in whole
-    stopped = GenerationRequest(prompt, seed=0, max_new_tokens=20, stop=r"\nuser:")
-    (cut,) = replies(embedded, [stopped]).values()
-    assert cut == whole[: whole.index("\nUSER:")]
+    (whole,) = replies(engine, [request]).values()
+    # What comes late in the message, in the other case: a pattern matches in any.
+    late = re.escape(whole[-6:-3].swapcase())
+    before = engine.usage.generated_tokens
+    (cut,) = replies(engine, [GenerationRequest(prompt, seed=0, max_new_tokens=20, stop=late)]).values()
+    assert cut == whole[: re.search(late, whole, re.IGNORECASE).start()]
+    assert engine.usage.generated_tokens - before < 20
 
 
 def test_drawing_inverts_the_cumulative_distribution():
@@ -202,41 +222,25 @@ def test_a_draw_never_takes_a_token_that_was_ruled_out():
     assert set(drawn.tolist()) == {1, 3}
 
 
-def test_letters_that_several_tokens_decode_to_are_added_up(embedded, monkeypatch):
+def test_letters_that_several_tokens_decode_to_are_added_up(engine, monkeypatch):
     choice = [ChoiceRequest(question(1), "AB", 0)]
-    ((_, before),) = embedded.score_options([choice])
-    a, b = embedded.tokens.of_letter("A"), embedded.tokens.of_letter("B")
-    assert len(a) == len(b) == 1
+    ((_, before),) = engine.score_options([choice])
+    tokens = {letter: engine.tokens.of_letter(letter) for letter in "AB"}
+    assert [len(each) for each in tokens.values()] == [1, 1]
     # As if the token of B decoded to A as well.
-    monkeypatch.setitem(embedded.tokens._letters, "A", a + b)
-    ((_, after),) = embedded.score_options([choice])
+    tokens["A"] = tokens["A"] + tokens["B"]
+    monkeypatch.setattr(engine.tokens, "of_letter", tokens.get)
+    ((_, after),) = engine.score_options([choice])
     assert np.exp(after[0, 0]) == pytest.approx(np.exp(before[0]).sum())
-
-
-TINY = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 49152,
-    "max_position_embeddings": 2048,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 2,
-}
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """Make a tiny random model of an architecture, with the embedded model's tokenizer."""
+    """Make a tiny random model of an architecture."""
 
     def make(config) -> TransformersEngine:
         folder = tmp_path_factory.mktemp(type(config).__name__)
-        torch.manual_seed(0)
-        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-        AutoTokenizer.from_pretrained(locate_checkpoint(SMOLLM2)).save_pretrained(folder)
-        return TransformersEngine(ModelConfig(name="tiny", path=str(folder), dtype="float32"), "none", device="cpu")
+        return TransformersEngine(write_tiny(folder, config), "none", device="cpu")
 
     return make
 
@@ -244,14 +248,14 @@ def tiny(tmp_path_factory):
 @pytest.mark.parametrize(
     "config",
     [
-        architectures.LlamaConfig(**TINY),
-        architectures.MistralConfig(**TINY, sliding_window=64),
-        architectures.MixtralConfig(**TINY, num_local_experts=4),
-        architectures.PhiConfig(**TINY),
-        architectures.Qwen2Config(**TINY),
-        architectures.GPTNeoXConfig(**TINY),
-        architectures.Gemma3TextConfig(**TINY, head_dim=8, sliding_window=2048),
-        architectures.OPTConfig(**TINY, ffn_dim=48, word_embed_proj_dim=32),
+        architectures.LlamaConfig(**SETTINGS),
+        architectures.MistralConfig(**SETTINGS, sliding_window=64),
+        architectures.MixtralConfig(**SETTINGS, num_local_experts=4),
+        architectures.PhiConfig(**SETTINGS),
+        architectures.Qwen2Config(**SETTINGS),
+        architectures.GPTNeoXConfig(**SETTINGS),
+        architectures.Gemma3TextConfig(**SETTINGS, head_dim=8, sliding_window=2048),
+        architectures.OPTConfig(**SETTINGS, ffn_dim=48, word_embed_proj_dim=32),
     ],
     ids=lambda config: config.model_type,
 )
@@ -260,30 +264,24 @@ def test_other_architectures_agree_with_plain_scoring(tiny, monkeypatch, config)
     prompts = [question(number, base=number % 2 == 0) for number in range(4)]
     for group in (prompts[::2], prompts[1::2]):
         expected = [plain(engine, prompt, "ABC") for prompt in group]
-        for ways in (["trunk", "copies", "whole"], ["copies", "whole"], ["whole"]):
-            monkeypatch.setattr(engine._scoring, "_ways", ways)
+        for ways in ((SHARED, COPIES, WHOLE), (COPIES, WHOLE), (WHOLE,)):
+            monkeypatch.setattr(engine, "scoring", scoring_of(engine, ways=ways))
             ((_, logprobs),) = engine.score_options([[ChoiceRequest(prompt, "ABC", 0) for prompt in group]])
             np.testing.assert_allclose(logprobs, expected, atol=1e-4)
-            assert engine._scoring.way == ways[0]
+            assert engine.scoring.way == ways[0]
     (text,) = replies(engine, [GenerationRequest(prompts[0], seed=1, max_new_tokens=5)]).values()
     assert text
 
 
-def test_a_sliding_window_is_no_trunk(tiny, monkeypatch):
-    engine = tiny(architectures.MistralConfig(**TINY, sliding_window=64))
+def test_a_sliding_window_shares_copies(tiny, monkeypatch):
+    engine = tiny(architectures.MistralConfig(**SETTINGS, sliding_window=64))
     monkeypatch.setattr(shared_prefix, "encode_suffixes", None)  # would fail
     assert len(list(engine.score_options([[ChoiceRequest(question(number), "ABC", 0) for number in range(3)]]))) == 1
-    assert engine._scoring.way == "trunk"  # for shorter ones
+    assert engine.scoring.way == SHARED  # for shorter ones
 
 
-STATES = {
-    "vocab_size": 49152,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 2,
-}
+STATES = {name: value for name, value in SETTINGS.items() if name in {"vocab_size", "hidden_size", "num_hidden_layers"}}
+STATES |= {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
 
 
 @pytest.mark.parametrize(
@@ -291,13 +289,13 @@ STATES = {
     [
         (
             architectures.FalconConfig(**STATES, num_attention_heads=4),
-            "copies",
-            "FalconForCausalLM: questions share copies of their beginning; slower",
+            COPIES,
+            "FalconForCausalLM: questions share copies of their common prefix; slower",
         ),
         (
             architectures.MambaConfig(**STATES, state_size=4),
-            "whole",
-            "MambaForCausalLM: questions can't share their beginning; slower",
+            WHOLE,
+            "MambaForCausalLM: questions can't share their common prefix; slower",
         ),
     ],
     ids=["falcon", "mamba"],
@@ -308,18 +306,21 @@ def test_an_architecture_of_its_own_kind_falls_back_with_one_warning(tiny, caplo
     for _ in range(2):
         ((_, logprobs),) = engine.score_options([[ChoiceRequest(prompt, "ABC", 0) for prompt in prompts]])
         np.testing.assert_allclose(logprobs, [plain(engine, prompt, "ABC") for prompt in prompts], atol=1e-4)
-    assert engine._scoring.way == way
+    assert engine.scoring.way == way
     assert [record.message for record in caplog.records if record.name.startswith("valstab")] == [warning]
     requests = [GenerationRequest(prompt, seed=seed, max_new_tokens=9) for seed, prompt in enumerate(prompts)]
     together = replies(engine, requests)
     assert together == {i: replies(engine, [request])[0] for i, request in enumerate(requests)}
 
 
-def dialogue_of(engine, rounds: int) -> tuple[list[str], int]:
+def dialogue_of(engine, rounds: int, *, forgets: bool) -> tuple[list[str], int]:
     """Hold two dialogues in which two speakers take turns, and count the tokens encoded for it."""
+    engine.generation.forget()
     before = engine.usage.encoded_tokens
     texts = [["Tell me about your garden."], ["What do you think of chess, and why?"]]
     for number in range(rounds):
+        if forgets:
+            engine.generation.forget()
         requests = []
         for row, said in enumerate(texts):
             speakers = ("user", "assistant") if number % 2 == 0 else ("assistant", "user")
@@ -332,25 +333,21 @@ def dialogue_of(engine, rounds: int) -> tuple[list[str], int]:
     return [text for said in texts for text in said], engine.usage.encoded_tokens - before
 
 
-def test_a_dialogue_goes_on_without_encoding_its_past_again(embedded, monkeypatch):
-    texts, encoded = dialogue_of(embedded, 6)
-    assert any(embedded._generation._kept._kept)
-    with monkeypatch.context() as context:
-        context.setattr(embedded._generation._kept, "_most_tokens", 0)
-        expected, plainly = dialogue_of(embedded, 6)
+def test_a_dialogue_goes_on_without_encoding_its_past_again(engine):
+    texts, encoded = dialogue_of(engine, 6, forgets=False)
+    expected, encoded_again = dialogue_of(engine, 6, forgets=True)
     assert texts == expected
-    assert encoded < 0.6 * plainly
-    embedded._generation.forget()
+    assert encoded < 0.6 * encoded_again
 
 
-def test_what_no_longer_fits_in_memory_goes_on_in_halves(embedded, monkeypatch):
+def test_what_no_longer_fits_in_memory_goes_on_in_halves(engine, monkeypatch):
     requests = [
         GenerationRequest(Prompt((Message("user", f"Count to {seed}."),), ""), seed=seed, max_new_tokens=8)
         for seed in range(5)
     ]
     choices = [ChoiceRequest(question(number), "ABC", 0) for number in range(5)]
-    expected, ((_, scored),) = replies(embedded, requests), embedded.score_options([choices])
-    forward, rows = embedded.causal.forward, []
+    expected, ((_, scored),) = replies(engine, requests), engine.score_options([choices])
+    forward, rows = engine.causal.forward, []
 
     def small(tokens, mask, cache, **options):
         rows.append(len(tokens))
@@ -358,19 +355,18 @@ def test_what_no_longer_fits_in_memory_goes_on_in_halves(embedded, monkeypatch):
             raise torch.OutOfMemoryError("out of memory")
         return forward(tokens, mask, cache, **options)
 
-    monkeypatch.setattr(embedded._generation, "_limits", Limits(128, 100_000))
-    monkeypatch.setattr(embedded._scoring, "_limits", Limits(128, 100_000))
-    monkeypatch.setattr(embedded._scoring, "_ways", ["whole"])
-    monkeypatch.setattr(embedded.causal, "forward", small)
-    assert replies(embedded, requests) == expected
-    ((_, halved),) = embedded.score_options([choices])
+    monkeypatch.setattr(engine.generation, "limits", Limits(128, 100_000))
+    monkeypatch.setattr(engine, "scoring", scoring_of(engine, ways=(WHOLE,)))
+    monkeypatch.setattr(engine.causal, "forward", small)
+    assert replies(engine, requests) == expected
+    ((_, halved),) = engine.score_options([choices])
     np.testing.assert_allclose(halved, scored, atol=1e-3)
-    assert embedded._scoring._limits.rows == 2
+    assert engine.scoring.limits.rows == 2
     assert rows[0] == 5
-    assert embedded._generation._limits.rows == 2
-    monkeypatch.setattr(embedded.causal, "forward", Mock(side_effect=MemoryError))
+    assert engine.generation.limits.rows == 2
+    monkeypatch.setattr(engine.causal, "forward", Mock(side_effect=MemoryError))
     with pytest.raises(EngineError, match="out of memory with a single dialogue"):
-        replies(embedded, requests[:1])
+        replies(engine, requests[:1])
 
 
 @pytest.mark.slow
@@ -387,31 +383,75 @@ def test_a_compiled_model_answers_as_the_plain_one(embedded):
     assert norm._compiled_call_impl is not None
 
 
+def is_quantised(engine: TransformersEngine) -> bool:
+    return bool({type(module).__name__ for module in engine.causal.model.modules()} & {"Linear4bit", "Linear8bitLt"})
+
+
 @pytest.mark.parametrize("quantization", ["4bit", "8bit"])
-def test_a_quantised_model_really_is_and_still_shares_and_answers(quantization, caplog):
-    engine = TransformersEngine(ModelConfig(name="small", path=SMOLLM2, dtype="float32"), quantization, device="cpu")
-    kinds = {type(module).__name__ for module in engine.causal.model.modules()}
-    assert kinds & {"Linear4bit", "Linear8bitLt"}
-    ((_, logprobs),) = engine.score_options([[ChoiceRequest(question(number), "ABC", 0) for number in range(5)]])
-    assert engine._scoring.way == "trunk"
-    assert all(0.2 < mass <= 1 for mass in np.exp(logprobs).sum(1))
+def test_a_quantised_model_really_is_and_still_shares(tmp_path, quantization, caplog):
+    model = write_tiny(tmp_path, architectures.LlamaConfig(**SETTINGS | {"hidden_size": 64, "intermediate_size": 128}))
+    engine = TransformersEngine(model, quantization, device="cpu")
+    assert is_quantised(engine)
+    prompts = [question(number) for number in range(5)]
+    ((_, logprobs),) = engine.score_options([[ChoiceRequest(prompt, "ABC", 0) for prompt in prompts]])
+    assert engine.scoring.way == SHARED
+    np.testing.assert_allclose(np.exp(logprobs), np.exp([plain(engine, each, "ABC") for each in prompts]), atol=0.1)
     assert engine.identity["quantization"] == quantization
     assert [record.name for record in caplog.records if record.name.startswith("bitsandbytes")] == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("quantization", ["4bit", "8bit"])
+def test_the_quantised_embedded_model_still_answers(quantization):
+    engine = TransformersEngine(ModelConfig(name="small", path=SMOLLM2, dtype="float32"), quantization, device="cpu")
+    assert is_quantised(engine)
+    ((_, logprobs),) = engine.score_options([[ChoiceRequest(question(number), "ABC", 0) for number in range(5)]])
+    assert engine.scoring.way == SHARED
+    assert all(0.2 < mass <= 1 for mass in np.exp(logprobs).sum(1))
+
+
+def state_of_the_process() -> dict[str, object]:
+    return {
+        "threads": torch.get_num_threads(),
+        "cudnn": torch.backends.cuda.cudnn_sdp_enabled(),
+        "merge": shared_prefix.merge,
+        "rotary": architectures.llama.modeling_llama.apply_rotary_pos_emb,
+        **{name: logging.getLogger(name).level for name in ("bitsandbytes", "transformers")},
+    }
+
+
+def test_an_engine_leaves_the_process_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("joblib.cpu_count", lambda **_: 1)
+    monkeypatch.setattr("valstab.engines.huggingface.engine.can_compile", lambda _: True)
+    torch.set_num_threads(2)
+    try:
+        before, seen = state_of_the_process(), []
+        model = write_tiny(tmp_path, architectures.LlamaConfig(**SETTINGS))
+        engine = TransformersEngine(model, "none", device="cpu", compiled=True)
+        assert state_of_the_process() == before
+        assert engine.properties["threads"] == "1"
+        # The first pass only: what is compiled runs in the slow tests.
+        stop = engine.causal.model.register_forward_pre_hook(lambda *_: seen.append(state_of_the_process()) or 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            next(engine.score_options([[ChoiceRequest(question(1), "ABC", 0)]]))
+        stop.remove()
+        assert state_of_the_process() == before
+        assert all(seen[0][name] != value for name, value in before.items())
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_sampling_is_the_users_then_the_checkpoints_then_the_librarys(tmp_path):
-    engine = TransformersEngine(
-        ModelConfig(name="small", path=SMOLLM2, dtype="float32", sampling=SamplingConfig(temperature=0.3)),
-        "none",
-        device="cpu",
-    )
+    model = write_tiny(tmp_path, architectures.LlamaConfig(**SETTINGS))
+    model.sampling = SamplingConfig(temperature=0.3)
+    engine = TransformersEngine(model, "none", device="cpu")
     assert engine.identity["sampling"] == str(
         {"temperature": 0.3, "top_p": 1.0, "top_k": 50, "repetition_penalty": 1.0}
     )
-    folder = tmp_path / "model"
-    shutil.copytree(locate_checkpoint(SMOLLM2), folder)
-    (folder / "generation_config.json").write_text('{"eos_token_id": 2, "do_sample": true, "temperature": 0.6}')
-    engine = TransformersEngine(ModelConfig(name="small", path=str(folder), dtype="float32"), "none", device="cpu")
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": 2, "do_sample": true, "temperature": 0.6}')
+    model.sampling = SamplingConfig()
+    engine = TransformersEngine(model, "none", device="cpu")
     assert "'temperature': 0.6" in engine.identity["sampling"]
 
 

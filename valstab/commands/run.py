@@ -11,6 +11,7 @@ from valstab.config.check import check_config
 from valstab.config.options import CONFIG_FOLDER
 from valstab.config.schema import Config
 from valstab.engines.chat_format import resolve_chat_format
+from valstab.engines.factory import require_model
 from valstab.protocol.plan import make_plan
 from valstab.sweeps.callback import closing_sweep
 from valstab.sweeps.job import run_job
@@ -26,6 +27,7 @@ def app(composed: DictConfig) -> float | None:
         check_config(config)
         config.model = resolve_chat_format(config)
         plan = make_plan(config)
+        require_model(config)
         # Only now, since these take seconds to import: a mistake is answered without them.
         from valstab.dry_run.preview import preview
         from valstab.run import run

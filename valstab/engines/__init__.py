@@ -1,5 +1,6 @@
 """What runs a language model.
 
-`base` says what an engine does, `factory` makes the one that a configuration names. An engine knows nothing of
-psychology: it generates text and scores options. Imports `config` and `errors`.
+`base` defines an engine's interface, `factory` creates the engine that a configuration names, and each other engine is
+a module or a package. An engine generates text and scores options; it knows nothing of psychology. May import `config`
+and `errors`.
 """

@@ -1,7 +1,7 @@
-"""What an engine does: continue dialogues, and choose among options after one. It knows nothing of psychology.
+"""The interface of an engine: it continues dialogues and scores options after them. It knows nothing of psychology.
 
-An engine is any class that is called with ``model`` (a `valstab.config.Model`), ``quantization`` (one of
-`valstab.config.QUANTIZATIONS`) and the options of its YAML file, and has the members of `Engine`.
+An engine is any class with the members of `Engine` whose arguments are `model` (a `valstab.config.schema.ModelConfig`),
+`quantization` (one of `valstab.config.schema.QUANTIZATIONS`) and the options of its YAML file.
 """
 
 import re
@@ -20,18 +20,18 @@ GIB = 1 << 30
 
 
 class EngineError(UserError):
-    """A model that can't be loaded or run: says in one line which and what to do."""
+    """A model can't be loaded or run; the message says in one line which one and what to do."""
 
 
 class Message(NamedTuple):
-    """One message of a dialogue, by `system`, `user` or `assistant`."""
+    """One message of a dialogue; the role is `system`, `user` or `assistant`."""
 
     role: str
     text: str
 
 
 class Prompt(NamedTuple):
-    """What a model reads: `messages` in its own chat template, the assistant's turn opened, then `text`.
+    """What a model reads: `messages` in its own chat template, the start of the assistant's turn, then `text`.
 
     A base model has no template: its whole prompt is `text`, and there are no messages.
     """
@@ -42,11 +42,11 @@ class Prompt(NamedTuple):
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """A request to sample what follows `prompt`.
+    """A request to sample a message after `prompt`.
 
-    What is sampled depends on `prompt` and `seed` alone, as far as the precision goes: in bfloat16 the
-    probabilities differ a little with what shares the batch. It ends at the model's end of turn, after
-    `max_new_tokens`, or where `stop` (a regular expression, cases ignored) matches, and is cut there.
+    The message depends on `prompt` and `seed` alone, except for rounding: in bfloat16 the probabilities differ a little
+    with the rest of the batch. It ends at the model's end of turn, after `max_new_tokens`, or before the first match of
+    `stop` (a regular expression; case is ignored).
     """
 
     prompt: Prompt
@@ -55,16 +55,16 @@ class GenerationRequest:
     stop: str | None = None
 
     def cut(self, text: str) -> str:
-        """Give what stands before the first place where `stop` matches, or all."""
-        found = None if self.stop is None else re.search(self.stop, text, re.IGNORECASE)
-        return text if found is None else text[: found.start()]
+        """Return the text before the first match of `stop`, or all of it."""
+        match = None if self.stop is None else re.search(self.stop, text, re.IGNORECASE)
+        return text if match is None else text[: match.start()]
 
 
 @dataclass(frozen=True)
 class ChoiceRequest:
     """A request for the probability that each of the one-letter `options` comes next after `prompt`.
 
-    `seed` is for engines that answer by chance.
+    `seed` is for engines that answer at random.
     """
 
     prompt: Prompt
@@ -73,7 +73,7 @@ class ChoiceRequest:
 
 
 class Prices(NamedTuple):
-    """What a million tokens cost, in US dollars."""
+    """Prices of a million tokens in US dollars."""
 
     read: float
     written: float
@@ -81,50 +81,51 @@ class Prices(NamedTuple):
 
 @dataclass
 class Usage:
-    """What an engine has computed."""
+    """The amount of computation of an engine so far."""
 
     encoded_tokens: int = 0
-    """Tokens read: of prompts, each only as often as it was really encoded."""
+    """Prompt tokens, each counted as often as it was encoded."""
     generated_tokens: int = 0
     steps: int = 0
-    """Forward passes that each gave a batch of dialogues one more token."""
+    """Forward passes that generated one token for each dialogue of a batch."""
     prices: Prices | None = None
 
     @property
     def usd(self) -> float | None:
-        """What that costs, if anything."""
+        """The price of that in US dollars; None if it costs nothing."""
         return self.prices and usd(self.prices, self.encoded_tokens, self.generated_tokens)
 
 
 def usd(prices: Prices, read: float, written: float) -> float:
-    """Give the price of tokens."""
+    """Return the price of tokens in US dollars."""
     return (read * prices.read + written * prices.written) / 1e6
 
 
 def peak_bytes() -> int:
-    """Give the most memory that this process has held."""
+    """Return the most bytes that this process has held in memory."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class Cache(NamedTuple):
-    """The memory in which an engine holds what it has encoded."""
+    """The memory for what an engine has encoded."""
 
     tokens: int = 0
-    """The most that one batch holds, and as many are kept between messages; 0 is no limit, and none kept."""
+    """Token capacity of one batch, and of what is kept between messages; 0 is no limit, and nothing kept."""
     token_bytes: int = 0
+    """Bytes of one token."""
     rows: int = 0
-    """The most dialogues of one batch; 0 is no limit."""
+    """The most dialogues in one batch; 0 is no limit."""
     peak_bytes: Callable[[], int] = peak_bytes
-    """Gives the most that was held so far of the memory that it is in, weights and all."""
+    """Returns the most bytes that this memory has held so far, weights included."""
 
 
 class Window(NamedTuple):
-    """What a model can read at once."""
+    """A model's context window."""
 
     tokens: int
-    """The most tokens that a prompt and what follows it may have."""
+    """The most tokens of a prompt and what is generated after it."""
     count: Callable[[Prompt], int]
-    """Gives the tokens of a prompt."""
+    """Returns the number of tokens of a prompt."""
 
 
 class Engine(Protocol):
@@ -133,30 +134,30 @@ class Engine(Protocol):
     usage: Usage
     cache: Cache
     window: Window | None
-    """None where it is not known, as of a server, or there is no limit."""
+    """None if it is unknown, as for a server, or unlimited."""
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """All that determines what the model says and answers: its weights, precision, sampling."""
+        """Everything that determines the results: weights, precision, sampling."""
         ...
 
     @property
     def properties(self) -> Mapping[str, str]:
-        """What else is to be recorded with the results: the device and the like."""
+        """What else is recorded with the results, such as the device."""
         ...
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
-        """Yield the index of each request with the text that follows it, in any order."""
+        """Yield the index of each request and the text generated for it, in any order."""
         ...
 
     def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
-        """Yield the index of each dialogue with the log-probabilities of its choices, in any order.
+        """Yield the index of each dialogue and the log-probabilities (nats) of its options, in any order.
 
-        The choices after one dialogue share a long beginning, so they are asked for together. The
-        probabilities are of the model's raw distribution over its whole vocabulary; where several tokens
-        decode to exactly an option's letter, they are added up. Shape: (choices, options).
+        The choices after one dialogue share a long prefix, so they are passed together. The probabilities are those of
+        the model's raw distribution over its whole vocabulary, summed over the tokens that decode to exactly an
+        option's letter. Shape: (choices, options).
 
-        An engine that does not see the whole distribution gives NaN for what it does not know. Where it could only
-        read an answer off sampled text, that option has infinity, and where it could read none, all have NaN.
+        An engine that does not see the whole distribution returns NaN for unknown probabilities. If it reads an answer
+        from sampled text, that option has infinity; if it can read none, all options have NaN.
         """
         ...

@@ -1,4 +1,4 @@
-"""Which model is meant: its name, and how it wants to be talked to, where the configuration leaves that open."""
+"""Resolve a model's name and chat format where the configuration leaves them open."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,19 +6,21 @@ from pathlib import Path
 from valstab.config.engines import TransformersConfig, VllmConfig
 from valstab.config.schema import Config, ModelConfig
 from valstab.engines.base import EngineError
+from valstab.engines.checkpoint import explain_load_error, locate_checkpoint, require_checkpoint, require_path
 from valstab.errors import ConfigError
 
 AUTO_MODEL = "auto"
-"""The option for any model that has none of its own."""
+"""The option `model=auto`, for any model that has no option of its own."""
 
 
 def resolve_chat_format(config: Config) -> ModelConfig:
-    """Give the model with its name and format: where that is left open, its chat template tells.
+    """Return the model with its name and format, where necessary detected from its chat template.
 
-    A server's template is not seen: it is taken to have a system slot.
+    A server's template is unknown; it is assumed to have a system slot.
 
     Raises:
         ConfigError: if `model=auto` has no path.
+        EngineError: if the tokenizer can't be loaded.
     """
     model = config.model
     if model.name == AUTO_MODEL:
@@ -33,26 +35,22 @@ def resolve_chat_format(config: Config) -> ModelConfig:
 
 
 def detect_chat_format(model: ModelConfig) -> ModelConfig:
-    """Give the model with `format` and `system_prompt` settled, by its tokenizer.
+    """Return the model with `format` and `system_prompt` as its tokenizer's chat template has them.
 
     Raises:
         EngineError: if there is no tokenizer at `model.path`.
     """
+    path = require_path(model)
+    require_checkpoint(model)
+    # Only now, since transformers takes seconds to import.
     from transformers import AutoTokenizer
 
-    from valstab.engines.checkpoint import explain_load_error, locate_checkpoint
     from valstab.engines.tokenizer import PromptTokenizer
 
-    if model.path is None:
-        raise EngineError(f"model={model.name} has no weights; give model.path, a hub id or a folder")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            locate_checkpoint(model.path), trust_remote_code=model.trust_remote_code
-        )
+        tokenizer = AutoTokenizer.from_pretrained(locate_checkpoint(path), trust_remote_code=model.trust_remote_code)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise EngineError(
-            f"model.path={model.path}: its tokenizer can't be loaded: {explain_load_error(error)}"
-        ) from error
+        raise EngineError(f"model.path={path}: its tokenizer can't be loaded: {explain_load_error(error)}") from error
     tokens = PromptTokenizer(tokenizer, model.template)
     form = model.format
     if form == "auto":

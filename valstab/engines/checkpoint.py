@@ -1,26 +1,32 @@
-"""Where a model's weights are: a hub id, a folder, or a GGUF file that is unpacked once."""
+"""Find a model's weights: a hub id, a folder, or a GGUF file. Imports neither torch nor transformers."""
 
-import copy
 import hashlib
 import importlib.util
 import re
-import shutil
-import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
-import platformdirs
-from filelock import FileLock
-
+from valstab.config.schema import ModelConfig
 from valstab.engines.base import EngineError
+from valstab.engines.gguf import unpack
 
 PACKAGE_PREFIX = "package:"
+"""What a `model.path` begins with that names a file in an installed package: `package:PACKAGE/FILE`."""
 
 
 BLOCK_BYTES = 1 << 16
+"""Bytes of a block that is hashed."""
+
+
+BLOCKS = 64
+"""Number of blocks of a large file that are hashed."""
+
+
+HUB_TIMEOUT = 10
+"""Seconds in which the hub has to answer."""
 
 
 NO_SAFETENSORS = re.compile(r"no file named .*\.safetensors|not appear to have a file named .*\.safetensors")
+"""Messages of transformers about a checkpoint without safetensors."""
 
 
 PICKLED = (
@@ -28,46 +34,66 @@ PICKLED = (
     "where you trust them, AutoModelForCausalLM.from_pretrained(PATH).save_pretrained(FOLDER), and the same with "
     "AutoTokenizer, make a FOLDER for model.path"
 )
+"""The explanation of such a message."""
 
 
 OWN_CODE = "it has Python code of its own, which runs only with model.trust_remote_code=true: read it before"
+"""The explanation of a refusal to run a checkpoint's code."""
 
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+"""An id on the Hugging Face hub."""
+
+
+def require_path(model: ModelConfig) -> str:
+    """Return the model's path.
+
+    Raises:
+        EngineError: if it has none.
+    """
+    if model.path is None:
+        raise EngineError(f"model={model.name} has no weights; give model.path, or use engine=random")
+    return model.path
+
+
+def require_checkpoint(model: ModelConfig) -> None:
+    """Check that the model's weights exist, without importing what would load them.
+
+    Raises:
+        EngineError: if there is nothing at `model.path`, or the hub can't be reached.
+    """
+    _find(require_path(model))
 
 
 def locate_checkpoint(path: str) -> str:
-    """Give what transformers loads `path` from: a folder or a hub id.
-
-    A GGUF file is unpacked to float32 safetensors in the user's cache, under the hash of its content and the version of
-    transformers, since what one version writes another may read wrongly.
+    """Return the folder or hub id that transformers loads `path` from; a GGUF file is unpacked first.
 
     Raises:
         EngineError: if there is nothing at `path`, or the hub can't be reached.
     """
+    file = _find(path)
+    if file is None:
+        return path
+    return str(file if file.is_dir() else unpack(file))
+
+
+def _find(path: str) -> Path | None:
+    """Return the folder or GGUF file at `path`, or None if it is the id of a model on the hub."""
     file = _file_in_package(path) if path.startswith(PACKAGE_PREFIX) else Path(path).expanduser()
     if file.is_dir():
-        return str(file)
+        return file
     if file.suffix != ".gguf" and HUB_ID.fullmatch(path):
         _require_on_hub(path)
-        return path
+        return None
     if not file.is_file():
         raise EngineError(f"model.path={path}: no such file or folder, nor a hub id such as OWNER/NAME")
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    models = platformdirs.user_cache_path("valstab", ensure_exists=True) / "models"
-    models.mkdir(exist_ok=True)
-    folder = models / f"{file.stem}-{digest[:16]}-{version('transformers')}"
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            _unpack(file, folder)
-    return str(folder)
+    return file
 
 
 def fingerprint(source: str, commit: str | None) -> str:
-    """Tell a checkpoint from any other: its commit on the hub, or a hash of a folder's files.
+    """Return what identifies a checkpoint: its commit on the hub, or a hash of a folder's files.
 
-    Of large files the size and 64 blocks, evenly spaced, are hashed: training changes all weights.
+    Of large files the size and `BLOCKS` blocks, evenly spaced, are hashed: training changes all weights.
     """
     if commit is not None:
         return commit
@@ -76,14 +102,14 @@ def fingerprint(source: str, commit: str | None) -> str:
         size = file.stat().st_size
         digest.update(f"{file.name} {size} ".encode())
         with file.open("rb") as opened:
-            for place in range(0, size, max(BLOCK_BYTES, size // 64)):
+            for place in range(0, size, max(BLOCK_BYTES, size // BLOCKS)):
                 opened.seek(place)
                 digest.update(opened.read(BLOCK_BYTES))
     return digest.hexdigest()
 
 
 def explain_load_error(error: Exception) -> str:
-    """Say in one line why a checkpoint can't be loaded, and what helps."""
+    """Explain in one line why a checkpoint can't be loaded, and what helps."""
     text = " ".join(str(error).split())
     if NO_SAFETENSORS.search(text):
         return PICKLED
@@ -91,13 +117,13 @@ def explain_load_error(error: Exception) -> str:
 
 
 def _require_on_hub(name: str) -> None:
-    """Ask once whether the hub has a model that is not in the cache: loading it would retry for a minute."""
+    """Check that a model is in the cache or, with one request, on the hub: loading it would retry for a minute."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     if try_to_load_from_cache(name, "config.json") is not None:
         return
     try:
-        HfApi().model_info(name, timeout=10)
+        HfApi().model_info(name, timeout=HUB_TIMEOUT)
     except Exception as error:  # whatever kept the hub from answering
         raise EngineError(
             f"model.path={name}: not in the Hugging Face cache, and the hub does not give it "
@@ -115,24 +141,3 @@ def _file_in_package(path: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise EngineError(f"model.path={path}: the package {package} is not installed")
     return Path(spec.submodule_search_locations[0]) / name
-
-
-def _unpack(file: Path, folder: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    own_code = {"trust_remote_code": False}  # left out, transformers would ask at the terminal
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, **own_code)
-    packed = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32", **own_code)
-    config = copy.deepcopy(packed.config)
-    # A model that remembers how it was packed can't be saved, so its weights move to a fresh one.
-    vars(config).pop("quantization_config", None)  # the oldest versions of transformers do not set it
-    plain = AutoModelForCausalLM.from_config(config, dtype="float32")
-    plain.load_state_dict(packed.state_dict())
-    plain.generation_config = packed.generation_config
-    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
-    try:
-        plain.save_pretrained(unfinished)
-        tokenizer.save_pretrained(unfinished)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)

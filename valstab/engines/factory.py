@@ -1,15 +1,27 @@
-"""The engine that a configuration names."""
+"""Create the engine that a configuration names."""
 
 import dataclasses
 
 from hydra.utils import get_class
 
+from valstab.config.engines import TransformersConfig, VllmConfig
 from valstab.config.schema import Config
 from valstab.engines.base import Engine
+from valstab.engines.checkpoint import require_checkpoint
+
+
+def require_model(config: Config) -> None:
+    """Check that the weights exist that the engine would load, before anything large is imported.
+
+    Raises:
+        EngineError: if they do not.
+    """
+    if isinstance(config.engine, TransformersConfig | VllmConfig):
+        require_checkpoint(config.model)
 
 
 def load_engine(config: Config) -> Engine:
-    """Make the engine that the configuration names, with its model loaded.
+    """Create the engine that the configuration names, with its model loaded.
 
     Raises:
         EngineError: if the model can't be loaded.

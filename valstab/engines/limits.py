@@ -1,4 +1,4 @@
-"""How much a model can read at once: what its configuration says, and that no prompt is longer."""
+"""Limits that an engine enforces: the length of a prompt, and probabilities that are numbers."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,23 +8,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LENGTH_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx")
-"""What configurations call the positions that a model knows."""
+"""Names in configurations for the number of positions that a model supports."""
 
 
 UNSCALED_ROPE_TYPES = ("linear", "dynamic", "yarn")
-"""Ways to scale rotary positions of which the length in the configuration does not know yet."""
+"""RoPE scalings that are not yet included in the length in the configuration."""
 
 
 def context_window(config: Any) -> int | None:
-    """Give the most tokens that a model of transformers can read, the generated ones included; None if it has no limit.
+    """Return the most tokens that a transformers model can read, generated ones included; None if there is no limit.
 
-    Of a multimodal model it is that of its language model. Where names disagree the smallest counts.
+    For a multimodal model it is that of its language model. Where several names state a length, the smallest counts.
     """
     text = config.get_text_config()
     lengths = [length for name in LENGTH_NAMES if isinstance(length := getattr(text, name, None), int) and length > 0]
     if not lengths:
         return None
-    # The scaling of a model with several kinds of layers is by kind, and its length already knows of it.
+    # A model with several kinds of layers has a scaling for each kind, and its length includes them.
     scaling = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
     if scaling.get("rope_type", scaling.get("type")) not in UNSCALED_ROPE_TYPES:
         return min(lengths)
@@ -33,10 +33,10 @@ def context_window(config: Any) -> int | None:
 
 
 def require_room(tokens: int, window: Window | None) -> None:
-    """Refuse a prompt that, with what follows it, is longer than the window.
+    """Check that a prompt and what follows it fit into the context window.
 
     Raises:
-        EngineError: if it is.
+        EngineError: if they do not.
     """
     if window is not None and tokens > window.tokens:
         raise EngineError(
@@ -46,10 +46,10 @@ def require_room(tokens: int, window: Window | None) -> None:
 
 
 def require_numbers(scores: "Tensor") -> None:
-    """Refuse scores of next tokens, (rows, vocabulary), that are no distribution: NaN, infinity, or nothing possible.
+    """Check that each row of scores, (rows, vocabulary), is a distribution: no NaN, no +inf, not only -inf.
 
     Raises:
-        EngineError: if a row has none.
+        EngineError: if a row is none.
     """
     if not scores.amax(-1).isfinite().all():
         raise EngineError(

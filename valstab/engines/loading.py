@@ -1,11 +1,11 @@
-"""Load a model as it is configured: where it runs, in which precision, and how its messages are sampled."""
+"""Load a model: its weights, tokenizer, precision and sampling settings."""
 
-import logging
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-import joblib
 import torch
 import transformers
 from safetensors import SafetensorError
@@ -13,12 +13,19 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.base import EngineError
-from valstab.engines.checkpoint import explain_load_error, locate_checkpoint
+from valstab.engines.checkpoint import explain_load_error, locate_checkpoint, require_path
+
+CONVERSION_VARIABLE = "DISABLE_SAFETENSORS_CONVERSION"
+"""An environment variable of transformers: without it a service on the hub converts other weights to safetensors."""
+
+
+LENGTH_WARNING = "sequence-length-is-longer-than-the-specified-maximum"
+"""The name under which a tokenizer records that it has warned of a long text."""
 
 
 @dataclass(frozen=True)
 class ResolvedSampling:
-    """How messages are sampled; the defaults are what transformers does where nobody says otherwise."""
+    """How messages are sampled; the defaults are those of transformers."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -26,17 +33,20 @@ class ResolvedSampling:
     repetition_penalty: float = 1.0
 
 
-def load(model: ModelConfig, quantization: str, device: str, dtype: torch.dtype) -> tuple[str, Any, Any]:
-    """Give where the weights are, the tokenizer and the model.
+class LoadedModel(NamedTuple):
+    """What was loaded: the folder or hub id, the tokenizer and the model."""
+
+    source: str
+    tokenizer: Any
+    model: Any
+
+
+def load(model: ModelConfig, quantization: str, device: str, dtype: torch.dtype) -> LoadedModel:
+    """Load a model and its tokenizer.
 
     Raises:
         EngineError: if the weights can't be found or loaded.
     """
-    if model.path is None:
-        raise EngineError(f"model={model.name} has no weights; give model.path, or use engine=random")
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of every product that 8 bits round
     common: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
     weights: dict[str, Any] = {"dtype": dtype, "device_map": "auto" if device == "cuda" else device}
     if quantization != "none":
@@ -45,31 +55,36 @@ def load(model: ModelConfig, quantization: str, device: str, dtype: torch.dtype)
             load_in_8bit=quantization == "8bit",
             bnb_4bit_compute_dtype=dtype,
         )
-    # Else transformers asks a service on the hub to make safetensors of other weights, and takes what that made.
-    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+    path = require_path(model)
     try:
-        source = locate_checkpoint(model.path)
-        tokenizer = AutoTokenizer.from_pretrained(source, **common)
-        loaded = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, **common, **weights)
+        with _quiet_loading():
+            source = locate_checkpoint(path)
+            tokenizer = AutoTokenizer.from_pretrained(source, **common)
+            loaded = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, **common, **weights)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, MemoryError, SafetensorError) as error:
-        raise EngineError(f"model={model.name}: {model.path} can't be loaded: {explain_load_error(error)}") from error
-    return source, tokenizer, loaded.eval()
+        raise EngineError(f"model={model.name}: {path} can't be loaded: {explain_load_error(error)}") from error
+    # Prompts are checked against the model's own context window.
+    tokenizer.deprecation_warnings[LENGTH_WARNING] = True
+    return LoadedModel(source, tokenizer, loaded.eval())
 
 
-def limit_threads() -> None:
-    """Compute with as many threads as there are physical cores for this process: of a job's share, not of the machine.
-
-    OMP_NUM_THREADS wins.
-    """
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(min(torch.get_num_threads(), joblib.cpu_count(only_physical_cores=True)))
+@contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Turn off the progress bars and conversions of transformers for a block."""
+    with ExitStack() as undo:
+        if transformers.logging.is_progress_bar_enabled():
+            undo.callback(transformers.logging.enable_progress_bar)
+            transformers.logging.disable_progress_bar()
+        if CONVERSION_VARIABLE not in os.environ:
+            undo.callback(os.environ.pop, CONVERSION_VARIABLE, None)
+            os.environ[CONVERSION_VARIABLE] = "1"
+        yield
 
 
 def precision(name: str, device: str) -> torch.dtype:
-    """Give the named precision; for `auto` bfloat16 where the hardware computes it fast.
+    """Return the named precision; for `auto`, bfloat16 where the hardware computes it fast.
 
-    That is on GPUs that know it and on CPUs with matrix tiles (AMX). AVX-512 alone multiplies it at half the rate of
-    float32.
+    These are GPUs that support it and CPUs with matrix tiles (AMX). With AVX-512 alone it is half as fast as float32.
     """
     if name != "auto":
         dtype: torch.dtype = getattr(torch, name)
@@ -79,18 +94,18 @@ def precision(name: str, device: str) -> torch.dtype:
     return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32  # noqa: SLF001  (no public one)
 
 
-def resolved_sampling(wanted: SamplingConfig, generation_config: Any) -> ResolvedSampling:
-    """Take each setting from the user, else from the checkpoint, else the default."""
+def resolved_sampling(configured: SamplingConfig, generation_config: Any) -> ResolvedSampling:
+    """Take each setting from the configuration, else from the checkpoint, else the default."""
     settings = {}
     for name in ("temperature", "top_p", "top_k", "repetition_penalty"):
-        for source in (wanted, generation_config):
+        for source in (configured, generation_config):
             if name not in settings and getattr(source, name, None) is not None:
                 settings[name] = getattr(source, name)
     return ResolvedSampling(**settings)
 
 
 def end_tokens(tokenizer: Any, generation_config: Any) -> set[int]:
-    """Give the tokens that end a message."""
+    """Return the tokens that end a message."""
     ends = generation_config.eos_token_id
     tokens = ends if isinstance(ends, list) else [ends]
     return {token for token in [*tokens, tokenizer.eos_token_id] if token is not None}

@@ -1,4 +1,4 @@
-"""Answers by chance: what any measure must find no stability in."""
+"""Answer at random: a baseline in which no measure must find stability."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -9,10 +9,15 @@ from valstab.config.schema import ModelConfig
 from valstab.engines.base import Cache, ChoiceRequest, GenerationRequest, Usage
 
 WORDS = ("yes", "no", "perhaps", "well", "so", "today", "here", "often", "good", "again")
+"""The vocabulary."""
+
+
+MAX_WORDS = 8
+"""The most words of a message."""
 
 
 class RandomEngine:
-    """Says random words, and gives the options log-probabilities drawn uniformly from the simplex."""
+    """Generates random words, and draws the probabilities of options uniformly from the simplex."""
 
     def __init__(self, model: ModelConfig, quantization: str) -> None:  # noqa: ARG002  (as every engine)
         self.usage = Usage()
@@ -25,10 +30,10 @@ class RandomEngine:
         """Yield a few random words for each request."""
         for index, request in enumerate(requests):
             random = np.random.default_rng(request.seed)
-            yield index, " ".join(random.choice(WORDS, size=min(8, request.max_new_tokens)))
+            yield index, " ".join(random.choice(WORDS, size=min(MAX_WORDS, request.max_new_tokens)))
 
     def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
-        """Yield log-probabilities whose largest is equally likely to be any option's; they add up to one."""
+        """Yield log-probabilities (nats) of all options; the probabilities add up to one."""
         for index, choices in enumerate(dialogues):
             yield (
                 index,

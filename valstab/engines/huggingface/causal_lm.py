@@ -12,15 +12,19 @@ from transformers import DynamicCache
 from valstab.engines.huggingface.kv_cache import empty_cache
 
 CACHE_ARGUMENTS = ("past_key_values", "cache_params")
-"""What architectures call the argument that takes a cache: attention and state-space models."""
+"""Names of the argument that takes a cache, in attention and in state-space models."""
+
+
+PROBE_TOKENS = 8
+"""Number of tokens that are encoded to measure the cache."""
 
 
 class CausalLM:
-    """Gives a model's logits after rows of tokens."""
+    """Returns a model's logits after rows of tokens."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.accepts = inspect.signature(model.forward).parameters
+        self._parameters = inspect.signature(model.forward).parameters
 
     @property
     def device(self) -> torch.device:
@@ -29,11 +33,11 @@ class CausalLM:
         return device
 
     def empty_cache(self) -> DynamicCache:
-        """Make a cache for one batch."""
+        """Return an empty cache for one batch."""
         return empty_cache(self.model.config)
 
     def pad(self, rows: Sequence[Sequence[int]], *, left: bool) -> tuple[Tensor, Tensor]:
-        """Give tokens and mask, each of the shape (rows, the longest row)."""
+        """Return padded tokens and their mask, both of the shape (rows, longest row)."""
         width = max(map(len, rows))
         tokens = torch.zeros(len(rows), width, dtype=torch.long)
         mask = torch.zeros(len(rows), width, dtype=torch.long)
@@ -44,7 +48,7 @@ class CausalLM:
         return tokens.to(self.device), mask.to(self.device)
 
     def forward(self, tokens: Tensor, mask: Tensor, cache: DynamicCache | None, *, last_only: bool = True) -> Tensor:
-        """Encode `tokens` after what `cache` holds and give the last position's logits: (rows, vocabulary)."""
+        """Encode `tokens` after what `cache` holds and return the last position's logits: (rows, vocabulary)."""
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
         optional: dict[str, Any] = {"logits_to_keep": int(last_only), "position_ids": positions}
         if cache is not None:
@@ -53,14 +57,14 @@ class CausalLM:
             input_ids=tokens,
             attention_mask=mask,
             use_cache=cache is not None,
-            **{name: value for name, value in optional.items() if name in self.accepts},
+            **{name: value for name, value in optional.items() if name in self._parameters},
         )
         logits: Tensor = output.logits[:, -1]
         return logits
 
     def token_bytes(self) -> int:
-        """Give the memory that the cache takes for one token: at least a byte."""
-        tokens = torch.zeros(1, 8, dtype=torch.long, device=self.device)
+        """Return the bytes that the cache takes for one token, at least 1."""
+        tokens = torch.zeros(1, PROBE_TOKENS, dtype=torch.long, device=self.device)
         cache = self.empty_cache()
         self.forward(tokens, torch.ones_like(tokens), cache)
         layers = (layer for layer in cache.layers if isinstance(getattr(layer, "keys", None), Tensor))
@@ -68,13 +72,16 @@ class CausalLM:
         return max(1, held // tokens.shape[1])
 
     @contextmanager
-    def exact_head(self, ends: Tensor) -> Iterator[None]:
-        """Let the output layer see one position a row, `ends`, and compute in float32.
+    def float32_head(self, ends: Tensor) -> Iterator[None]:
+        """Compute the output layer in float32, and only at one position of each row.
 
         In bfloat16 the letters' logits would often tie.
+
+        Args:
+            ends: the position in each row: (rows,).
         """
 
-        def pick(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        def select(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             hidden, *others = inputs
             return hidden[torch.arange(len(ends), device=hidden.device), ends.to(hidden.device), None], *others
 
@@ -85,7 +92,7 @@ class CausalLM:
             return torch.nn.functional.linear(inputs[0].float(), module.weight.float(), bias)
 
         head = self.model.get_output_embeddings()
-        hooks = (head.register_forward_pre_hook(pick), head.register_forward_hook(compute))
+        hooks = (head.register_forward_pre_hook(select), head.register_forward_hook(compute))
         try:
             yield
         finally:

@@ -1,34 +1,50 @@
-"""Compile the parts of a model that only move memory: norms, activations, rotary positions.
+"""Compile the parts of a model that mostly move memory: norms, activations, rotary positions.
 
-On a CPU with fast matrix products they cost more than the products, on a GPU about as much. What they compute stays the
-same but for rounding: a compiled part rounds once at its end.
+On a CPU with fast matrix products these parts cost more than the products, on a GPU about as much. The results are the
+same up to rounding: a compiled part rounds once, at its end.
 """
 
 import importlib.util
 import shutil
 import sys
-from typing import Any
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import torch
 
 from valstab.engines.huggingface import shared_prefix
 
 ROTARY_FUNCTION = "apply_rotary_pos_emb"
-"""The name of the function, of the module that defines a model, that turns queries and keys by their positions."""
+"""The name of the function that rotates queries and keys, in the module that defines a model."""
 
 
-def can_compile(kind: str) -> bool:
-    """Say whether there is what torch compiles with: a C++ compiler, and on a GPU (`cuda`) Triton."""
+class Replacement(NamedTuple):
+    """A function to stand in a module under a name while a model computes."""
+
+    module: ModuleType
+    name: str
+    function: Callable[..., Any]
+
+
+def can_compile(device_type: str) -> bool:
+    """Return whether torch can compile here: with a C++ compiler and, on a GPU (`cuda`), Triton."""
     has_compiler = any(map(shutil.which, ("g++", "c++", "clang++")))
-    return has_compiler and (kind != "cuda" or importlib.util.find_spec("triton") is not None)
+    return has_compiler and (device_type != "cuda" or importlib.util.find_spec("triton") is not None)
 
 
 def compile_modules(model: Any) -> None:
-    """Compile a model's norms, multilayer perceptrons and rotary positions; what has other names stays as it is."""
+    """Compile a model's norms and multilayer perceptrons, found by the names of their classes."""
     for module in model.modules():
         if type(module).__name__.endswith(("RMSNorm", "MLP")):
             module.compile(dynamic=True)
-    for definition, name in ((sys.modules[type(model).__module__], ROTARY_FUNCTION), (shared_prefix, "merge")):
-        function = getattr(definition, name, None)
-        if function is not None and not hasattr(function, "_torchdynamo_orig_callable"):
-            setattr(definition, name, torch.compile(function, dynamic=True))
+
+
+def compiled_functions(model: Any) -> list[Replacement]:
+    """Return compiled versions of the functions that a model's attention calls."""
+    definition = sys.modules[type(model).__module__]
+    return [
+        Replacement(module, name, torch.compile(getattr(module, name), dynamic=True))
+        for module, name in ((definition, ROTARY_FUNCTION), (shared_prefix, "merge"))
+        if hasattr(module, name)
+    ]

@@ -1,4 +1,4 @@
-"""Sample messages for many dialogues at once, each from a random stream of its own."""
+"""Sample messages for many dialogues at once, each with its own random numbers."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -14,12 +14,12 @@ from valstab.engines.huggingface.memory import Limits, batches, retry_in_halves,
 from valstab.engines.limits import require_numbers
 from valstab.engines.loading import ResolvedSampling
 
-STAY = 7 / 8
-"""Rows that have ended leave the batch when fewer than this part are alive: leaving copies the cache."""
+MIN_ALIVE = 7 / 8
+"""Share of unfinished rows below which finished rows leave the batch: removing them copies the cache."""
 
 
-PIECE = 8192
-"""The most tokens that are encoded at once: more is not faster, and their activations take memory beside the caches."""
+TOKENS_AT_ONCE = 8192
+"""Number of prompt tokens that are encoded at a time: more is not faster, and activations take memory too."""
 
 
 class Generation:
@@ -29,8 +29,8 @@ class Generation:
         causal: the model.
         sampling: how a token is drawn.
         ends: the tokens that end a message.
-        decode: gives the text of tokens.
-        limits: of a batch; `tokens` is also how many are kept encoded between messages.
+        decode: returns the text of tokens.
+        limits: of a batch; `rows` shrinks when memory runs out, and as many `tokens` are kept between messages.
         usage: where tokens are counted.
     """
 
@@ -44,33 +44,33 @@ class Generation:
         limits: Limits,
         usage: Usage,
     ) -> None:
+        self.limits = limits
         self._causal = causal
         self._sampling = sampling
         self._ends = ends
         self._decode = decode
-        self._limits = limits
         self._usage = usage
-        self._kept = PrefixCache(limits.tokens)
+        self._cached = PrefixCache(limits.tokens)
         self._has_rows = all(hasattr(layer, "batch_select_indices") for layer in causal.empty_cache().layers)
 
     def forget(self) -> None:
-        """Free what was kept for the next messages."""
-        self._kept.clear()
+        """Free the prefixes that are kept between messages."""
+        self._cached.clear()
         trim_memory()
 
     def run(self, prompts: Sequence[list[int]], requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text as it ends; prompts of similar length share a batch."""
-        self._kept.next_round()
+        self._cached.next_round()
         groups: dict[tuple[bool, int], list[int]] = {}
         for i, prompt in enumerate(prompts):
-            # Padding would go through the states of a state-space model, so its batches have one length.
-            key = (prompt in self._kept, 0 if self._has_rows else len(prompt))
+            # A state-space model would process padding as text, so its batches have prompts of one length.
+            key = (prompt in self._cached, 0 if self._has_rows else len(prompt))
             groups.setdefault(key, []).append(i)
         for group in groups.values():
             lengths = {i: len(prompts[i]) + requests[i].max_new_tokens for i in group}
-            for batch in batches(lengths, self._limits):
+            for batch in batches(lengths, self.limits):
                 yield from retry_in_halves(
-                    batch, lambda rows: self._batch(rows, prompts, requests), self._kept.clear, self._limits
+                    batch, lambda rows: self._batch(rows, prompts, requests), self._cached.clear, self.limits
                 )
                 trim_memory()
 
@@ -82,7 +82,7 @@ class Generation:
         draws = [np.random.default_rng(request.seed).random(request.max_new_tokens) for request in requests]
         generated: list[list[int]] = [[] for _ in requests]
         tokens, mask = self._causal.pad(prompts, left=True)
-        # A repetition penalty must not see the padding, so it stands as one of the prompt's own tokens there.
+        # A repetition penalty must not see the padding, so one of the prompt's own tokens takes its place.
         seen = torch.where(mask.bool(), tokens, tokens[:, -1:])
         cache, new = self._start(prompts)
         tokens = tokens[:, -new:]
@@ -103,41 +103,41 @@ class Generation:
                 text = self._finished(generated[row], requests[row])
                 if text is not None:
                     alive.remove(row)
-                    self._kept.keep(prompts[row], generated[row], cache, position)
+                    self._cached.put(prompts[row], generated[row], cache, position)
                     yield indices[row], text
             tokens = drawn[:, None]
             seen = torch.cat([seen, tokens], dim=1)
             mask = torch.cat([mask, torch.ones_like(tokens)], dim=1)
-            if alive and len(alive) < STAY * len(rows) and self._has_rows:
+            if alive and len(alive) < MIN_ALIVE * len(rows) and self._has_rows:
                 staying = [position for position, row in enumerate(rows) if row in alive]
                 tokens, seen, mask = tokens[staying], seen[staying], mask[staying]
                 cache.batch_select_indices(torch.tensor(staying, device=self._causal.device))
                 rows = [rows[position] for position in staying]
 
-    # Calling what is compiled costs more than it gains in as short a forward pass as one token's.
+    # In a forward pass of one token, calling compiled code costs more than it saves.
     @torch.compiler.set_stance("force_eager")  # type: ignore[untyped-decorator]
     def _encode(self, tokens: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
-        """Encode new tokens of all rows, some columns at a time, and give the last one's logits: (rows, vocabulary)."""
+        """Encode new tokens of all rows, some columns at a time, and return the last logits: (rows, vocabulary)."""
         rows, new = tokens.shape
-        # The states of a state-space model are not made to be begun twice with more than one token.
-        columns = max(1, PIECE // rows) if self._has_rows else new
+        # A state-space model can process several tokens at once only from its empty state.
+        columns = max(1, TOKENS_AT_ONCE // rows) if self._has_rows else new
         for end in range(columns, new, columns):
             self._causal.forward(tokens[:, end - columns : end], mask[:, : mask.shape[1] - new + end], cache)
         last = (new - 1) % columns + 1
         return self._causal.forward(tokens[:, new - last :], mask, cache)
 
     def _start(self, prompts: Sequence[list[int]]) -> tuple[DynamicCache, int]:
-        """Give a cache with what is known of the prompts, and how many of their last tokens are not in it."""
-        beginnings = [self._kept.take(prompt) for prompt in prompts]
-        known = [beginning for beginning in beginnings if beginning is not None]
-        if len(known) < len(prompts):
+        """Return a cache with the known prefixes, and the number of last tokens that it does not hold."""
+        taken = [self._cached.take(prompt) for prompt in prompts]
+        prefixes = [prefix for prefix in taken if prefix is not None]
+        if len(prefixes) < len(prompts):
             return self._causal.empty_cache(), max(map(len, prompts))
-        new = max(len(prompt) - len(beginning.tokens) for prompt, beginning in zip(prompts, known, strict=True))
+        new = max(len(prompt) - len(prefix.tokens) for prompt, prefix in zip(prompts, prefixes, strict=True))
         lengths = [max(0, len(prompt) - new) for prompt in prompts]
-        return stack_rows(known, lengths, self._causal.model.config), new
+        return stack_rows(prefixes, lengths, self._causal.model.config), new
 
     def _sample(self, seen: Tensor, logits: Tensor, uniform: Tensor) -> Tensor:
-        """Draw one token a row as transformers would: penalty, temperature, top-k, then top-p."""
+        """Draw one token per row, filtered in transformers' order: penalty, temperature, top-k, then top-p."""
         settings = self._sampling
         if settings.repetition_penalty != 1:
             logits = RepetitionPenaltyLogitsProcessor(settings.repetition_penalty)(seen, logits)
@@ -149,7 +149,7 @@ class Generation:
         return tokens.gather(1, draw(candidates, uniform)[:, None]).squeeze(1)
 
     def _finished(self, generated: list[int], request: GenerationRequest) -> str | None:
-        """Give the text if the message has come to its end."""
+        """Return the text if the message is complete."""
         ended = generated[-1] in self._ends or len(generated) == request.max_new_tokens
         if not ended and request.stop is None:
             return None
@@ -159,7 +159,15 @@ class Generation:
 
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Draw a token for each row by inverting its cumulative distribution at `uniform`, one number in [0, 1) a row."""
+    """Draw a token for each row by inverting its cumulative distribution.
+
+    Args:
+        logits: (rows, vocabulary).
+        uniform: a number in [0, 1) for each row: (rows,).
+
+    Returns:
+        The tokens: (rows,).
+    """
     cumulative = logits.double().softmax(-1).cumsum(-1)
     threshold = uniform.to(cumulative)[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, threshold, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)

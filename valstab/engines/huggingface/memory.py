@@ -1,4 +1,4 @@
-"""How much memory there is, and going on with less when it does not suffice."""
+"""Measure memory, and retry with smaller batches when it runs out."""
 
 import ctypes
 import os
@@ -23,7 +23,7 @@ class Limits:
 
 
 def free_bytes(device: str) -> int:
-    """Give the memory that is free on the CPU or on the first GPU."""
+    """Return the bytes that are free on the CPU or on a GPU."""
     if device.startswith("cuda"):
         free: int = torch.cuda.mem_get_info(device)[0]
         return free
@@ -31,23 +31,29 @@ def free_bytes(device: str) -> int:
 
 
 def gpu_peak_bytes() -> int:
-    """Give the most memory that this process has held so far on all GPUs together."""
+    """Return the most bytes that this process has held so far on all GPUs together."""
     return sum(map(torch.cuda.max_memory_reserved, range(torch.cuda.device_count())))
 
 
 def trim_memory() -> None:
-    """Give the memory that the C library holds but nobody uses back to the system, where it can (glibc).
+    """Return unused memory of the C library to the system, where it can (glibc).
 
-    Caches of many sizes come and go, and leave holes that the next ones do not fit.
+    Caches of many sizes are allocated and freed, and leave gaps that the next ones do not fit into.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
         trim(0)
 
 
-def batches(lengths: Mapping[int, int], limits: Limits, most_tokens: int | None = None) -> Iterator[list[int]]:
-    """Split indices into batches, similar lengths together, the longest first; the limits may shrink in between."""
-    tokens = limits.tokens if most_tokens is None else min(limits.tokens, most_tokens)
+def batches(lengths: Mapping[int, int], limits: Limits, max_tokens: int | None = None) -> Iterator[list[int]]:
+    """Yield the indices in batches of similar length, the longest first.
+
+    Args:
+        lengths: tokens by index.
+        limits: of a batch; read for each, since they may shrink in between.
+        max_tokens: a lower limit of tokens.
+    """
+    tokens = limits.tokens if max_tokens is None else min(limits.tokens, max_tokens)
     order = sorted(lengths, key=lambda index: lengths[index], reverse=True)
     while order:
         rows = max(1, min(limits.rows, tokens // max(1, lengths[order[0]])))
@@ -58,13 +64,18 @@ def batches(lengths: Mapping[int, int], limits: Limits, most_tokens: int | None 
 def retry_in_halves(
     batch: Sequence[int],
     compute: Callable[[Sequence[int]], Iterator[tuple[int, Result]]],
-    make_way: Callable[[], None],
+    free_memory: Callable[[], None],
     limits: Limits,
 ) -> Iterator[tuple[int, Result]]:
-    """Yield what `compute` yields for a batch's indices; where memory runs out, go on with halves of what is left.
+    """Yield what `compute` yields for a batch; when memory runs out, retry what is left in halves.
 
-    Later batches then have at most as many rows as the halves. `make_way` frees what can be done without. A single row
-    is tried once more after that.
+    A single row is retried once.
+
+    Args:
+        batch: indices.
+        compute: yields an index and its result.
+        free_memory: called before a retry.
+        limits: its `rows` shrinks to the size of the halves.
 
     Raises:
         EngineError: if memory does not suffice for a single row.
@@ -83,8 +94,10 @@ def retry_in_halves(
             if not is_out_of_memory(error):
                 raise
             if len(rows) == 1 and alone.issuperset(rows):
-                raise EngineError("out of memory with a single dialogue; use a smaller model or shorter ones") from None
-        make_way()
+                raise EngineError(
+                    "out of memory with a single dialogue; use a smaller model or shorter dialogues"
+                ) from None
+        free_memory()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         left = [index for index in rows if index not in done]
@@ -97,5 +110,5 @@ def retry_in_halves(
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether an error says that memory ran out, on a GPU, on the CPU or in Python."""
+    """Return whether an error means that memory ran out, on a GPU, on the CPU or in Python."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

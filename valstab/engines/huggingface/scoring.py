@@ -1,4 +1,4 @@
-"""Score what comes next after many prompts that share their beginnings, paying for each beginning once."""
+"""Score what comes next after many prompts, encoding the prefix that they share only once."""
 
 import copy
 import itertools
@@ -21,204 +21,222 @@ from valstab.engines.limits import require_numbers
 log = logging.getLogger(__name__)
 
 
+SHARED, COPIES, WHOLE = "shared", "copies", "whole"
+"""Ways to score prompts with a common prefix, the fastest first.
+
+All prompts attend to one encoded prefix, each has a copy of it, or each prompt is encoded as a whole.
+"""
+
+
 CHECKED_PROMPTS = 4
+"""Number of prompts on which the ways are compared."""
 
 
-TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""How far a probability may be off in the check of a few prompts: rounding, not another attention."""
+TOLERANCES = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""Largest difference of a probability from that of whole prompts which counts as rounding, by precision."""
 
 
-TOLERANCE_QUANTIZED = 1e-1
-"""The same with weights of 8 or 4 bits, at least: how bitsandbytes rounds a prompt depends on what else is in its
-batch, on some processors by so much that twice the difference between whole prompts together and alone is more."""
+MIN_TOLERANCE_QUANTIZED = 1e-1
+"""Minimum tolerance for 8- and 4-bit weights.
+
+With bitsandbytes the rounding of a prompt depends on the other prompts in its batch, on some processors by more than
+this; twice the measured difference is used where it is larger.
+"""
 
 
 ARCHITECTURE_ERRORS = (NotImplementedError, AttributeError, KeyError, TypeError, RuntimeError, ValueError)
-"""What architectures raise whose caches or attention work in ways of their own."""
+"""Errors of architectures that have a cache or attention of another kind."""
 
 
 class PrefixGroup(NamedTuple):
-    """The tokens that prompts have in common, and what each has of its own."""
+    """The tokens that prompts have in common, and each prompt's own tokens after them."""
 
     shared: list[int]
     own: list[list[int]]
 
     @classmethod
     def of(cls, prompts: Sequence[list[int]]) -> Self:
-        """Take the prompts apart."""
+        """Split prompts after their common prefix."""
         shared = common_prefix_length(prompts)
         return cls(prompts[0][:shared], [prompt[shared:] for prompt in prompts])
 
     @property
     def longest(self) -> int:
-        """The tokens of the longest prompt."""
+        """The number of tokens of the longest prompt."""
         return len(self.shared) + max(map(len, self.own))
 
 
 Suffix = tuple[int, list[int]]
-"""The place of a tree, and a prompt's own tokens."""
+"""The index of a prefix group, and a prompt's own tokens."""
 
 
 class Scoring:
-    """Gives one model's distributions over the next token.
+    """Computes a model's distributions over the next token.
 
-    Of three ways the fastest is used that gives what plain scoring gives: all prompts attend to one encoded
-    beginning ("trunk"), each has a copy of it ("copies"), or each is encoded whole ("whole"). The first prompts
-    show which; a model that can't share is named in one warning.
+    The first prompts are scored in each way; the fastest way that agrees with whole prompts is used from then on. One
+    warning names a model that can't use the fastest.
 
     Args:
         causal: the model.
-        limits: of a batch.
+        limits: of a batch; `rows` shrinks when memory runs out.
         usage: where tokens are counted.
-        tokens: the most that are encoded at once, but of a single prompt.
+        tokens: the most tokens that are encoded at once, except for a single prompt.
+        ways: the ways to choose from, the fastest first.
     """
 
-    def __init__(self, causal: CausalLM, limits: Limits, usage: Usage, *, tokens: int) -> None:
+    def __init__(
+        self,
+        causal: CausalLM,
+        limits: Limits,
+        usage: Usage,
+        *,
+        tokens: int,
+        ways: Sequence[str] = (SHARED, COPIES, WHOLE),
+    ) -> None:
+        self.limits = limits
         self._causal = causal
-        self._limits = limits
-        self._trunk_limits = Limits(limits.rows, limits.tokens)
+        self._prefix_limits = Limits(limits.rows, limits.tokens)
         self._usage = usage
         self._tokens = tokens
-        self._ways = ["copies", "whole"]
-        if shared_prefix.install(causal.model):
-            self._ways.insert(0, "trunk")
+        can_share = shared_prefix.install(causal.model)
+        self._ways = [way for way in ways if way != SHARED or can_share]
         self._is_checked = False
 
     @property
     def way(self) -> str:
-        """The way of sharing that is in use."""
+        """The way in use."""
         return self._ways[0]
 
     def run(self, dialogues: Iterable[Sequence[list[int]]]) -> Iterator[list[Tensor]]:
-        """Yield for each dialogue's prompts the log-probabilities of what comes after them: (vocabulary,) each."""
-        together: list[PrefixGroup] = []
+        """Yield, for each dialogue's prompts, the log-probabilities (nats) of the next token: (vocabulary,) each."""
+        batch: list[PrefixGroup] = []
         for prompts in dialogues:
-            tree = PrefixGroup.of(prompts)
-            if tree.shared and not self._is_checked:
-                self._check_few(tree)
-            if together and not self._fit([*together, tree]):
-                yield from self._distributions(together)
-                together = []
-            together.append(tree)
-        if together:
-            yield from self._distributions(together)
+            group = PrefixGroup.of(prompts)
+            if group.shared and not self._is_checked:
+                self._choose_way(group)
+            if batch and not self._fit([*batch, group]):
+                yield from self._score_groups(batch)
+                batch = []
+            batch.append(group)
+        if batch:
+            yield from self._score_groups(batch)
 
-    def _fit(self, trees: Sequence[PrefixGroup]) -> bool:
-        """Say whether the prompts of several trees make one batch."""
-        own = [row for tree in trees for row in tree.own]
+    def _fit(self, groups: Sequence[PrefixGroup]) -> bool:
+        """Return whether the prompts of several groups make one batch."""
+        own = [row for group in groups for row in group.own]
         return (
-            all(self._way(tree) == "trunk" for tree in trees)
-            and len(own) <= self._limits.rows
+            all(self._way_of(group) == SHARED for group in groups)
+            and len(own) <= self.limits.rows
             and len(own) * max(map(len, own)) <= self._tokens
-            and sum(len(tree.shared) for tree in trees) <= self._limits.tokens
+            and sum(len(group.shared) for group in groups) <= self.limits.tokens
         )
 
-    def _distributions(self, trees: Sequence[PrefixGroup]) -> Iterator[list[Tensor]]:
-        """Yield each tree's distributions; several trees are of the way "trunk"."""
-        way = self._way(trees[0])
-        trunks = self._grow(trees) if way != "whole" else []
-        branches = [(place, row) for place, tree in enumerate(trees) for row in tree.own]
-        prompts = [len(row) + (0 if way == "trunk" else len(trees[place].shared)) for place, row in branches]
+    def _score_groups(self, groups: Sequence[PrefixGroup]) -> Iterator[list[Tensor]]:
+        """Yield the distributions of each group; only those of the way `SHARED` come together."""
+        way = self._way_of(groups[0])
+        prefixes = self._encode_prefixes(groups) if way != WHOLE else []
+        suffixes = [(index, row) for index, group in enumerate(groups) for row in group.own]
+        lengths = [len(row) + (0 if way == SHARED else len(groups[index].shared)) for index, row in suffixes]
         self._usage.encoded_tokens += sum(
-            sum(map(len, tree.own)) + len(tree.shared) * (len(tree.own) if way == "whole" else 1) for tree in trees
+            sum(map(len, group.own)) + len(group.shared) * (len(group.own) if way == WHOLE else 1) for group in groups
         )
 
-        def distributions(rows: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+        def score(rows: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
             rows = sorted(rows)
-            found = self._distribution(way, trees, trunks, [branches[row] for row in rows])
-            require_numbers(found)
-            yield from zip(rows, found, strict=True)
+            logprobs = self._score(way, groups, prefixes, [suffixes[row] for row in rows])
+            require_numbers(logprobs)
+            yield from zip(rows, logprobs, strict=True)
 
-        found: dict[int, Tensor] = {}
-        for batch in batches(dict(enumerate(prompts)), self._limits, self._tokens if way == "trunk" else None):
-            found.update(retry_in_halves(batch, distributions, lambda: None, self._limits))
-        rows = iter(range(len(branches)))
-        for tree in trees:
-            yield [found.pop(row) for row in itertools.islice(rows, len(tree.own))]
+        scored: dict[int, Tensor] = {}
+        for batch in batches(dict(enumerate(lengths)), self.limits, self._tokens if way == SHARED else None):
+            scored.update(retry_in_halves(batch, score, lambda: None, self.limits))
+        rows = iter(range(len(suffixes)))
+        for group in groups:
+            yield [scored.pop(row) for row in itertools.islice(rows, len(group.own))]
 
-    def _way(self, tree: PrefixGroup) -> str:
-        """Give the first way that works for a tree."""
-        if not tree.shared:
-            return "whole"
-        if self.way == "trunk" and not shared_prefix.fits(self._causal.model.config, tree.longest):
+    def _way_of(self, group: PrefixGroup) -> str:
+        """Return the fastest way that works for a group."""
+        if not group.shared:
+            return WHOLE
+        if self.way == SHARED and not shared_prefix.fits_window(self._causal.model.config, group.longest):
             return self._ways[1]
         return self.way
 
-    def _grow(self, trees: Sequence[PrefixGroup]) -> list[SharedPrefix]:
-        """Encode what each tree's prompts have in common."""
+    def _encode_prefixes(self, groups: Sequence[PrefixGroup]) -> list[SharedPrefix]:
+        """Encode the shared tokens of each group."""
 
-        def encode(places: Sequence[int]) -> Iterator[tuple[int, SharedPrefix]]:
-            shared = [trees[place].shared for place in places]
+        def encode(indices: Sequence[int]) -> Iterator[tuple[int, SharedPrefix]]:
+            shared = [groups[index].shared for index in indices]
             cache = self._causal.empty_cache()
             self._causal.forward(*self._causal.pad(shared, left=False), cache)
-            yield from ((place, SharedPrefix(cache, row, len(shared[row]))) for row, place in enumerate(places))
+            yield from ((index, SharedPrefix(cache, row, len(shared[row]))) for row, index in enumerate(indices))
 
-        trunks: dict[int, SharedPrefix] = {}
-        lengths = {place: len(tree.shared) for place, tree in enumerate(trees)}
-        for batch in batches(lengths, self._trunk_limits, self._tokens):
-            trunks.update(retry_in_halves(batch, encode, lambda: None, self._trunk_limits))
-        return [trunks[place] for place in range(len(trees))]
+        prefixes: dict[int, SharedPrefix] = {}
+        lengths = {index: len(group.shared) for index, group in enumerate(groups)}
+        for batch in batches(lengths, self._prefix_limits, self._tokens):
+            prefixes.update(retry_in_halves(batch, encode, lambda: None, self._prefix_limits))
+        return [prefixes[index] for index in range(len(groups))]
 
-    def _distribution(
-        self, way: str, trees: Sequence[PrefixGroup], trunks: Sequence[SharedPrefix], branches: Sequence[Suffix]
+    def _score(
+        self, way: str, groups: Sequence[PrefixGroup], prefixes: Sequence[SharedPrefix], suffixes: Sequence[Suffix]
     ) -> Tensor:
-        """Give the log-probabilities of what comes after each branch: (branches, vocabulary).
+        """Return the log-probabilities of the next token after each suffix: (suffixes, vocabulary).
 
-        Branches of one tree are neighbours.
+        Suffixes of one group are neighbours.
         """
-        # Padding stands on the right: between beginning and question it would shift a sliding window.
-        if way == "whole":
-            tokens, mask = self._causal.pad([[*trees[place].shared, *row] for place, row in branches], left=False)
-            with self._causal.exact_head(mask.sum(1) - 1):
+        # Padding stands on the right: between prefix and suffix it would shift a sliding window.
+        if way == WHOLE:
+            tokens, mask = self._causal.pad([[*groups[index].shared, *row] for index, row in suffixes], left=False)
+            with self._causal.float32_head(mask.sum(1) - 1):
                 return self._causal.forward(tokens, mask, None, last_only=False).log_softmax(-1)
-        tokens, mask = self._causal.pad([row for _, row in branches], left=False)
-        with self._causal.exact_head(mask.sum(1) - 1):
-            if way == "trunk":
-                rows = Counter(place for place, _ in branches)
+        tokens, mask = self._causal.pad([row for _, row in suffixes], left=False)
+        with self._causal.float32_head(mask.sum(1) - 1):
+            if way == SHARED:
+                rows = Counter(index for index, _ in suffixes)
                 logits: Tensor = shared_prefix.encode_suffixes(
-                    self._causal.model, tokens, [(trunks[place], rows[place]) for place in rows]
+                    self._causal.model, tokens, [(prefixes[index], rows[index]) for index in rows]
                 )
             else:
-                cache = copy.deepcopy(trunks[0].cache)
+                cache = copy.deepcopy(prefixes[0].cache)
                 cache.batch_repeat_interleave(len(tokens))
-                whole_mask = torch.cat([mask.new_ones(len(tokens), trunks[0].tokens), mask], dim=1)
+                whole_mask = torch.cat([mask.new_ones(len(tokens), prefixes[0].tokens), mask], dim=1)
                 logits = self._causal.forward(tokens, whole_mask, cache, last_only=False)
         return logits.log_softmax(-1)
 
-    def _check_few(self, tree: PrefixGroup) -> None:
-        """See on a few prompts which way gives what plain scoring gives."""
+    def _choose_way(self, group: PrefixGroup) -> None:
+        """Keep the ways from the first that agrees with whole prompts, tried on a few prompts."""
 
         def check(rows: Sequence[int]) -> Iterator[tuple[int, None]]:
-            self._check(PrefixGroup(tree.shared, [tree.own[row] for row in rows]))
+            self._drop_wrong_ways(PrefixGroup(group.shared, [group.own[row] for row in rows]))
             yield from ((row, None) for row in rows)
 
-        list(retry_in_halves(range(min(CHECKED_PROMPTS, len(tree.own))), check, lambda: None, self._limits))
+        list(retry_in_halves(range(min(CHECKED_PROMPTS, len(group.own))), check, lambda: None, self.limits))
         self._is_checked = True
 
-    def _check(self, tree: PrefixGroup) -> None:
-        """Find the first way that agrees with encoding a few prompts whole."""
-        branches = [(0, row) for row in tree.own]
-        logprobs = self._distribution("whole", [tree], [], branches)
+    def _drop_wrong_ways(self, group: PrefixGroup) -> None:
+        """Drop ways until the first agrees with encoding these prompts whole."""
+        suffixes = [(0, row) for row in group.own]
+        logprobs = self._score(WHOLE, [group], [], suffixes)
         require_numbers(logprobs)
         expected = logprobs.exp()
-        tolerance = self._tolerance(tree, expected)
+        tolerance = self._tolerance(group, expected)
         fastest = self.way
-        while self.way != "whole":
+        while self.way != WHOLE:
             try:
-                found = self._distribution(self._way(tree), [tree], self._grow([tree]), branches).exp()
-                if float((found - expected).abs().max()) < tolerance:
+                actual = self._score(self._way_of(group), [group], self._encode_prefixes([group]), suffixes).exp()
+                if float((actual - expected).abs().max()) < tolerance:
                     break
             except ARCHITECTURE_ERRORS as error:
                 if is_out_of_memory(error):
                     raise
             del self._ways[0]
         if self.way != fastest:
-            does = "share copies of" if self.way == "copies" else "can't share"
-            log.warning("%s: questions %s their beginning; slower", type(self._causal.model).__name__, does)
+            verb = "share copies of" if self.way == COPIES else "can't share"
+            log.warning("%s: questions %s their common prefix; slower", type(self._causal.model).__name__, verb)
 
-    def _tolerance(self, tree: PrefixGroup, expected: Tensor) -> float:
-        """Say how far a probability may be off from those that were found with all prompts together."""
+    def _tolerance(self, group: PrefixGroup, expected: Tensor) -> float:
+        """Return how far a probability may be from `expected`, that of whole prompts in one batch."""
         if not getattr(self._causal.model, "is_quantized", False):
-            return TOLERANCE[self._causal.model.dtype]
-        alone = torch.cat([self._distribution("whole", [tree], [], [(0, row)]) for row in tree.own])
-        return max(TOLERANCE_QUANTIZED, 2 * float((alone.exp() - expected).abs().max()))
+            return TOLERANCES[self._causal.model.dtype]
+        alone = torch.cat([self._score(WHOLE, [group], [], [(0, row)]) for row in group.own])
+        return max(MIN_TOLERANCE_QUANTIZED, 2 * float((alone.exp() - expected).abs().max()))

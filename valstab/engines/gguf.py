@@ -1,0 +1,49 @@
+"""Unpack the quantised weights of a GGUF file to a folder that transformers loads quickly."""
+
+import copy
+import hashlib
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock
+
+
+def unpack(file: Path) -> Path:
+    """Return a folder with a GGUF file's weights as float32 safetensors, in the user's cache.
+
+    The folder is named by a hash of the file's content and the version of transformers, since versions read the same
+    file in different ways. What is there already is not unpacked again.
+    """
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    models = platformdirs.user_cache_path("valstab", ensure_exists=True) / "models"
+    models.mkdir(exist_ok=True)
+    folder = models / f"{file.stem}-{digest[:16]}-{version('transformers')}"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            _convert(file, folder)
+    return folder
+
+
+def _convert(file: Path, folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    own_code = {"trust_remote_code": False}  # left out, transformers would ask at the terminal
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, **own_code)
+    packed = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32", **own_code)
+    config = copy.deepcopy(packed.config)
+    # A model that was loaded quantised can't be saved, so its weights move to a new one.
+    vars(config).pop("quantization_config", None)  # the oldest versions of transformers do not set it
+    plain = AutoModelForCausalLM.from_config(config, dtype="float32")
+    plain.load_state_dict(packed.state_dict())
+    plain.generation_config = packed.generation_config
+    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+    try:
+        plain.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
