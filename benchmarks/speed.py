@@ -247,9 +247,9 @@ def operations(engine: TransformersEngine, prompts: Sequence[list[int]]) -> tupl
     with_weights = 2 * (sum(p.numel() for p in model.parameters()) - embedding.numel())
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     with_each = 4 * config.num_hidden_layers * config.num_attention_heads * head  # its key, and its value
-    trunk, lengths = common_prefix_length(prompts), list(map(len, prompts))
-    products = with_weights * (trunk + sum(length - trunk for length in lengths))
-    seen = attended(trunk, 0, trunk) + sum(attended(length, 0, length - trunk) for length in lengths)
+    shared, lengths = common_prefix_length(prompts), list(map(len, prompts))
+    products = with_weights * (shared + sum(length - shared for length in lengths))
+    seen = attended(shared, 0, shared) + sum(attended(length, 0, length - shared) for length in lengths)
     whole = sum(with_weights * length + with_each * attended(length, 0, length) for length in lengths)
     return products, products + with_each * seen, whole
 

@@ -15,14 +15,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+from transformers import LlamaConfig
 
 from tests.robustness.finding import Finding
 from tests.robustness.server import serving
+from tests.support.tiny_models import SETTINGS, write_tiny
 from valstab.config.compose import compose_run
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import Engine, EngineError
-from valstab.engines.checkpoint import locate_checkpoint
 from valstab.engines.huggingface.engine import TransformersEngine
 from valstab.engines.openai import OpenaiEngine
 from valstab.protocol.ask import ask
@@ -150,21 +150,8 @@ def deaths(folder: Path, lives: Sequence[int]) -> Finding:
 
 
 def tiny(folder: Path) -> ModelConfig:
-    """Write a tiny random model that talks nonsense fast, with the embedded model's tokenizer."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        vocab_size=49152,
-        max_position_embeddings=2048,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(locate_checkpoint(EMBEDDED)).save_pretrained(folder)
-    return ModelConfig(name="tiny", path=str(folder), dtype="float32")
+    """Write a tiny random model that talks nonsense fast."""
+    return write_tiny(folder, LlamaConfig(**SETTINGS))
 
 
 def small_plan(*settings: str) -> Plan:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import EngineError
-from valstab.engines.gguf import unpack
 
 PACKAGE_PREFIX = "package:"
 """What a `model.path` begins with that names a file in an installed package: `package:PACKAGE/FILE`."""
@@ -71,6 +70,8 @@ def locate_checkpoint(path: str) -> str:
     Raises:
         EngineError: if there is nothing at `path`, or the hub can't be reached.
     """
+    from valstab.engines.gguf import unpack
+
     file = _find(path)
     if file is None:
         return path

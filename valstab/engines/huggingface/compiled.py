@@ -33,15 +33,16 @@ def can_compile(device_type: str) -> bool:
     return has_compiler and (device_type != "cuda" or importlib.util.find_spec("triton") is not None)
 
 
-def compile_modules(model: Any) -> None:
-    """Compile a model's norms and multilayer perceptrons, found by the names of their classes."""
+def compile_model(model: Any) -> list[Replacement]:
+    """Compile the memory-bound parts of a model, found by their names.
+
+    Returns:
+        Compiled versions of functions that the model's attention calls. They belong to modules of the whole process, so
+        they are not yet in use.
+    """
     for module in model.modules():
         if type(module).__name__.endswith(("RMSNorm", "MLP")):
             module.compile(dynamic=True)
-
-
-def compiled_functions(model: Any) -> list[Replacement]:
-    """Return compiled versions of the functions that a model's attention calls."""
     definition = sys.modules[type(model).__module__]
     return [
         Replacement(module, name, torch.compile(getattr(module, name), dynamic=True))

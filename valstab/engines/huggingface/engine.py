@@ -17,7 +17,7 @@ from valstab.config.schema import ModelConfig
 from valstab.engines.base import GIB, Cache, ChoiceRequest, EngineError, GenerationRequest, Usage, Window, peak_bytes
 from valstab.engines.checkpoint import fingerprint
 from valstab.engines.huggingface.causal_lm import CausalLM
-from valstab.engines.huggingface.compiled import can_compile, compile_modules, compiled_functions
+from valstab.engines.huggingface.compiled import can_compile, compile_model
 from valstab.engines.huggingface.generation import Generation
 from valstab.engines.huggingface.memory import Limits, free_bytes, gpu_peak_bytes
 from valstab.engines.huggingface.process_settings import ProcessSettings
@@ -70,9 +70,7 @@ class TransformersEngine:
         with self._process_settings.applied():
             dtype = precision(model.dtype, self._device)
             source, tokenizer, loaded = load(model, quantization, self._device, dtype)
-            if compiled:
-                compile_modules(loaded)
-                self._process_settings.replacements = compiled_functions(loaded)
+            self._process_settings.replacements = compile_model(loaded) if compiled else ()
             self.usage = Usage()
             self.tokens = PromptTokenizer(tokenizer, model.template)
             self.causal = CausalLM(loaded)
