@@ -4,6 +4,7 @@ import logging
 import math
 import re
 import shutil
+from functools import partial
 from unittest.mock import Mock
 
 import numpy as np
@@ -424,6 +425,9 @@ def test_an_engine_leaves_the_process_as_it_was(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("joblib.cpu_count", lambda **_: 1)
     monkeypatch.setattr("valstab.engines.huggingface.engine.can_compile", lambda _: True)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: None)  # really compiled in a slow test
+    monkeypatch.setattr(torch, "compile", lambda function, **_: partial(function))
+    threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         before, seen = state_of_the_process(), []
@@ -431,15 +435,19 @@ def test_an_engine_leaves_the_process_as_it_was(tmp_path, monkeypatch):
         engine = TransformersEngine(model, "none", device="cpu", compiled=True)
         assert state_of_the_process() == before
         assert engine.properties["threads"] == "1"
-        # The first pass only: what is compiled runs in the slow tests.
-        stop = engine.causal.model.register_forward_pre_hook(lambda *_: seen.append(state_of_the_process()) or 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            next(engine.score_options([[ChoiceRequest(question(1), "ABC", 0)]]))
-        stop.remove()
-        assert state_of_the_process() == before
-        assert all(seen[0][name] != value for name, value in before.items())
+        engine.causal.model.register_forward_pre_hook(lambda *_: seen.append(state_of_the_process()))
+        requests = [GenerationRequest(question(seed), seed=seed, max_new_tokens=2) for seed in range(2)]
+        for results in (
+            engine.generate(requests),
+            engine.score_options([[ChoiceRequest(question(number), "ABC", 0)] for number in range(2)]),
+        ):
+            next(results)
+            assert state_of_the_process() == before
+            list(results)
+            assert state_of_the_process() == before
+        assert all(state[name] != value for state in seen for name, value in before.items())
     finally:
-        torch.set_num_threads(1)
+        torch.set_num_threads(threads)
 
 
 def test_sampling_is_the_users_then_the_checkpoints_then_the_librarys(tmp_path):
