@@ -395,10 +395,10 @@ def test_a_quantised_model_really_is_and_still_shares(tmp_path, quantization, ca
     assert is_quantised(engine)
     prompts = [question(number) for number in range(5)]
     ((_, logprobs),) = engine.score_options([[ChoiceRequest(prompt, "ABC", 0) for prompt in prompts]])
+    assert [record.name for record in caplog.records if record.name.startswith("bitsandbytes")] == []
     assert engine.scoring.way == SHARED
     np.testing.assert_allclose(np.exp(logprobs), np.exp([plain(engine, each, "ABC") for each in prompts]), atol=0.1)
     assert engine.identity["quantization"] == quantization
-    assert [record.name for record in caplog.records if record.name.startswith("bitsandbytes")] == []
 
 
 @pytest.mark.slow
