@@ -49,7 +49,7 @@ class RecordLog:
         return self._records.get(key)
 
     def put(self, records: Mapping[str, Any]) -> None:
-        """Add records. They are on disk when this returns, so that they survive a kill of the process.
+        """Add records. They are written when this returns, so that they survive a kill of the process.
 
         Raises:
             OSError: if they can't be written, for instance on a full disk. Earlier records stay intact.
