@@ -11,8 +11,8 @@ DATA = Path(__file__).parent / "data"
 """Folder of the personas, openings and items that come with valstab."""
 
 
-def locate(key: str, name: str) -> Path:
-    """Return the file or folder that the setting `key` names: a path, or a file that comes with valstab.
+def locate(setting: str, name: str) -> Path:
+    """Return the file or folder that a setting names: a path, or a file that comes with valstab.
 
     Raises:
         ConfigError: if there is neither.
@@ -21,7 +21,7 @@ def locate(key: str, name: str) -> Path:
     if path is not None:
         return path
     shipped = sorted(path.name for path in DATA.iterdir() if path.suffix in {".csv", ".yaml"})
-    raise ConfigError(key, name, f"no such file; {allowed(name, ['a path', *shipped])}")
+    raise ConfigError(setting, name, f"no such file; {allowed(name, ['a path', *shipped])}")
 
 
 def find_path(name: str | Path) -> Path | None:
@@ -36,7 +36,7 @@ def find_path(name: str | Path) -> Path | None:
         return None
 
 
-def read_text(key: str, path: Path) -> str:
+def read_text(setting: str, path: Path) -> str:
     """Return the content of a UTF-8 text file, with its own line breaks.
 
     Raises:
@@ -46,34 +46,34 @@ def read_text(key: str, path: Path) -> str:
         with path.open(encoding="utf-8-sig", newline="") as file:
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(key, path, f"must be a readable UTF-8 text file ({error})") from None
+        raise ConfigError(setting, path, f"must be a readable UTF-8 text file ({error})") from None
     if "\0" in text:
-        raise ConfigError(key, path, "must be a readable UTF-8 text file (it has NUL characters)")
+        raise ConfigError(setting, path, "must be a readable UTF-8 text file (it has NUL characters)")
     return text
 
 
-def read_table(key: str, path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def read_table(setting: str, path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """Return the rows of a CSV file as dictionaries. Its header has at least `columns`.
 
     Raises:
         ConfigError: if a column is missing or repeated, a row has too few or too many cells, or there are no rows.
     """
-    reader = csv.DictReader(io.StringIO(read_text(key, path), newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(read_text(setting, path), newline=""), strict=True)
     rows = []
     try:
         header = reader.fieldnames or ()
         missing = [column for column in columns if column not in header]
         if missing:
-            raise ConfigError(key, path, f"lacks the column {missing[0]}; it has {', '.join(header) or 'none'}")
+            raise ConfigError(setting, path, f"lacks the column {missing[0]}; it has {', '.join(header) or 'none'}")
         doubled = [column for column, number in Counter(header).items() if number > 1]
         if doubled:
-            raise ConfigError(key, path, f"has the column {doubled[0]} twice")
+            raise ConfigError(setting, path, f"has the column {doubled[0]} twice")
         for row in reader:
             if None in row or None in row.values():
-                raise ConfigError(key, path, f"line {reader.line_num} must have {len(header)} cells")
+                raise ConfigError(setting, path, f"line {reader.line_num} must have {len(header)} cells")
             rows.append({column: cell.strip() for column, cell in row.items()})
     except csv.Error as error:
-        raise ConfigError(key, path, f"line {reader.line_num} is not valid CSV ({error})") from None
+        raise ConfigError(setting, path, f"line {reader.line_num} is not valid CSV ({error})") from None
     if not rows:
-        raise ConfigError(key, path, "has no rows")
+        raise ConfigError(setting, path, "has no rows")
     return rows

@@ -55,24 +55,24 @@ def read_items(path: Path, config: TaskConfig) -> list[Item]:
     Raises:
         ConfigError: if the file can't be used.
     """
-    key = "task.items"
+    setting = "task.items"
     items = []
-    for row in read_table(key, path, ("item", config.key)):
+    for row in read_table(setting, path, ("item", config.key)):
         if not ITEM_NUMBER.fullmatch(row["item"]):
-            raise ConfigError(key, path, f"item {row['item']!r} must be a whole number")
+            raise ConfigError(setting, path, f"item {row['item']!r} must be a whole number")
         # Pronouns follow the item's own gender (a recipient's), else the gender of the persona that is asked.
         own = row.get("gender")
         if own is not None and own not in PRONOUNS:
-            raise ConfigError(key, path, f"item {row['item']} has gender {own!r}; allowed: F, M")
+            raise ConfigError(setting, path, f"item {row['item']} has gender {own!r}; allowed: F, M")
         reverse_cell = row.get(REVERSED_COLUMN, "").lower()
         if reverse_cell not in BOOLEANS:
             raise ConfigError(
-                key, path, f"item {row['item']} has {REVERSED_COLUMN} {reverse_cell!r}; allowed: true, false"
+                setting, path, f"item {row['item']} has {REVERSED_COLUMN} {reverse_cell!r}; allowed: true, false"
             )
         fields = {}
         for gender in GENDERS:
             pronouns = PRONOUNS[own or gender]
-            fields[gender] = pronouns | {column: render(key, cell, pronouns) for column, cell in row.items()}
+            fields[gender] = pronouns | {column: render(setting, cell, pronouns) for column, cell in row.items()}
         items.append(
             Item(
                 number=int(row["item"]),

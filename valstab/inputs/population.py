@@ -53,18 +53,18 @@ def _repetitions(number: int) -> tuple[Persona, ...]:
 
 
 def _personas(name: str, introduction: str | None) -> tuple[Persona, ...]:
-    key = "population.personas"
+    setting = "population.personas"
     if introduction is None:
         raise ConfigError("population.introduction", None, 'needs a template such as "{name}, a sailor."')
-    path = locate(key, name)
+    path = locate(setting, name)
     personas: dict[str, Persona] = {}
-    for row in read_table(key, path, ("name", "gender")):
+    for row in read_table(setting, path, ("name", "gender")):
         if not row["name"]:
-            raise ConfigError(key, path, "has a row without a name")
+            raise ConfigError(setting, path, "has a row without a name")
         if row["name"] in personas:
-            raise ConfigError(key, path, f"has {row['name']} twice; each name may occur only once")
+            raise ConfigError(setting, path, f"has {row['name']} twice; each name may occur only once")
         if row["gender"] not in {"F", "M"}:
-            raise ConfigError(key, path, f"{row['name']} has gender {row['gender']!r}; allowed: F, M")
+            raise ConfigError(setting, path, f"{row['name']} has gender {row['gender']!r}; allowed: F, M")
         personas[row["name"]] = Persona(
             row["name"],
             cast("Gender", row["gender"]),

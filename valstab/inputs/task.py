@@ -81,20 +81,20 @@ def load_task(config: TaskConfig) -> Task:
 
 
 def _check_items(path: Path, items: Sequence[Item], keys: Sequence[str], config: TaskConfig) -> None:
-    key = "task.items"
+    setting = "task.items"
     check_count(path, len(items), config)
     numbers = sorted(item.number for item in items)
     if numbers != list(range(1, len(items) + 1)):
-        raise ConfigError(key, path, f"must number its items 1 to {len(items)}, each once")
+        raise ConfigError(setting, path, f"must number its items 1 to {len(items)}, each once")
     for item in items:
         if item.key not in keys:
             raise ConfigError(
-                key, path, f"item {item.number} has unknown {config.key} {item.key}; {allowed(item.key, keys)}"
+                setting, path, f"item {item.number} has unknown {config.key} {item.key}; {allowed(item.key, keys)}"
             )
         if any(not text.strip() for text in item.text.values()):
-            raise ConfigError(key, path, f"item {item.number} has no text")
+            raise ConfigError(setting, path, f"item {item.number} has no text")
         if not item.key:
-            raise ConfigError(key, path, f"item {item.number} has no {config.key}")
+            raise ConfigError(setting, path, f"item {item.number} has no {config.key}")
     unused = [name for name in keys if name not in {item.key for item in items}]
     if unused:
-        raise ConfigError(key, path, f"has no item for the {config.key} {', '.join(unused)}")
+        raise ConfigError(setting, path, f"has no item for the {config.key} {', '.join(unused)}")

@@ -12,17 +12,17 @@ PRONOUNS = {
 """Template fields by gender: a template is written with masculine pronouns."""
 
 
-def render(key: str, template: str, fields: Mapping[str, str]) -> str:
+def render(setting: str, template: str, fields: Mapping[str, str]) -> str:
     """Return the `template` with each `{field}` replaced by its value.
 
     Raises:
-        ConfigError: for the setting `key`, if the template has an unknown field.
+        ConfigError: for the setting, if the template has an unknown field.
     """
 
     def value(match: re.Match[str]) -> str:
         field = match.group(1)
         if field not in fields:
-            raise ConfigError(key, template, f"{{{field}}} is unknown; {allowed(field, fields)}")
+            raise ConfigError(setting, template, f"{{{field}}} is unknown; {allowed(field, fields)}")
         return fields[field]
 
     return re.sub(r"\{([^{}]*)\}", value, template)

@@ -47,21 +47,21 @@ def load_contexts(config: TopicsConfig, n_messages: int) -> tuple[Context, ...]:
 
 
 def _read_openings(name: str) -> dict[str, str]:
-    key = "topics.openings"
-    path = locate(key, name)
+    setting = "topics.openings"
+    path = locate(setting, name)
     try:
         # Nodes, not objects: `2024-01-01` is no text, and a repeated name would be lost in a dictionary.
-        document = yaml.compose(read_text(key, path), Loader=yaml.SafeLoader)
+        document = yaml.compose(read_text(setting, path), Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(key, path, f"must be a YAML file ({error})") from None
+        raise ConfigError(setting, path, f"must be a YAML file ({error})") from None
     openings: dict[str, str] = {}
     for pair in document.value if isinstance(document, yaml.MappingNode) else [()]:
         if not all(node.tag == YAML_TEXT_TAG and node.value.strip() for node in pair) or not pair:
-            raise ConfigError(key, path, "must map each topic's name to its opening message")
+            raise ConfigError(setting, path, "must map each topic's name to its opening message")
         name, opening = (_join_surrogates(node.value) for node in pair)
         if name in openings:
-            raise ConfigError(key, path, f"has {name} twice; each topic may occur only once")
-        require_text(key, path, name + opening)
+            raise ConfigError(setting, path, f"has {name} twice; each topic may occur only once")
+        require_text(setting, path, name + opening)
         openings[name] = opening
     return openings
 

@@ -29,7 +29,8 @@ SCHWARTZ_CIRCLE: tuple[tuple[str, ...], ...] = (
 """The places of the ten values around the circle, in order (Schwartz 1992); the last is next to the first."""
 
 
-SESSION_COLUMNS = ["seed", "context"]
+CONTEXT_COLUMNS = ["seed", "context"]
+"""Columns that name a context with one seed."""
 
 
 class MassSpread(NamedTuple):
@@ -99,10 +100,10 @@ def cronbach_alpha(answers: pd.DataFrame, task: Task) -> pd.Series:
     items = {key: [item.number for item in task.items if item.key == key] for key in task.keys}
     several = {key: numbers for key, numbers in items.items() if len(numbers) > 1}
     table = answers.pivot_table(
-        index=[*SESSION_COLUMNS, "persona"], columns="item", values="score", dropna=False, sort=False
+        index=[*CONTEXT_COLUMNS, "persona"], columns="item", values="score", dropna=False, sort=False
     )
     alphas = {
-        key: table.reindex(columns=numbers).groupby(level=SESSION_COLUMNS, sort=False).apply(_alpha).mean()
+        key: table.reindex(columns=numbers).groupby(level=CONTEXT_COLUMNS, sort=False).apply(_alpha).mean()
         for key, numbers in several.items()
     }
     return pd.Series(alphas, name="alpha", dtype=float).rename_axis("key")
