@@ -2,8 +2,8 @@
 
     uv run python benchmarks/estimate.py
 
-Each run is estimated before it and after it, since a machine may become slower or faster: shown is the mean of the two.
-Each estimate and each run is a process of its own, in an empty folder.
+Each run is estimated before and after it, and the table shows the mean, since a machine may become slower or faster.
+Each estimate and each run has its own process; each run has an empty folder.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def main() -> None:
     print("| run | | tokens encoded | generated | seconds conversing | asking | GiB of memory | MB of disk |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for name, overrides in RUNS.items():
-        before, real, after = estimated(overrides), happened(overrides), estimated(overrides)
+        before, real, after = estimate_apart(overrides), make_run(overrides), estimate_apart(overrides)
         expected = [(one + other) / 2 for one, other in zip(before, after, strict=True)]
         ratios = [one / other if other else 1.0 for one, other in zip(expected, real, strict=True)]
         for label, row, form in (("estimated", expected, ",.0f"), ("real", real, ",.0f"), ("ratio", ratios, ".2f")):
@@ -52,8 +52,8 @@ def main() -> None:
             print(f"| {name if label == 'estimated' else ''} | {label} | {' | '.join(cells)} |", flush=True)
 
 
-def estimated(overrides: list[str]) -> list[float]:
-    """Estimate a run in a process of its own."""
+def estimate_apart(overrides: list[str]) -> list[float]:
+    """Return the estimate of a run, made in its own process."""
     process = subprocess.run(
         [sys.executable, __file__, ESTIMATE_FLAG, *overrides], capture_output=True, text=True, check=True
     )
@@ -62,15 +62,15 @@ def estimated(overrides: list[str]) -> list[float]:
 
 
 def estimate_run(overrides: list[str]) -> list[float]:
-    """Estimate a run."""
+    """Return the estimate of a run: tokens (encoded, generated), seconds (conversing, asking), GiB and MB."""
     config = compose_run(*overrides)
-    found = asdict(estimate(make_plan(config), load_engine(config), RecordLog(None), RecordLog(None)))
+    estimated = asdict(estimate(make_plan(config), load_engine(config), RecordLog(None), RecordLog(None)))
     names = ("encoded_tokens", "generated_tokens", "conversing_seconds", "asking_seconds")
-    return [*(found[name] for name in names), found["memory_bytes"] / GIB, found["disk_bytes"] / 1e6]
+    return [*(estimated[name] for name in names), estimated["memory_bytes"] / GIB, estimated["disk_bytes"] / 1e6]
 
 
-def happened(overrides: list[str]) -> list[float]:
-    """Make the run, and give what it took."""
+def make_run(overrides: list[str]) -> list[float]:
+    """Make a run and return its cost, in the order of `estimate_run`."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         command = [sys.executable, "-m", "valstab", *overrides]

@@ -1,9 +1,9 @@
-"""Ask after the same conversations in several precisions: how many letters differ, and what becomes of stability.
+"""Ask after the same conversations in several precisions, and compare letters and stabilities.
 
     uv run python benchmarks/precision.py
     uv run python benchmarks/precision.py float32 bfloat16 8bit 4bit --settings population.limit=6
 
-The conversations are held once, in bfloat16.
+The conversations are generated once, in bfloat16.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from valstab.results.results import measure
 
 
 def main() -> None:
-    """Print the table; the first precision is what the others are compared with."""
+    """Print the table; the first precision is the reference."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("precisions", nargs="*", default=["float32", "bfloat16"])
     parser.add_argument("--settings", nargs="+", default=[], metavar="KEY=VALUE")
@@ -30,7 +30,7 @@ def main() -> None:
     config = compose_run("+experiment=quickstart", *arguments.settings)
     plan = make_plan(config)
     conversations = converse(plan, engine_in("bfloat16", config), RecordLog(None), Stage("conversing", "messages", 0))
-    print("| precision | questions a second | other letters | answer mass | rank-order stability | ipsative |")
+    print("| precision | questions a second | differing letters | answer mass | rank-order stability | ipsative |")
     print("|---|---|---|---|---|---|", flush=True)
     expected = None
     for name in arguments.precisions:
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def engine_in(precision: str, config: Config) -> Engine:
-    """Load the model in a precision: a dtype, or a quantisation."""
+    """Return the engine in a precision, which is a dtype or a quantization."""
     config.quantization, config.model.dtype = (precision, "auto") if precision in QUANTIZATIONS else ("none", precision)
     return load_engine(config)
 

@@ -4,9 +4,9 @@
 #   mkdir results && cd results && uv run bash ../benchmarks/results.sh [BASE_MODEL.gguf]
 #   uv run python ../benchmarks/results_page.py comparisons ../docs/results.md
 #
-# The base model is Gemma 3 270M; without the file its runs are left out. Started again, it goes on where it was: the store
-# has what was done. PVQ on the embedded model is at the paper's scale (two hours on two cores), the rest smaller: PEOPLE
-# personas, TOPICS, two seeds.
+# The base model is Gemma 3 270M; without its file its runs are left out. Started again, the script resumes from the store.
+# PVQ on the embedded model has the paper's scale (two hours on two cores). The other runs are smaller: PEOPLE personas,
+# TOPICS, two seeds.
 set -euo pipefail
 PEOPLE=${PEOPLE:-6}
 TOPICS=${TOPICS:-[joke,history,chess]}
@@ -20,7 +20,7 @@ base() { if [ -n "$BASE" ]; then small "$@" model=auto "model.path=$BASE" model.
 both() { small "$@" model=smollm2_135m; base "$@"; }
 
 # compare NAME SETTINGS: into comparisons/NAME
-compare() { "$PYTHON" -m valstab.compare "hydra.run.dir=comparisons/$1" "${@:2}"; }
+compare() { "$PYTHON" -m valstab compare "hydra.run.dir=comparisons/$1" "${@:2}"; }
 
 measure +experiment=fig4a model=smollm2_135m tracking.experiment=full_scale
 small +experiment=fig4a model=smollm2_135m quantization=none,8bit,4bit

@@ -2,14 +2,14 @@
 
     uv run python benchmarks/results_page.py RESULTS/comparisons docs/results.md
 
-What stands between `<!-- from COMPARISON/FILE: COLUMN, ... -->` and `<!-- end -->` is replaced: by a table of these
-columns (all if none is named) of a CSV file, or by the sentences of a Markdown one. Pictures,
-`images/results/COMPARISON/FILE`, are copied. What comes from a comparison that is not there stays.
+The text between `<!-- from COMPARISON/FILE: COLUMN, ... -->` and `<!-- end -->` is replaced: by a table of these
+columns of a CSV file (all columns if none is named), or by the sentences of a Markdown file. Pictures,
+`images/results/COMPARISON/FILE`, are copied. Tables and pictures of a missing comparison stay as they are.
 """
 
+import argparse
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -22,14 +22,18 @@ PICTURE = re.compile(r"\((images/results/([^/)]+)/([^/)]+))\)")
 
 def main() -> None:
     """Fill in a page."""
-    comparisons, page = map(Path, sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("comparisons", type=Path, help="the folder of comparisons")
+    parser.add_argument("page", type=Path, help="the page to fill in")
+    arguments = parser.parse_args()
+    comparisons, page = arguments.comparisons, arguments.page
 
-    def fill(found: re.Match[str]) -> str:
-        begin, source, columns, end = found.groups()
+    def fill(block: re.Match[str]) -> str:
+        begin, source, columns, end = block.groups()
         comparison, _, name = source.partition("/")
         path = comparisons / comparison / "results" / name
         if not path.parent.exists():
-            return found[0]
+            return block[0]
         return f"{begin}\n{content(path, columns.split(', ') if columns else [])}\n{end}"
 
     text = BLOCK.sub(fill, page.read_text(encoding="utf-8"))
@@ -43,7 +47,7 @@ def main() -> None:
 
 
 def content(path: Path, columns: list[str]) -> str:
-    """Give a CSV file as a table, or the sentences of a Markdown file."""
+    """Return a CSV file as a Markdown table, or the sentences of a Markdown file."""
     if path.suffix == ".csv":
         rows = pd.read_csv(path)
         return table(rows[columns] if columns else rows)

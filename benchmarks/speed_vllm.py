@@ -1,4 +1,4 @@
-"""Score and continue given tokens with vLLM: run by `speed.py`, in an environment that has vLLM but not valstab."""
+"""Score and continue tokens with vLLM. `speed.py` runs it in an environment that has vLLM but not valstab."""
 
 import json
 import statistics
@@ -13,23 +13,23 @@ ROUNDS = 3
 
 
 def main(work: Path, answer: Path) -> None:
-    """Write queries or tokens a second."""
-    asked = json.loads(work.read_text())
-    model = LLM(model=asked["model"], dtype=asked["dtype"], block_size=32, enable_prefix_caching=True, max_num_seqs=256)
-    dialogues = [[{"prompt_token_ids": row} for row in rows] for rows in asked["score"]]
-    openings = [{"prompt_token_ids": row} for row in asked["continue"]]
+    """Read the tokens from `work`, and write the questions or generated tokens per second to `answer`."""
+    task = json.loads(work.read_text())
+    model = LLM(model=task["model"], dtype=task["dtype"], block_size=32, enable_prefix_caching=True, max_num_seqs=256)
+    dialogues = [[{"prompt_token_ids": row} for row in rows] for rows in task["score"]]
+    openings = [{"prompt_token_ids": row} for row in task["continue"]]
     result = {}
     if dialogues:
         one = SamplingParams(max_tokens=1, temperature=0, logprobs=6, detokenize=False)
         result["queries_per_second"] = measure(model, [row for rows in dialogues for row in rows], one)
     if openings:
-        message = SamplingParams(max_tokens=asked["tokens"], temperature=0.2, top_p=0.9, top_k=50)
+        message = SamplingParams(max_tokens=task["tokens"], temperature=0.2, top_p=0.9, top_k=50)
         result["tokens_per_second"] = measure(model, openings, message)
     answer.write_text(json.dumps(result))
 
 
 def measure(model: Any, prompts: list[Any], sampling: SamplingParams) -> float:
-    """Give the median rate of generated tokens a second, from an empty prefix cache."""
+    """Return the median of generated tokens per second, each time from an empty prefix cache."""
     rates = []
     for number in range(ROUNDS + 1):
         model.reset_prefix_cache()
