@@ -1,38 +1,20 @@
 """Chat templates and tokenizers: what each model family is shown, token for token, and how its format is found."""
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tests.support import chat_templates as templates
 from tests.support.embedded import SMOLLM2
+from tests.support.tokenizers import SAM, SPECIAL, tokenizer_of
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import EngineError, Message, Prompt
 from valstab.engines.chat_format import detect_chat_format
 from valstab.engines.checkpoint import locate_checkpoint
 from valstab.engines.tokenizer import PromptTokenizer
-from valstab.inputs.population import Persona
 from valstab.protocol.prompts import ChatFormat, question_prompt, reply_prompt
 
-SAM = Persona("Sam", "M", "Sam, a gardener.")
 TALK = ["Tell me a joke.", "Potatoes!"]
-SPECIAL = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>"]
-SPECIAL += ["<|start_header_id|>", "<|end_header_id|>"]
-
-
-def tokenizer_of(template: str | None, **options) -> PreTrainedTokenizerFast:
-    """Make a byte-level tokenizer, in which some markers are single tokens; it has no pad token."""
-    model = Tokenizer(models.BPE())
-    model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    model.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
-    model.train_from_iterator(["(A) (B) (C) (D) (E) (F) a gardener"] * 9, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=model, bos_token="<s>", eos_token="</s>", chat_template=template, **options
-    )
-
-
 QUESTION = "How?\n(A) Well\n(B) Ill"
 SHOWN = {
     "llama2": (

@@ -181,7 +181,7 @@ def test_damaged_records_are_computed_again_and_reported_in_one_line(spent, laun
     content[content.index(b"\n") + 100] ^= 1  # in the second of six lines
     file.write_bytes(content)
     assert spent() == (0, 40)
-    assert "1 damaged lines of the store were left out" in capsys.readouterr().out
+    assert "1 damaged lines of the store were ignored" in capsys.readouterr().out
     assert spent.results.answers.equals(answers)
 
 

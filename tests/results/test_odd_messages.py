@@ -5,9 +5,9 @@ import json
 import pandas as pd
 import pytest
 
-from tests.engines.test_templates import SAM, SPECIAL, tokenizer_of
 from tests.support import chat_templates as templates
 from tests.support.scripted import OddEngine
+from tests.support.tokenizers import SAM, SPECIAL, tokenizer_of
 from valstab.config.compose import compose_run
 from valstab.engines.tokenizer import PromptTokenizer
 from valstab.protocol.plan import make_plan

@@ -12,13 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.reports import study
+from tests.support.reports import HOSTILE, study
 from tests.support.scripted import HostileEngine
 from valstab.results.report import page
 from valstab.results.report.transcripts import MAX_STEPS, STEPS_PER_NAT, to_steps
 
 SCRIPTED = ("engine=random", "model.name=scripted", "engine._target_=tests.support.scripted.PersonaEngine")
-HOSTILE = ("engine=random", "model.name=scripted", "engine._target_=tests.support.scripted.HostileEngine")
 SMALL = ("population.limit=3", "topics.names=[joke,chess]", "seeds=[3,7]")
 
 

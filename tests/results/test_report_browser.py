@@ -13,8 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from tests.results.test_report import HOSTILE
-from tests.support.reports import study
+from tests.support.reports import HOSTILE, study
 from tests.support.scripted import HostileEngine
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")

@@ -17,7 +17,9 @@ from valstab.protocol.store import open_store
 from valstab.results.report.page import write_report
 from valstab.results.results import Results, measure
 
-WORK = RunCost(
+HOSTILE = ("engine=random", "model.name=scripted", "engine._target_=tests.support.scripted.HostileEngine")
+"""Overrides of a model whose messages are markup."""
+COST = RunCost(
     queries_per_second=12.5,
     conversing_seconds=3.0,
     asking_seconds=4.0,
@@ -57,5 +59,5 @@ def study(path, *overrides, said=None):
         conversations = [Conversation(one.session, said(one)) for one in conversations]
     results = measure(answers, plan.task, config.undefined, without_personas=plan.without_personas)
     start = time.perf_counter()
-    write_report(path, plan, results, conversations, WORK, title="A <title> & more")
+    write_report(path, plan, results, conversations, COST, title="A <title> & more")
     return Study(plan, conversations, results, path, time.perf_counter() - start)
