@@ -67,15 +67,15 @@ def large_study(folder: Path, overrides: Sequence[str]) -> Iterator[Finding]:
     results = folder / "run" / "results"
     with sqlite(folder) as uri:
         ran = measured(folder, "valstab", *overrides, "hydra.run.dir=run", MLFLOW_TRACKING_URI=uri)
-    milliseconds = 1000 * ran.seconds / plan.questions
+    milliseconds = 1000 * ran.seconds / plan.n_questions
     held = ran.code == 0 and ran.gib < MOST_GIB and milliseconds < MOST_MILLISECONDS
     took = f"{ran.gib:.2f} GiB, {milliseconds:.2f} ms a question"
-    yield Finding(f"{plan.questions:,} questions in one run", 1, int(held), took)
+    yield Finding(f"{plan.n_questions:,} questions in one run", 1, int(held), took)
     arguments = (f"answers={results / 'answers.parquet'}", f"task={plan.task.name}")
     scored = measured(folder, "valstab.rescore", *arguments)
     equal = (folder / "output.txt").read_bytes() == (results / "stability.json").read_bytes()
     held = scored.code == 0 and equal and scored.seconds < MOST_RESCORING_SECONDS
-    yield Finding(f"{plan.questions:,} answers scored again", 1, int(held), f"{scored.seconds:.1f} s")
+    yield Finding(f"{plan.n_questions:,} answers scored again", 1, int(held), f"{scored.seconds:.1f} s")
 
 
 def measured(folder: Path, module: str, *arguments: str, **environment: str) -> Ended:

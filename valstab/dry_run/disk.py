@@ -39,4 +39,4 @@ def stored_answer_bytes(logprobs: NDArray[np.float64]) -> int:
 def file_bytes(plan: Plan, conversation_bytes: float) -> float:
     """Return the size of a run's files with their copies, given that of one conversation."""
     fixed = RUN_BYTES + PERSONA_BYTES * len(plan.personas) + KEY_BYTES * len(plan.task.keys)
-    return COPIES_OF_FILES * (fixed + len(plan.sessions) * conversation_bytes + plan.questions * ANSWER_FILE_BYTES)
+    return COPIES_OF_FILES * (fixed + len(plan.sessions) * conversation_bytes + plan.n_questions * ANSWER_FILE_BYTES)

@@ -61,7 +61,7 @@ def run_cost(
 ) -> RunCost:
     """Return what a run cost, from its engine's counters and the times of its stages."""
     return RunCost(
-        queries_per_second=(plan.questions - reused_answers) / times.asking,
+        queries_per_second=(plan.n_questions - reused_answers) / times.asking,
         conversing_seconds=times.conversing,
         asking_seconds=times.asking,
         peak_memory_gib=engine.cache.peak_bytes() / GIB,

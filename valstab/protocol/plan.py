@@ -53,7 +53,7 @@ class Plan:
         return self.n_messages + 1 if self.n_messages else 0
 
     @property
-    def questions(self) -> int:
+    def n_questions(self) -> int:
         """Number of questions, retests included."""
         return len(self.sessions) * len(self.task.items) * (1 + self.retests)
 
