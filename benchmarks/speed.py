@@ -61,12 +61,13 @@ def main() -> None:
         settings = [*arguments.settings, f"model.dtype={dtype}"]
         plan, engine = plan_of("seeds=[0]", *settings), load(settings)
         print(f"{', '.join(f'{key} {value}' for key, value in engine.properties.items())}; {plan.task.name}\n")
-        if "scoring" in arguments.parts:
-            letters[dtype] = scoring(engine, plan, dtype, arguments)
-        if "generation" in arguments.parts:
-            generation(engine, plan, arguments.vllm)
-        if "growth" in arguments.parts:
-            growth(engine, settings)
+        with engine.process_settings.applied():  # the model called directly has the engine's threads too
+            if "scoring" in arguments.parts:
+                letters[dtype] = scoring(engine, plan, dtype, arguments)
+            if "generation" in arguments.parts:
+                generation(engine, plan, arguments.vllm)
+            if "growth" in arguments.parts:
+                growth(engine, settings)
     if SHORT in arguments.lengths and letters.keys() >= {"bfloat16", "float32"}:
         flips = np.mean(letters["bfloat16"] != letters["float32"])
         print(f"letters that differ between bfloat16 and float32: {flips:.1%} of {letters['float32'].size}")

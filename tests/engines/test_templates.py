@@ -147,9 +147,9 @@ def test_the_format_is_found(family, tmp_path):
     tokenizer_of(template).save_pretrained(tmp_path)
     model = detect_chat_format(ModelConfig(name="auto", path=str(tmp_path), format="auto", system_prompt=None))
     assert (model.format, model.system_prompt) == (form, system)
-    # What is said is not overruled.
-    said = detect_chat_format(ModelConfig(name="auto", path=str(tmp_path), format="base", system_prompt=None))
-    assert (said.format, said.system_prompt) == ("base", False)
+    # An explicit format is not overruled.
+    explicit = detect_chat_format(ModelConfig(name="auto", path=str(tmp_path), format="base", system_prompt=None))
+    assert (explicit.format, explicit.system_prompt) == ("base", False)
 
 
 def test_the_format_of_the_embedded_model_is_found():
@@ -157,7 +157,7 @@ def test_the_format_of_the_embedded_model_is_found():
     assert (model.format, model.system_prompt) == ("chat", True)
 
 
-def test_what_is_shown_is_told_apart_by_its_hash():
+def test_the_digest_differs_where_the_rendered_text_does():
     digests = [
         PromptTokenizer(tokenizer_of(template), arguments).template_digest()
         for template, arguments in (

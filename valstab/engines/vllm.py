@@ -19,7 +19,7 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import Cache, ChoiceRequest, EngineError, GenerationRequest, Usage, Window
-from valstab.engines.checkpoint import fingerprint, locate_checkpoint
+from valstab.engines.checkpoint import fingerprint, locate_checkpoint, require_path
 from valstab.engines.limits import require_numbers, require_room
 from valstab.engines.loading import precision, resolved_sampling
 from valstab.engines.tokenizer import PromptTokenizer
@@ -59,15 +59,14 @@ class VllmEngine:
     def __init__(
         self, model: ModelConfig, quantization: str, *, vllm_args: Mapping[str, Any] | None = None, **settings: Any
     ) -> None:
-        if model.path is None:
-            raise EngineError(f"model={model.name} has no weights; give model.path, or use engine=random")
+        path = require_path(model)
         if quantization == "8bit":
             raise EngineError("quantization=8bit: vLLM can't quantise to 8 bits as it loads; allowed: none, 4bit")
         device = "cuda" if torch.cuda.is_available() else "cpu"
         with _environment({} if device == "cuda" else {**CPU_ENVIRONMENT, "VLLM_CPU_OMP_THREADS_BIND": _cores()}):
             vllm = _import_vllm()
             dtype = str(precision(model.dtype, device)).removeprefix("torch.")
-            source = locate_checkpoint(model.path)
+            source = locate_checkpoint(path)
             arguments = {"model": source, "dtype": dtype, "trust_remote_code": model.trust_remote_code}
             arguments |= _quantized(quantization) | _on_device(settings, device)
             try:

@@ -66,11 +66,11 @@ class TransformersEngine:
         self._device = _resolve_device(device)
         device_type = self._device.partition(":")[0]
         compiled = compiled and quantization == "none" and can_compile(device_type)
-        self._process_settings = ProcessSettings()
-        with self._process_settings.applied():
+        self.process_settings = ProcessSettings()
+        with self.process_settings.applied():
             dtype = precision(model.dtype, self._device)
             source, tokenizer, loaded = load(model, quantization, self._device, dtype)
-            self._process_settings.replacements = compile_model(loaded) if compiled else ()
+            self.process_settings.replacements = compile_model(loaded) if compiled else ()
             self.usage = Usage()
             self.tokens = PromptTokenizer(tokenizer, model.template)
             self.causal = CausalLM(loaded)
@@ -116,11 +116,11 @@ class TransformersEngine:
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text as it ends."""
-        return self._process_settings.applied_to(self._generate(requests))
+        return self.process_settings.applied_to(self._generate(requests))
 
     def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield each dialogue's index and log-probabilities (nats): (choices, options)."""
-        return self._process_settings.applied_to(self._score_options(dialogues))
+        return self.process_settings.applied_to(self._score_options(dialogues))
 
     @torch.inference_mode()
     def _generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
