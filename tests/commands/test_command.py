@@ -50,6 +50,8 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
         ("model=mixtral_4bits", "model=mixtral_4bits: no such option; did you mean mixtral_4bit?"),
         ("model.format=chatty", "model.format=chatty: did you mean chat? - allowed: auto, base, chat"),
         ("model=auto", "model.path=null: model=auto needs one: a hub id, a folder or a GGUF file"),
+        ("model.path=/no/such.gguf", "model.path=/no/such.gguf: no such file or folder, nor a hub id"),
+        ("model.path=package:no_such_package/x.gguf", "x.gguf: the package no_such_package is not installed"),
         ("model.sampling.temperature=0", "model.sampling.temperature=0.0: must be above 0"),
         ("model.sampling.top_p=hot", "model.sampling.top_p=hot: Value 'hot'"),
         ("quantization=5bit", "allowed: none, 8bit, 4bit"),
@@ -162,10 +164,12 @@ def test_help_and_config_answer_without_heavy_imports(arguments, checked):
         assert "path: mistralai/Mixtral-8x7B-Instruct-v0.1\n" in result.stdout
 
 
-def test_missing_weights_end_in_one_line(valstab_light):
-    result = valstab_light("model=mixtral_4bit", "n_messages=43", "population.limit=2", HF_HUB_OFFLINE="1")
+def test_missing_weights_end_in_one_line(checked, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    result = checked("model=mixtral_4bit", "n_messages=43", "population.limit=2")
     assert result.returncode != 0
-    (line,) = result.stderr.splitlines()
+    line, imported = result.stderr.splitlines()
+    assert imported == "imported: []"
     assert line.startswith("valstab: model.path=mistralai/Mixtral-8x7B-Instruct-v0.1: not in the Hugging Face cache")
     assert "hf download mistralai/Mixtral-8x7B-Instruct-v0.1" in line
 
