@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # MLflow and torch take seconds, which tests without them nee
     from valstab.engines.huggingface.engine import TransformersEngine
 
 settings.register_profile("quick", max_examples=25, deadline=None)
-settings.register_profile("ci", max_examples=200, deadline=None)
+settings.register_profile("deep", max_examples=200, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 

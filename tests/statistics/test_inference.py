@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import chi2, norm, t, ttest_ind
@@ -225,7 +225,6 @@ def test_no_letter_could_be_left_out():
 names = [f"model{i}" for i in range(7)]
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.sets(st.sampled_from(list(itertools.combinations(names, 2)))), st.permutations(range(7)))
 def test_models_share_a_letter_if_and_only_if_they_do_not_differ(pairs, order):
     means = dict(zip(names, map(float, order), strict=True))

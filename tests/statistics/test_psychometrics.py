@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm, pearsonr, spearmanr
 
@@ -119,7 +119,6 @@ def test_alpha_leaves_out_whoever_left_out_an_item():
     assert cronbach_alpha(answered([[1, 1], [5, math.nan]]), task("aa")).isna().all()
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.integers(1, 6), min_size=3, max_size=3), min_size=4, max_size=8))
 def test_alpha_agrees_with_the_formula_of_covariances(rows):
     # k² mean covariance of different items / sum of the whole covariance matrix.

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -286,7 +286,6 @@ tables = arrays(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(tables)
 def test_generalisability_over_contexts_is_cronbachs_alpha(values):
     # Hoyt (1941): with the contexts as items of a test, they are the same number.

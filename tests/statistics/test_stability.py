@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr
@@ -139,7 +139,6 @@ def test_agrees_with_scipy_one_correlation_at_a_time(seed):
 cubes = arrays(float, st.tuples(*[st.integers(2, 4)] * 4), elements=st.integers(-3, 3).map(float)).map(labelled)
 
 
-@settings(max_examples=60, deadline=None)
 @given(cubes, st.randoms())
 def test_the_order_of_contexts_personas_and_keys_does_not_matter(scores, random):
     shuffled = scores
@@ -150,7 +149,6 @@ def test_the_order_of_contexts_personas_and_keys_does_not_matter(scores, random)
         assert measure(shuffled).undefined == measure(scores).undefined
 
 
-@settings(max_examples=60, deadline=None)
 @given(cubes, st.lists(st.integers(-5, 5), min_size=4, max_size=4))
 def test_a_constant_changes_nothing(scores, constants):
     # One for each persona leaves the order of their values; one for each context leaves the order of people.
@@ -160,7 +158,6 @@ def test_a_constant_changes_nothing(scores, constants):
     assert rank_order(scores + per_context).mean == pytest.approx(rank_order(scores).mean, abs=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
 @given(cubes)
 def test_identical_contexts_give_one_where_defined(scores):
     same = scores.isel(context=[0] * 3).assign_coords(context=list("abc"))
@@ -172,7 +169,6 @@ def test_identical_contexts_give_one_where_defined(scores):
             assert result.mean == 1.0
 
 
-@settings(max_examples=60, deadline=None)
 @given(cubes)
 def test_stability_lies_between_minus_one_and_one(scores):
     for measure in (rank_order, ipsative):

@@ -44,7 +44,7 @@ def redact(text: str) -> str:
     """Leave out the logins and keys of addresses, and the values of environment variables that hold secrets.
 
     Example:
-        >>> redacted("http://me:word@host/v1?token=abc&page=2 fails")
+        >>> redact("http://me:word@host/v1?token=abc&page=2 fails")
         'http://host/v1?token=...&page=2 fails'
     """
     for name, value in _secrets(MIN_REDACTED_CHARACTERS):
