@@ -1,37 +1,37 @@
-"""Errors that a user can put right, and the checks and words that they share."""
+"""Errors that a user can correct, and the checks and texts that they share."""
 
 import difflib
 from collections.abc import Collection, Iterable
 
-MAX_MESSAGE_CHARACTERS = 2_000
-"""Characters of a message."""
+MAX_ERROR_CHARACTERS = 2_000
+"""Maximum length of an error's text, in characters."""
 
 
 class UserError(Exception):
-    """What the user can put right; the message is one line."""
+    """An error that the user can correct; its text is one line."""
 
 
 class ConfigError(UserError, ValueError):
-    """A setting that can't be used: says in one line which key, which value and what is allowed."""
+    """An invalid setting. The text is one line with the key, the value and what is allowed."""
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
         super().__init__(one_line(f"{key}={value}: {allowed}"))
 
 
 def one_line(text: str) -> str:
-    r"""Make a message one line of a bearable length, with what steers a terminal or can't be printed as an escape.
+    r"""Return a text as one line of limited length, with control and unprintable characters escaped.
 
     Example:
         >>> print(one_line("a\n  b \x1b[2J"))
         a b \x1b[2J
     """
     line = " ".join(text.split())
-    line = line if len(line) <= MAX_MESSAGE_CHARACTERS else f"{line[:MAX_MESSAGE_CHARACTERS]}..."
+    line = line if len(line) <= MAX_ERROR_CHARACTERS else f"{line[:MAX_ERROR_CHARACTERS]}..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def allowed(value: object, options: Iterable[str]) -> str:
-    """List the `options` for an error message, with the one nearest to `value` first if it looks like a typo."""
+    """Return the `options` as text for an error; if `value` looks like a typo, the nearest option comes first."""
     names = [str(option) for option in options]
     near = difflib.get_close_matches(str(value), names, n=1)
     hint = f"did you mean {near[0]}? - " if near else ""
