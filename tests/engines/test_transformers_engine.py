@@ -388,7 +388,8 @@ def is_quantised(engine: TransformersEngine) -> bool:
     return bool({type(module).__name__ for module in engine.causal.model.modules()} & {"Linear4bit", "Linear8bitLt"})
 
 
-@pytest.mark.parametrize("quantization", ["4bit", "8bit"])
+# bitsandbytes compiles what unpacks 4 bits on a CPU, which takes longer than all else here.
+@pytest.mark.parametrize("quantization", [pytest.param("4bit", marks=pytest.mark.slow), "8bit"])
 def test_a_quantised_model_really_is_and_still_shares(tmp_path, quantization, caplog):
     model = write_tiny(tmp_path, architectures.LlamaConfig(**SETTINGS | {"hidden_size": 64, "intermediate_size": 128}))
     engine = TransformersEngine(model, quantization, device="cpu")
