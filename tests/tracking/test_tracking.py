@@ -40,7 +40,7 @@ OWN = ("conversing_seconds", "asking_seconds", "queries_per_second", "peak_memor
 
 @pytest.fixture
 def launched(launch_folder, monkeypatch):
-    """Make a scripted run in a folder of its own; MLflow's client gives up at once where nobody answers."""
+    """Make a scripted run in its own folder; MLflow's client does not retry."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
     def launch(name, *overrides):
@@ -55,8 +55,8 @@ def runs():
     return client.search_runs([client.get_experiment_by_name("valstab").experiment_id], order_by=["start_time"])
 
 
-def described(one):
-    """Give all that MLflow knows of a run but for what no two runs share."""
+def mlflow_content(one):
+    """Return all that MLflow has of a run, except what is unique to each run."""
     client = mlflow.MlflowClient()
     metrics = {name: value for name, value in one.data.metrics.items() if name not in OWN}
     own = ("valstab.ticket", "mlflow.note.content")
@@ -69,7 +69,7 @@ def described(one):
     return (one.info.status, one.info.run_name, one.data.params, tags, histories, files, inputs)
 
 
-def test_what_mlflow_could_not_be_told_is_told_later(launched, launch_folder, monkeypatch, capsys):
+def test_a_run_without_mlflow_is_logged_later(launched, launch_folder, monkeypatch, capsys):
     launched("there", "store.path=null")
     with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", NOBODY)
@@ -84,7 +84,7 @@ def test_what_mlflow_could_not_be_told_is_told_later(launched, launch_folder, mo
     (logged,) = sync([launch_folder])
     there, later = runs()
     assert logged == f"logged  {launch_folder}/away/results  (run {later.info.run_id})"
-    assert described(there) == described(later)
+    assert mlflow_content(there) == mlflow_content(later)
     record = read_record(launch_folder / "away" / "results.mlflow.json")
     assert (later.info.start_time, later.info.end_time) == (record.began, record.ended)
     assert list(sync([launch_folder])) == [f"nothing to log below {launch_folder}"]
@@ -206,7 +206,7 @@ def test_a_store_that_can_not_hold_resume_tokens(tmp_path):
 def test_waiting_helps_where_nobody_answers_and_does_not_where_the_setting_is_wrong(monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     (tmp_path / "file").write_text("not a folder")
-    for uri, kind in (
+    for uri, error_class in (
         (NOBODY, TrackingUnavailableError),
         ("file:./mlruns", TrackingError),
         (f"sqlite:///{tmp_path}/file/mlflow.db", TrackingError),
@@ -215,7 +215,7 @@ def test_waiting_helps_where_nobody_answers_and_does_not_where_the_setting_is_wr
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         with pytest.raises(TrackingError) as raised:
             open_experiment("valstab")
-        assert type(raised.value) is kind, uri
+        assert type(raised.value) is error_class, uri
         assert "\n" not in str(raised.value)
 
 
@@ -282,6 +282,6 @@ def test_a_server_that_is_away_in_the_middle(server, launched, launch_folder, mo
     (logged,) = sync([launch_folder])
     there, later = runs()
     assert later.info.run_id in logged
-    assert described(there) == described(later)
+    assert mlflow_content(there) == mlflow_content(later)
     logged_file = mlflow.artifacts.download_artifacts(run_id=later.info.run_id, artifact_path="stability.json")
     assert Path(logged_file).read_bytes() == (launch_folder / "away" / "results" / "stability.json").read_bytes()
