@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.engines.test_openai_engine import Server, said
+from tests.support.openai_server import chat_completion, openai_servers
 from valstab.config.compose import compose_run
 from valstab.config.secrets import redact
 from valstab.errors import ConfigError
@@ -21,7 +21,7 @@ SMALL = ("population.limit=2", "topics.names=[joke,chess]", "seeds=[0]", "n_mess
 NOBODY = "http://127.0.0.1:9/v1"
 LOGIN = f"http://me:{CANARY}@127.0.0.1:9/v1"
 ADDRESSES = (LOGIN, f"{NOBODY}?api_key={CANARY}", f"{NOBODY}?token={CANARY}", f"{NOBODY}?x={CANARY}")
-GOOD = said("B", A=0.2, B=0.7)
+GOOD = chat_completion("B", A=0.2, B=0.7)
 
 
 def leaks(folder, *results):
@@ -35,15 +35,8 @@ def leaks(folder, *results):
 
 @pytest.fixture
 def serve():
-    servers = []
-
-    def start(*script):
-        servers.append(Server(*script))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.http.shutdown()
+    with openai_servers() as start:
+        yield start
 
 
 @pytest.fixture
@@ -92,7 +85,7 @@ def test_a_run_a_sweep_and_a_comparison_keep_the_key_to_themselves(serve, valsta
 def test_a_server_that_repeats_the_key(serve, valstab, launch_folder, status, content, full):
     server = serve((status, content))
     settings = ("engine=openai", "model=auto", "model.path=served", f"engine.url={server.url}", *SMALL)
-    result = valstab(*settings, "engine.tries=1", **PLANTED, **({"HYDRA_FULL_ERROR": full} if full else {}))
+    result = valstab(*settings, "engine.max_retries=0", **PLANTED, **({"HYDRA_FULL_ERROR": full} if full else {}))
     assert result.returncode == 1
     assert len(server.bodies) >= 1
     assert leaks(launch_folder, result) == []
@@ -100,7 +93,14 @@ def test_a_server_that_repeats_the_key(serve, valstab, launch_folder, status, co
 
 @pytest.mark.slow
 def test_a_server_that_is_not_there_in_a_sweep(valstab, launch_folder):
-    settings = ("engine=openai", "model=auto", "model.path=served", f"engine.url={NOBODY}", "engine.tries=1", *SMALL)
+    settings = (
+        "engine=openai",
+        "model=auto",
+        "model.path=served",
+        f"engine.url={NOBODY}",
+        "engine.max_retries=0",
+        *SMALL,
+    )
     result = valstab("-m", *settings, "seeds=[0],[1]", **PLANTED, HYDRA_FULL_ERROR="1")
     assert result.returncode == 1
     assert leaks(launch_folder, result) == []

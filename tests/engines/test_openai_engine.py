@@ -1,104 +1,37 @@
-"""The openai engine against a server on loopback that says what a test wants."""
+"""The openai engine against a server on loopback that answers as a test scripts it."""
 
-import json
+import asyncio
 import math
-import threading
+import sys
 import time
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
+from tests.support.openai_server import chat_completion, openai_servers
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, Message, Prompt
-from valstab.engines.openai import OpenaiEngine, parsed
+from valstab.engines.completions import read_letter
+from valstab.engines.openai import OpenaiEngine
 
 KEY = "sk-very-secret"
 CHAT = Prompt((Message("system", "You are Sam."), Message("user", "How?\n(A) Well\n(B) Ill\n(C) So-so")), "")
 ASKED = CHAT._replace(text="Answer: (")
-
-
-class Server:
-    """Gives each request the next of `script` (the last one again and again), and remembers what came."""
-
-    def __init__(self, *script):
-        self.script = list(script)
-        self.models = []
-        self.bodies, self.headers, self.paths, self.times = [], [], [], []
-        self.busy = self.most_busy = 0
-        self.lock = threading.Lock()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with outer.lock:
-                    outer.bodies.append(body)
-                    outer.headers.append(dict(self.headers))
-                    outer.paths.append(self.path)
-                    outer.times.append(time.monotonic())
-                    outer.busy += 1
-                    outer.most_busy = max(outer.most_busy, outer.busy)
-                    step = outer.script.pop(0) if len(outer.script) > 1 else outer.script[0]
-                try:
-                    self.answer(*(step(body) if callable(step) else step))
-                finally:
-                    with outer.lock:
-                        outer.busy -= 1
-
-            def do_GET(self):
-                self.answer(*((200, {"data": [{"id": name} for name in outer.models]}) if outer.models else (404, {})))
-
-            def answer(self, status, content, headers=(), cut=0):
-                data = content if isinstance(content, bytes) else json.dumps(content).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                for name, value in headers:
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(data[: len(data) - cut])
-                if cut:
-                    self.wfile.flush()
-                    self.connection.close()
-
-            def log_message(self, *_):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+GOOD = chat_completion("B", A=0.2, B=0.5, C=0.1)
 
 
 @pytest.fixture
 def serve():
-    servers = []
-
-    def start(*script):
-        servers.append(Server(*script))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.http.shutdown()
-
-
-def said(text, **top):
-    """Give a chat completion, with log-probabilities of first tokens if there are any."""
-    listed = [{"token": token, "logprob": math.log(p)} for token, p in top.items()]
-    logprobs = {"content": [{"token": text, "top_logprobs": listed}]} if top else None
-    message = {"role": "assistant", "content": text}
-    usage = {"prompt_tokens": 30, "completion_tokens": 2}
-    return 200, {"choices": [{"message": message, "logprobs": logprobs}], "usage": usage}
+    with openai_servers() as start:
+        yield start
 
 
 def engine_on(server, **options):
     model = options.pop(
         "model", ModelConfig(name="m", path="served", sampling=SamplingConfig(temperature=0.5, top_p=0.9))
     )
-    return OpenaiEngine(model, "none", url=server.url, **{"longest_wait": 0.05, "timeout": 5, **options})
+    return OpenaiEngine(model, "none", url=server.url, **{"timeout": 5, **options})
 
 
 def choice(seed=1):
@@ -112,8 +45,8 @@ def ask_one(engine):
 
 def test_letters_come_from_the_list_of_probable_tokens(serve, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    server = serve(said("B", A=0.2, B=0.5, C=0.1, Bee=0.1))
-    engine = engine_on(server, usd_per_million_read=100, usd_per_million_written=1000)
+    server = serve(chat_completion("B", A=0.2, B=0.5, C=0.1, Bee=0.1))
+    engine = engine_on(server, usd_per_million_input=100, usd_per_million_output=1000)
     np.testing.assert_allclose(np.exp(ask_one(engine)), [0.2, 0.5, 0.1])
     (body,) = server.bodies
     assert server.paths == ["/v1/chat/completions"]
@@ -142,7 +75,7 @@ def test_tokens_that_are_the_same_letter_add_up_and_others_do_not_count(serve):
 
 
 def test_an_answer_without_listed_letters_is_read_off_sampled_text(serve):
-    server = serve(said("The", The=0.6, I=0.2), said("(C) So-so"))
+    server = serve(chat_completion("The", The=0.6, I=0.2), chat_completion("(C) So-so"))
     found = ask_one(engine_on(server))
     assert np.isposinf(found[2])
     assert np.isnan(found[:2]).all()
@@ -152,7 +85,7 @@ def test_an_answer_without_listed_letters_is_read_off_sampled_text(serve):
 
 
 def test_a_server_without_probabilities_is_asked_for_text_from_then_on(serve):
-    server = serve(said("whatever"), said("B)"))
+    server = serve(chat_completion("whatever"), chat_completion("B)"))
     engine = engine_on(server, concurrency=1)
     ((_, found),) = engine.score_options([[choice(1), choice(2), choice(3)]])
     assert np.isposinf(found[:, 1]).all()
@@ -162,7 +95,7 @@ def test_a_server_without_probabilities_is_asked_for_text_from_then_on(serve):
 @pytest.mark.parametrize(
     "answer",
     [
-        said("I'd rather not say."),
+        chat_completion("I'd rather not say."),
         (200, {"choices": [{"message": {"content": None, "refusal": "I can't help with that."}}]}),
     ],
 )
@@ -192,11 +125,11 @@ def test_a_refusal_is_no_answer(serve, answer):
     ],
 )
 def test_the_parser_is_strict(text, letter):
-    assert parsed(text, "ABC") == letter
+    assert read_letter(text, "ABC") == letter
 
 
 def test_messages_are_sampled_by_the_models_settings(serve):
-    server = serve(said("Hello Sam.\nUSER: no"))
+    server = serve(chat_completion("Hello Sam.\nUSER: no"))
     model = ModelConfig(
         name="m",
         path="served",
@@ -223,11 +156,8 @@ def test_a_base_model_completes_text(serve):
 
 
 def test_half_a_character_is_replaced_and_two_halves_are_one(serve):
-    server = serve(said("Oh \ud83d\ude00 and \ud83d!"))
+    server = serve(chat_completion("Oh \ud83d\ude00 and \ud83d!"))
     assert dict(engine_on(server).generate([GenerationRequest(CHAT, 1, 100)])) == {0: "Oh \U0001f600 and \ufffd!"}
-
-
-GOOD = said("B", A=0.2, B=0.5, C=0.1)
 
 
 @pytest.mark.parametrize(
@@ -239,6 +169,8 @@ GOOD = said("B", A=0.2, B=0.5, C=0.1)
         (200, b'{"choices": [{"mess'),
         (200, b"[]"),
         (200, {"choices": []}),
+        (408, {}),
+        (409, {}),
         (200, GOOD[1], (), 20),
     ],
 )
@@ -269,14 +201,13 @@ def test_a_server_that_never_answers_ends_the_run_in_one_line(serve, monkeypatch
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     server = serve((500, {"error": f"no luck with {KEY}"}))
     with pytest.raises(EngineError, match="gave no answer") as caught:
-        list(engine_on(server, tries=3).score_options([[choice()]]))
+        list(engine_on(server, max_remax_retries=1).score_options([[choice()]]))
     assert len(server.bodies) == 3
     assert KEY not in str(caught.value)
     assert "\n" not in str(caught.value)
-    server.http.shutdown()
-    server.http.server_close()
+    server.close()
     with pytest.raises(EngineError, match="Connection"):
-        list(engine_on(server, tries=2).score_options([[choice()]]))
+        list(engine_on(server, max_retries=1).score_options([[choice()]]))
 
 
 @pytest.mark.parametrize(
@@ -312,19 +243,30 @@ def test_requests_run_together_up_to_the_limit_and_across_dialogues(serve):
 
 def test_an_error_ends_what_is_still_waiting_for_its_next_try(serve):
     def the_third_fails(_):
-        return (401, {"error": "no"}) if len(server.bodies) == 3 else (429, {}, (("Retry-After", "60"),))
+        return (401, {"error": "no"}) if len(server.bodies) == 3 else (429, {}, (("Retry-After", "1"),))
 
     server = serve(the_third_fails)
-    start = time.monotonic()
+    engine = engine_on(server, concurrency=4)
     with pytest.raises(EngineError, match="401"):
-        list(engine_on(server, concurrency=4).score_options([[choice(seed) for seed in range(3)]]))
-    while server.busy and time.monotonic() - start < 5:
-        time.sleep(0.01)
-    for thread in threading.enumerate():
-        if thread.name.startswith("ThreadPoolExecutor"):
-            thread.join(timeout=5)
-            assert not thread.is_alive()
-    assert time.monotonic() - start < 10
+        list(engine.score_options([[choice(seed) for seed in range(3)]]))
+    time.sleep(1.3)
+    assert len(server.bodies) == 3
+
+
+def test_a_generator_that_is_left_early_asks_no_more(serve):
+    server = serve(lambda _: (time.sleep(0.05), GOOD)[1])
+    answers = engine_on(server, concurrency=2).score_options([choice(number)] for number in range(100))
+    next(answers)
+    answers.close()
+    time.sleep(0.2)
+    assert len(server.bodies) <= 6
+
+
+def test_an_engine_answers_inside_a_running_event_loop(serve):
+    async def notebook():
+        return ask_one(engine_on(serve(GOOD)))
+
+    np.testing.assert_allclose(np.exp(asyncio.run(notebook())), [0.2, 0.5, 0.1])
 
 
 def test_the_only_model_of_a_server_is_taken_and_of_several_the_one_that_is_named(serve, caplog):
@@ -347,6 +289,84 @@ def test_openai_itself_needs_a_key(monkeypatch):
         OpenaiEngine(ModelConfig(name="m", path="gpt"), "none", url="https://api.openai.com/v1")
 
 
+def test_a_server_without_a_key_gets_no_authorization(serve, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    server = serve(GOOD)
+    ask_one(engine_on(server))
+    assert "Authorization" not in {name.title() for name in server.headers[0]}
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f"a {KEY}", f"{KEY}\u00e9"])
+def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(serve, monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(EngineError, match=r"engine\.key_variable=OPENAI_API_KEY: the key has") as caught:
+        engine_on(serve(GOOD))
+    assert KEY not in str(caught.value)
+
+
+def test_a_redirect_to_another_host_does_not_get_the_key(serve, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    other = serve(GOOD)
+    address = other.url.replace("127.0.0.1", "localhost")
+    server = serve((307, {}, (("Location", f"{address}/chat/completions"),)))
+    np.testing.assert_allclose(np.exp(ask_one(engine_on(server))), [0.2, 0.5, 0.1])
+    assert KEY in server.headers[0]["Authorization"]
+    assert KEY not in str(other.headers)
+
+
+def test_a_netrc_file_does_not_replace_the_key(serve, monkeypatch, tmp_path):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password other", encoding="utf-8")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    server = serve(GOOD)
+    ask_one(engine_on(server))
+    assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+
+
+def test_a_proxy_of_the_environment_is_used(serve, monkeypatch):
+    proxy = serve(GOOD)
+    monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    engine = OpenaiEngine(ModelConfig(name="m", path="served"), "none", url="http://nowhere.invalid/v1")
+    ask_one(engine)
+    assert proxy.paths == ["http://nowhere.invalid/v1/chat/completions"]
+    monkeypatch.setenv("http_proxy", "nonsense://127.0.0.1:9")
+    with pytest.raises(EngineError, match=r"engine\.url=http://nowhere\.invalid/v1: .*proxy"):
+        OpenaiEngine(ModelConfig(name="m", path="served"), "none", url="http://nowhere.invalid/v1")
+
+
+def test_a_server_that_asks_for_more_than_two_minutes_ends_the_run(serve):
+    server = serve((429, {"error": "slow down"}, (("Retry-After", "1000"),)))
+    with pytest.raises(EngineError, match=r"gave no answer \(status 429, Retry-After 1000: .*slow down"):
+        ask_one(engine_on(server))
+    assert len(server.bodies) == 1
+
+
+def test_without_the_openai_package_the_extra_is_named(serve, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(EngineError, match=r"engine=openai needs the openai package .*pip install 'valstab\[openai\]'"):
+        engine_on(serve(GOOD))
+
+
+def test_the_identity_is_that_of_earlier_stores(serve):
+    server = serve(GOOD)
+    model = ModelConfig(
+        name="m", path="served", template={"enable_thinking": False}, sampling=SamplingConfig(top_p=0.9)
+    )
+    engine = engine_on(server, model=model, answer_prefix="message", top_logprobs=5)
+    assert dict(engine.identity) == {
+        "engine": "openai",
+        "url": server.url,
+        "weights": "served",
+        "quantization": "none",
+        "sampling": "{'top_p': 0.9}",
+        "template": "{'enable_thinking': False}",
+        "opened": "message",
+        "top_logprobs": "5",
+    }
+
+
 def test_a_run_by_the_command_keeps_the_key_to_itself_and_goes_on_after_a_failure(serve, valstab, launch_folder):
     count = 0
 
@@ -359,7 +379,7 @@ def test_a_run_by_the_command_keeps_the_key_to_itself_and_goes_on_after_a_failur
     settings = ("engine=openai", "model=auto", "model.path=served", f"engine.url={server.url}", "engine.concurrency=2")
     size = ("population.limit=2", "topics.names=[joke,chess]", "seeds=[0]", "n_messages=1", "task=religion")
     environment = {"OPENAI_API_KEY": KEY}
-    prices = ("engine.usd_per_million_read=1", "engine.usd_per_million_written=1")
+    prices = ("engine.usd_per_million_input=1", "engine.usd_per_million_output=1")
     failed = valstab(*settings, *size, *prices, **environment)
     assert failed.returncode == 1
     assert "refuses the request (401)" in failed.stderr

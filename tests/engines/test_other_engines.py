@@ -11,11 +11,11 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
-import requests
 
 from tests.support.embedded import SMOLLM2
 from tests.support.questions import CHOICES, TALKS
@@ -45,7 +45,7 @@ def expected():
 
 @pytest.fixture
 def served(tmp_path):
-    """Start a server and give its address when it answers."""
+    """Return a function that starts a server and returns its address when it answers."""
     running = []
 
     def start(*command, **environment):
@@ -59,11 +59,10 @@ def served(tmp_path):
         for _ in range(300):
             assert running[0].poll() is None, (tmp_path / "server.log").read_text()[-2000:]
             try:
-                if requests.get(f"{url}/models", timeout=2).ok:
+                with urllib.request.urlopen(f"{url}/models", timeout=2):  # noqa: S310  (always http)
                     return url
-            except requests.RequestException:
-                pass
-            time.sleep(1)
+            except OSError:
+                time.sleep(1)
         raise AssertionError((tmp_path / "server.log").read_text()[-2000:])
 
     yield start
@@ -147,8 +146,8 @@ def test_a_vllm_server_answers_as_transformers(expected, served):
         **cpu_of_vllm(),
     )
     engine = OpenaiEngine(ModelConfig(name="m", path=name, sampling=SamplingConfig(temperature=0.2)), "none", url=url)
-    found = dict(engine.score_options(CHOICES))
-    answers = np.array([found[number] for number in range(len(CHOICES))])
+    logprobs = dict(engine.score_options(CHOICES))
+    answers = np.array([logprobs[number] for number in range(len(CHOICES))])
     known = ~np.isnan(answers)
     assert known.mean() > 0.9
     np.testing.assert_allclose(answers[known], expected[known], atol=2e-2)
@@ -164,7 +163,7 @@ def test_a_llama_cpp_server_is_asked_to_the_end(served, launch_folder):
         *("--port", "{port}", "--n_ctx", "2048", "--logits_all", "true"),
     )
     size = ("population.limit=2", "topics.names=[joke,chess]", "seeds=[0]", "n_messages=1", "task=religion")
-    server = ("engine=openai", f"engine.url={url}", "engine.opened=message", "engine.concurrency=1")
+    server = ("engine=openai", f"engine.url={url}", "engine.answer_prefix=message", "engine.concurrency=1")
     done = subprocess.run(
         [sys.executable, "-m", "valstab", *server, *size],
         cwd=launch_folder,

@@ -15,7 +15,7 @@ from valstab.config.engines import OpenaiConfig, VllmConfig
 from valstab.config.schema import DTYPES, FORMATS, OVERFLOWS, QUANTIZATIONS, UNDEFINED, Config
 from valstab.errors import ConfigError, require, require_text
 
-OPENED = ("continue", "message")
+ANSWER_PREFIXES = ("continue", "message")
 
 
 BACKENDS = ("mp", "ray")
@@ -45,11 +45,10 @@ ENGINE_RANGES: Mapping[str, Range] = {
     "cache_gib": (lambda value: value > 0, "must be above 0, or null for what is free"),
     "concurrency": AT_LEAST_ONE,
     "timeout": ABOVE_ZERO,
-    "tries": AT_LEAST_ONE,
-    "longest_wait": NOT_BELOW_ZERO,
+    "max_retries": NOT_BELOW_ZERO,
     "top_logprobs": NOT_BELOW_ZERO,
-    "usd_per_million_read": NOT_BELOW_ZERO,
-    "usd_per_million_written": NOT_BELOW_ZERO,
+    "usd_per_million_input": NOT_BELOW_ZERO,
+    "usd_per_million_output": NOT_BELOW_ZERO,
     "tensor_parallel_size": AT_LEAST_ONE,
     "pipeline_parallel_size": AT_LEAST_ONE,
     "data_parallel_size": AT_LEAST_ONE,
@@ -131,7 +130,7 @@ def _check_ranges(prefix: str, settings: Any, ranges: Mapping[str, Range]) -> No
 
 
 def _check_server(engine: OpenaiConfig, quantization: str) -> None:
-    require("engine.opened", engine.opened, OPENED)
+    require("engine.answer_prefix", engine.answer_prefix, ANSWER_PREFIXES)
     try:
         address = urlsplit(engine.url)
         sound = address.scheme in {"http", "https"} and address.hostname and address.port != 0

@@ -33,31 +33,29 @@ class TransformersConfig(EngineConfig):
 
 @dataclass
 class OpenaiConfig(EngineConfig):
-    """Options of the engine that asks an OpenAI-compatible server."""
+    """Settings of the engine that asks an OpenAI-compatible server."""
 
     url: str = "https://api.openai.com/v1"
-    """Where the server's API is; `model.path` is what the server calls the model."""
+    """Address of the server's API; `model.path` is the server's name of the model."""
     key_variable: str = "OPENAI_API_KEY"
     """The environment variable that holds the key, if the server wants one."""
     concurrency: int = 16
-    """The most requests at a time."""
+    """Requests at a time, at most."""
     timeout: float = 120
-    """Seconds without an answer after which a request is tried again."""
-    tries: int = 8
-    """How often a request is tried before the run ends; started again, it goes on from there."""
-    longest_wait: float = 60
-    """The most seconds between two tries, but where the server says Retry-After."""
-    opened: str = "continue"
+    """Seconds without an answer after which a request is repeated."""
+    max_retries: int = 20
+    """How often a request is repeated before the run ends; started again, the run goes on from there."""
+    answer_prefix: str = "continue"
     """How the model's turn is opened with `Answer: (`.
 
-    `continue` asks the server to go on with the last message (vLLM), `message` sends it and leaves that to the server.
+    `continue` asks the server to continue the last message (vLLM), `message` leaves it to the server what follows.
     """
     top_logprobs: int = 20
-    """For how many tokens the server is asked for probabilities; 0 reads answers off sampled text only."""
-    usd_per_million_read: float | None = None
-    """The price of a million tokens that the server reads, to be told what a run costs."""
-    usd_per_million_written: float | None = None
-    """The price of a million tokens that it writes."""
+    """For how many tokens the server is asked for probabilities; 0 reads letters from sampled text only."""
+    usd_per_million_input: float | None = None
+    """Price of a million prompt tokens in US dollars, for the cost of a run."""
+    usd_per_million_output: float | None = None
+    """Price of a million generated tokens in US dollars."""
 
 
 @dataclass

@@ -1,100 +1,59 @@
-"""Ask a model behind an OpenAI-compatible server, many requests at a time.
+"""Ask a model behind an OpenAI-compatible server, several requests at a time.
 
-Letters' probabilities are read from the server's list of the most probable next tokens. A letter that is not on it
-has a lower probability than all that are, so one letter on the list settles the choice. Where none is, or the server
-gives no list, the answer is read off sampled text by `parsed`, and where that finds none it is missing.
+Log-probabilities of letters come from the server's list of the most probable first tokens. Where it lists no letter, or
+has no list, the letter is read from a sampled answer.
 """
 
+import asyncio
 import logging
 import math
 import os
-import re
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-import requests
-import tenacity
 from numpy.typing import NDArray
 
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import Cache, ChoiceRequest, EngineError, GenerationRequest, Prices, Prompt, Usage
+from valstab.engines.completions import Completion, listed_logprobs, sampled_logprobs
+from valstab.engines.openai_client import OpenaiClient
 from valstab.errors import allowed
 
 log = logging.getLogger(__name__)
 
 
 ANSWER_TOKENS = 16
-"""Of a sampled answer that a letter is read from."""
+"""Tokens of a sampled answer."""
 
 
-TRY_AGAIN = (408, 409, 425, 429)
+Request = TypeVar("Request")
 
 
-SERVER_ERROR = 500
-
-
-SPENT = "insufficient_quota"
-"""What OpenAI calls an account without money, which no waiting helps."""
-
-
-ANSWER = re.compile(r"\s*(?:answer\s*:?\s*)?\(?([A-Z])(?:\)|[.:,](?=\s|$)|\s*$)", re.IGNORECASE)
-
-
-MENTIONED = re.compile(r"\(([A-Z])\)")
-
-
-Work = TypeVar("Work")
-
-
-Done = TypeVar("Done")
-
-
-_COUNTING = threading.Lock()
-
-
-class Completion(NamedTuple):
-    """What a server gave: the text, the most probable first tokens if it said, and the tokens it counted."""
-
-    text: str
-    first: list[tuple[str, float]] | None
-    """Token and log-probability."""
-    read: int
-    written: int
-
-
-class _NotNowError(Exception):
-    """An answer that another try may better; `wait` is the seconds that the server wants."""
-
-    def __init__(self, reason: str, seconds: float | None = None) -> None:
-        super().__init__(reason)
-        self.seconds = seconds
+Answer = TypeVar("Answer")
 
 
 class OpenaiEngine:
     """A model behind an OpenAI-compatible server: chat completions, or completions for a base model.
 
     Args:
-        model: `path` is what the server calls it, unless it has only one; `template` goes to the server's template.
-        quantization: `none`, since it is the server's.
-        url: where the API is.
-        key_variable: the environment variable with the key.
-        concurrency: the most requests at a time.
-        timeout: seconds without an answer.
-        tries: of each request.
-        longest_wait: seconds between tries, unless the server says Retry-After.
-        opened: how the model's turn is opened: `continue` or `message`.
-        top_logprobs: the length of the list of probable tokens.
-        usd_per_million_read: the price of tokens in prompts.
-        usd_per_million_written: the price of generated tokens.
+        model: `path` is the server's name of the model, or anything if it has only one. `template` is for the
+            server's chat template.
+        quantization: `none`, since the server decides.
+        url: address of the API.
+        key_variable: environment variable that holds the key.
+        concurrency: requests at a time, at most.
+        timeout: seconds without an answer after which a request is repeated.
+        max_retries: how often a request is repeated.
+        answer_prefix: `continue` or `message`: how the model's turn is opened.
+        top_logprobs: length of the list of probable tokens.
+        usd_per_million_input: price of a million prompt tokens, in US dollars.
+        usd_per_million_output: price of a million generated tokens, in US dollars.
 
     Raises:
-        EngineError: if the server has several models but not this one, or the environment lacks the key for OpenAI.
+        EngineError: if the openai package is missing, the server has other models only, or OpenAI's key is not set.
     """
 
     def __init__(
@@ -106,263 +65,144 @@ class OpenaiEngine:
         key_variable: str = "OPENAI_API_KEY",
         concurrency: int = 16,
         timeout: float = 120,
-        tries: int = 8,
-        longest_wait: float = 60,
-        opened: str = "continue",
+        max_retries: int = 20,
+        answer_prefix: str = "continue",
         top_logprobs: int = 20,
-        usd_per_million_read: float | None = None,
-        usd_per_million_written: float | None = None,
+        usd_per_million_input: float | None = None,
+        usd_per_million_output: float | None = None,
     ) -> None:
         if model.path is None:
             raise EngineError(f"model={model.name}: set model.path to what the server calls the model")
-        self._key = os.environ.get(key_variable, "")
-        if not self._key and "api.openai.com" in url:
+        key = os.environ.get(key_variable, "")
+        if not key and "api.openai.com" in url:
             raise EngineError(f"engine.key_variable={key_variable}: the environment does not have it; it holds the key")
-        self._headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        self._model, self._url, self._key_variable = model, url.rstrip("/"), key_variable
-        self._timeout, self._concurrency, self._opened = timeout, concurrency, opened
-        self._top_logprobs = top_logprobs
-        self._sessions = threading.local()
-        self._over = threading.Event()
-        """Set where nobody waits for what is still being asked."""
-        self._retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_NotNowError),
-            stop=tenacity.stop_any(tenacity.stop_after_attempt(tries), tenacity.stop_when_event_set(self._over)),
-            sleep=tenacity.sleep_using_event(self._over),
-            wait=_Wait(longest_wait),
-            reraise=True,
-        )
-        self._gives_logprobs = top_logprobs > 0
-        self._name = self._served(model.path)
-        prices = (usd_per_million_read, usd_per_million_written)
+        self._url = url.rstrip("/")
+        self._client = OpenaiClient(self._url, key, key_variable, timeout=timeout, max_retries=max_retries)
+        self._concurrency, self._slots = concurrency, asyncio.Semaphore(concurrency)
+        self._template, self._answer_prefix = dict(model.template), answer_prefix
+        self._top_logprobs, self._lists_tokens = top_logprobs, top_logprobs > 0
+        self._name = self._served_name(model.path)
+        self._sampling = {name: value for name, value in asdict(model.sampling).items() if value is not None}
+        prices = (usd_per_million_input, usd_per_million_output)
         self.usage = Usage(prices=Prices(*(price or 0.0 for price in prices)) if any(prices) else None)
         self.cache = Cache()
         self.window = None
-        sampling = {name: value for name, value in asdict(model.sampling).items() if value is not None}
-        self._sampling = sampling
         self.identity: Mapping[str, str] = {
             "engine": "openai",
             "url": self._url,
             "weights": self._name,
             "quantization": quantization,
-            "sampling": str(sampling),
-            "template": str(dict(model.template)),
-            "opened": opened,
+            "sampling": str(self._sampling),
+            "template": str(self._template),
+            "opened": answer_prefix,  # by the setting's former name, which the stores' keys have
             "top_logprobs": str(top_logprobs),
         }
         self.properties: Mapping[str, str] = {"concurrency": str(concurrency)}
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
-        """Yield each request's index and text as it comes."""
-        for index, completion in self._together(self._message, requests):
+        """Yield each request's index and text, in the order of the answers."""
+        for index, completion in self._as_answered(self._continue, requests):
             yield index, requests[index].cut(completion.text)
 
     def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
-        """Yield each dialogue's log-probabilities as they are complete; see `valstab.engine.Engine.choose`."""
-        waiting: dict[int, NDArray[np.float64]] = {}
+        """Yield each dialogue's index and log-probabilities (nats) once it is complete; see `Engine.score_options`."""
+        incomplete: dict[int, NDArray[np.float64]] = {}
         missing: dict[int, int] = {}
         places: dict[int, tuple[int, int]] = {}
 
         def choices() -> Iterator[ChoiceRequest]:
             for number, dialogue in enumerate(dialogues):
-                waiting[number] = np.full((len(dialogue), len(dialogue[0].options)), np.nan)
+                incomplete[number] = np.full((len(dialogue), len(dialogue[0].options)), np.nan)
                 missing[number] = len(dialogue)
                 for row, choice in enumerate(dialogue):
                     places[len(places)] = number, row
                     yield choice
 
-        for index, logprobs in self._together(self._answer, choices()):
+        for index, logprobs in self._as_answered(self._choose, choices()):
             number, row = places[index]
-            waiting[number][row] = logprobs
+            incomplete[number][row] = logprobs
             missing[number] -= 1
             if not missing[number]:
-                yield number, waiting.pop(number)
+                yield number, incomplete.pop(number)
 
-    def _served(self, name: str) -> str:
-        """Give the server's name of the model: this one, or that of its only model."""
-        try:
-            response = requests.get(f"{self._url}/models", headers=self._headers, timeout=min(10, self._timeout))
-            names = [each["id"] for each in response.json()["data"]] if response.ok else []
-        except (requests.RequestException, ValueError, KeyError, TypeError):
-            return name  # The first request tells what is wrong, if anything is.
+    def _served_name(self, name: str) -> str:
+        """Return the server's name of the model: this one, or that of its only model."""
+        names = self._client.model_names()
         if name in names or not names:
             return name
         if len(names) > 1:
             raise EngineError(f"model.path={name}: {self._url} does not have it; {allowed(name, names)}")
         log.warning("%s has one model, %s, which is taken for model.path=%s", self._url, names[0], name)
-        return str(names[0])
+        return names[0]
 
-    def _together(self, call: Callable[[Work], Done], work: Iterable[Work]) -> Iterator[tuple[int, Done]]:
-        """Yield each piece of work's index and result as it is done, a limited number at a time."""
-        pending: dict[Future[Done], int] = {}
-        self._over.clear()
-        pool = ThreadPoolExecutor(self._concurrency)
+    def _as_answered(
+        self, ask: Callable[[Request], Coroutine[Any, Any, Answer]], requests: Iterable[Request]
+    ) -> Iterator[tuple[int, Answer]]:
+        """Yield each request's index and answer as it comes. At an error or an early end, the others are cancelled."""
+        pending: dict[Future[Answer], int] = {}
         try:
-            for index, each in enumerate(work):
-                pending[pool.submit(call, each)] = index
+            for index, request in enumerate(requests):
+                pending[self._client.submit(ask(request))] = index
                 if len(pending) >= 2 * self._concurrency:
-                    yield from _completed(pending)
+                    yield from _take_completed(pending)
             while pending:
-                yield from _completed(pending)
+                yield from _take_completed(pending)
         finally:
-            self._over.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            for future in pending:
+                future.cancel()
 
-    def _message(self, request: GenerationRequest) -> Completion:
-        body = {**self._sampling, "max_tokens": request.max_new_tokens, "seed": _seed(request.seed)}
-        return self._complete(request.prompt, body)
+    async def _continue(self, request: GenerationRequest) -> Completion:
+        settings = {**self._sampling, "max_tokens": request.max_new_tokens, "seed": _server_seed(request.seed)}
+        return await self._complete(request.prompt, settings)
 
-    def _answer(self, choice: ChoiceRequest) -> list[float]:
-        if self._gives_logprobs:
-            # As it is before temperature and the like, whichever of the two a server reports.
-            body = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0}
-            completion = self._complete(choice.prompt, {**body, **self._wanted_logprobs(choice.prompt)})
-            if completion.first is None:
-                self._gives_logprobs = False
+    async def _choose(self, choice: ChoiceRequest) -> list[float]:
+        if self._lists_tokens:
+            # Servers list probabilities before or after sampling's settings: with these, the two are the same.
+            settings = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0}
+            completion = await self._complete(choice.prompt, {**settings, **self._token_list(choice.prompt)})
+            if completion.first_tokens is None:
+                self._lists_tokens = False
             else:
-                found = [_sum(logprob for token, logprob in completion.first if token == o) for o in choice.options]
-                if not all(map(math.isnan, found)):
-                    return found
-        body = {**self._sampling, "max_tokens": ANSWER_TOKENS, "seed": _seed(choice.seed)}
-        letter = parsed(self._complete(choice.prompt, body).text, choice.options)
-        return [math.inf if option == letter else math.nan for option in choice.options]
+                logprobs = listed_logprobs(completion.first_tokens, choice.options)
+                if not all(map(math.isnan, logprobs)):
+                    return logprobs
+        settings = {**self._sampling, "max_tokens": ANSWER_TOKENS, "seed": _server_seed(choice.seed)}
+        return sampled_logprobs((await self._complete(choice.prompt, settings)).text, choice.options)
 
-    def _wanted_logprobs(self, prompt: Prompt) -> dict[str, Any]:
+    def _token_list(self, prompt: Prompt) -> dict[str, Any]:
+        """Return the settings that ask for the most probable tokens: they differ between the two endpoints."""
         if prompt.messages:
             return {"logprobs": True, "top_logprobs": self._top_logprobs}
         return {"logprobs": self._top_logprobs}
 
-    def _complete(self, prompt: Prompt, body: Mapping[str, Any]) -> Completion:
-        """Send a request, again where that may help."""
-        whole = {"model": self._name, **body}
+    async def _complete(self, prompt: Prompt, settings: Mapping[str, Any]) -> Completion:
+        """Return the server's answer to a prompt, and count its tokens."""
+        request: dict[str, Any] = {"model": self._name}
+        extra: dict[str, Any] = {}
         if not prompt.messages:
-            path = "completions"
-            whole["prompt"] = prompt.text
+            request["prompt"] = prompt.text
         else:
-            path = "chat/completions"
-            whole["messages"] = [{"role": message.role, "content": message.text} for message in prompt.messages]
+            request["messages"] = [{"role": message.role, "content": message.text} for message in prompt.messages]
             if prompt.text:
-                whole["messages"].append({"role": "assistant", "content": prompt.text})
-                if self._opened == "continue":
-                    whole |= {"continue_final_message": True, "add_generation_prompt": False}
-            if self._model.template:
-                whole["chat_template_kwargs"] = dict(self._model.template)
-        try:
-            completion: Completion = self._retrying.copy()(self._send, path, whole)
-        except _NotNowError as error:
-            raise EngineError(
-                f"{self._url} gave no answer ({self._without_key(str(error))}); what was answered is in the store, and "
-                "the same command goes on from there"
-            ) from None
-        # The sum of two numbers may get lost between threads.
-        with _COUNTING:
-            self.usage.encoded_tokens += completion.read
-            self.usage.generated_tokens += completion.written
+                request["messages"].append({"role": "assistant", "content": prompt.text})
+                if self._answer_prefix == "continue":
+                    extra |= {"continue_final_message": True, "add_generation_prompt": False}
+            if self._template:
+                extra["chat_template_kwargs"] = self._template
+        async with self._slots:
+            completion = await self._client.complete(request, {**settings, **extra})
+        self.usage.encoded_tokens += completion.input_tokens
+        self.usage.generated_tokens += completion.output_tokens
         return completion
 
-    def _send(self, path: str, body: Mapping[str, Any]) -> Completion:
-        if not hasattr(self._sessions, "session"):
-            self._sessions.session = requests.Session()
-        try:
-            response = self._sessions.session.post(
-                f"{self._url}/{path}", json=body, headers=self._headers, timeout=self._timeout
-            )
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-            raise _NotNowError(f"{type(error).__name__}: {error}") from None
-        except requests.RequestException as error:
-            raise EngineError(f"engine.url={self._url}: {error}") from None
-        said = " ".join(self._without_key(response.text).split())[:300]  # in this order: half a key is a key too
-        may_change = response.status_code in TRY_AGAIN or response.status_code >= SERVER_ERROR
-        if may_change and SPENT not in response.text:
-            raise _NotNowError(f"status {response.status_code}: {said}", _wanted_wait(response.headers))
-        if not response.ok:
-            raise EngineError(self._without_key(f"{self._url} refuses the request ({response.status_code}): {said}"))
-        try:
-            return _read(response.json())
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            raise _NotNowError(f"an answer that can't be read: {said}") from None
 
-    def _without_key(self, text: str) -> str:
-        return text.replace(self._key, f"({self._key_variable})") if self._key else text
-
-
-class _Wait(tenacity.wait.wait_base):
-    """Wait as long as the server says, else longer with each try, each thread a little different."""
-
-    def __init__(self, longest: float) -> None:
-        self._otherwise = tenacity.wait_random_exponential(multiplier=1, max=longest)
-
-    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
-        error = retry_state.outcome and retry_state.outcome.exception()
-        if isinstance(error, _NotNowError) and error.seconds is not None:
-            return error.seconds
-        return float(self._otherwise(retry_state))
-
-
-def parsed(text: str, options: str) -> str | None:
-    """Read a letter off a sampled answer, strictly; None where it is not clear.
-
-    The text must begin with an offered letter: `B`, `(B)`, `B)`, `B.`, `B:` or `B,` with what follows, in either case,
-    after `Answer:` or not. It may name no other option in brackets. A letter that begins a word or a sentence ("A good
-    one") is none.
-    """
-    begins = ANSWER.match(text)
-    if begins is None:
-        return None
-    letter = begins[1].upper()
-    others = {other.upper() for other in MENTIONED.findall(text)} - {letter}
-    return letter if letter in options and not others & set(options) else None
-
-
-def _read(answer: Any) -> Completion:
-    choice = answer["choices"][0]
-    logprobs = choice.get("logprobs") or {}
-    first: list[tuple[str, float]] | None = None
-    if "message" in choice:
-        text = choice["message"].get("content") or choice["message"].get("refusal") or ""
-        if logprobs.get("content"):
-            first = [(each["token"], float(each["logprob"])) for each in logprobs["content"][0]["top_logprobs"]]
-    else:
-        text = choice["text"]
-        if logprobs.get("top_logprobs"):
-            first = [(token, float(logprob)) for token, logprob in logprobs["top_logprobs"][0].items()]
-    usage = answer.get("usage") or {}
-    return Completion(
-        _whole(str(text)), first, int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-    )
-
-
-def _whole(text: str) -> str:
-    """Put halves of surrogate pairs together, as JSON may have them; a half alone is no character and is replaced."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _completed(pending: dict[Future[Done], int]) -> Iterator[tuple[int, Done]]:
+def _take_completed(pending: dict[Future[Answer], int]) -> Iterator[tuple[int, Answer]]:
+    """Wait for an answer, then remove all that are there from `pending` and yield their indices and answers."""
     for future in wait(pending, return_when=FIRST_COMPLETED).done:
         index = pending.pop(future)
         yield index, future.result()
 
 
-def _wanted_wait(headers: Mapping[str, str]) -> float | None:
-    """Give the seconds that Retry-After names, as a number or as a date."""
-    value = headers.get("Retry-After")
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return max(0.0, seconds)
-
-
-def _sum(logprobs: Iterable[float]) -> float:
-    listed = list(logprobs)
-    return float(np.logaddexp.reduce(listed)) if listed else math.nan
-
-
-def _seed(seed: int) -> int:
-    """Fit a seed into the 31 bits that every server takes."""
+def _server_seed(seed: int) -> int:
+    """Return the seed's lowest 31 bits, which every server takes."""
     return seed % (1 << 31)
