@@ -201,7 +201,7 @@ def test_a_server_that_never_answers_ends_the_run_in_one_line(serve, monkeypatch
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     server = serve((500, {"error": f"no luck with {KEY}"}))
     with pytest.raises(EngineError, match="gave no answer") as caught:
-        list(engine_on(server, max_remax_retries=1).score_options([[choice()]]))
+        list(engine_on(server, max_retries=2).score_options([[choice()]]))
     assert len(server.bodies) == 3
     assert KEY not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -388,6 +388,7 @@ def test_a_run_by_the_command_keeps_the_key_to_itself_and_goes_on_after_a_failur
     done = valstab(*settings, *size, *prices, **environment)
     assert done.returncode == 0, done.stderr
     assert "US dollars" in done.stdout
+    assert "HTTP" not in done.stdout + done.stderr
     # Of 4 conversations of a message each and 20 questions, all messages and some answers were there.
     assert len(server.bodies) - before <= 15
     foretold = valstab(*settings, *size, *prices, "dry_run=true", "store.path=null", **environment)

@@ -111,7 +111,7 @@ class OpenaiClient:
         text = ""
         for attempt in range(self._max_retries + 1):
             if attempt:
-                await asyncio.sleep(min(0.5 * 2**attempt, LONGEST_PAUSE))
+                await asyncio.sleep(min(attempt / 2, LONGEST_PAUSE))
             try:
                 response = (await endpoint.with_raw_response.create(**request, extra_body=dict(settings))).http_response
             except self._openai.APIStatusError as error:
