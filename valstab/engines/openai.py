@@ -140,9 +140,14 @@ class OpenaiEngine:
     ) -> Iterator[tuple[int, Answer]]:
         """Yield each request's index and answer as it comes. At an error or an early end, the others are cancelled."""
         pending: dict[Future[Answer], int] = {}
+
+        async def ask_in_turn(request: Request) -> Answer:
+            async with self._slots:
+                return await ask(request)
+
         try:
             for index, request in enumerate(requests):
-                pending[self._client.submit(ask(request))] = index
+                pending[self._client.submit(ask_in_turn(request))] = index
                 if len(pending) >= 2 * self._concurrency:
                     yield from _take_completed(pending)
             while pending:
@@ -189,8 +194,7 @@ class OpenaiEngine:
                     extra |= {"continue_final_message": True, "add_generation_prompt": False}
             if self._template:
                 extra["chat_template_kwargs"] = self._template
-        async with self._slots:
-            completion = await self._client.complete(request, {**settings, **extra})
+        completion = await self._client.complete(request, {**settings, **extra})
         self.usage.encoded_tokens += completion.input_tokens
         self.usage.generated_tokens += completion.output_tokens
         return completion
