@@ -293,7 +293,7 @@ def test_a_server_without_a_key_gets_no_authorization(serve, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     server = serve(GOOD)
     ask_one(engine_on(server))
-    assert "Authorization" not in {name.title() for name in server.headers[0]}
+    assert "Authorization" not in server.headers[0]
 
 
 @pytest.mark.parametrize("key", [f"{KEY}\n", f"a {KEY}", f"{KEY}\u00e9"])

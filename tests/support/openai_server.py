@@ -52,7 +52,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         try:
-            self.answer(*self.of.next_answer(body, dict(self.headers), self.path))
+            headers = {name.title(): value for name, value in self.headers.items()}
+            self.answer(*self.of.next_answer(body, headers, self.path))
         finally:
             with self.of.lock:
                 self.of.busy -= 1
