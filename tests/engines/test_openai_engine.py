@@ -367,6 +367,7 @@ def test_the_identity_is_that_of_earlier_stores(serve):
     }
 
 
+@pytest.mark.slow
 def test_a_run_by_the_command_keeps_the_key_to_itself_and_goes_on_after_a_failure(serve, valstab, launch_folder):
     count = 0
 
@@ -391,9 +392,9 @@ def test_a_run_by_the_command_keeps_the_key_to_itself_and_goes_on_after_a_failur
     assert "HTTP" not in done.stdout + done.stderr
     # Of 4 conversations of a message each and 20 questions, all messages and some answers were there.
     assert len(server.bodies) - before <= 15
-    foretold = valstab(*settings, *size, *prices, "dry_run=true", "store.path=null", **environment)
-    assert "price          about 0.00 US dollars" in foretold.stdout
-    for output in (failed, done, foretold):
+    estimated = valstab(*settings, *size, *prices, "dry_run=true", "store.path=null", **environment)
+    assert "price          about 0.00 US dollars" in estimated.stdout
+    for output in (failed, done, estimated):
         assert KEY not in output.stdout + output.stderr
     for file in launch_folder.rglob("*"):
         assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
