@@ -56,6 +56,7 @@ def test_the_installed_package_is_the_wheels(command, installed):
     ).split()
     for path in (where, dumped):
         assert Path(path).is_relative_to(installed.parent)
+    assert (Path(where).parent / "py.typed").is_file()
 
 
 def test_help_lists_the_packaged_options(command):
@@ -68,9 +69,9 @@ def test_a_run_in_an_empty_folder_can_be_rescored_and_is_stored(command, launch_
     shown = command("valstab", "model=random", "population.limit=3", "topics.names=[joke,chess]", "seeds=[0]")
     assert "1 seed x 2 contexts x 3 personas x 40 items = 240 questions" in shown
     (results,) = launch_folder.glob("outputs/*/*/results")
-    rescored = command("python", "-m", "valstab.rescore", f"answers={results / 'answers.parquet'}")
+    rescored = command("python", "-m", "valstab", "rescore", f"answers={results / 'answers.parquet'}")
     assert json.loads(rescored) == json.loads((results / "stability.json").read_text(encoding="utf-8"))
-    listed = command("python", "-m", "valstab.store", "list")
+    listed = command("python", "-m", "valstab", "store", "list")
     assert "answers-pvq-n3" in listed
     assert "engine random" in listed
 
@@ -78,5 +79,5 @@ def test_a_run_in_an_empty_folder_can_be_rescored_and_is_stored(command, launch_
 def test_options_of_the_users_own(command, launch_folder):
     shutil.copytree(CHECKOUT / "examples" / "curiosity", launch_folder / "mine")
     own = ("--config-dir", "mine", "task=curiosity", "population=travellers", "topics=errands")
-    assert "travellers: 6 personas" in command("python", "-m", "valstab.validate", *own)
+    assert "travellers: 6 personas" in command("python", "-m", "valstab", "validate", *own)
     assert "2 seeds x 3 contexts x 6 personas x 10 items = 360 questions" in command("valstab", *own, "model=random")
