@@ -188,6 +188,7 @@ def test_stability_json_says_everything(finished):
     assert document["per_seed"]["ipsative"] == {"3": 1, "7": 1}
 
 
+@pytest.mark.slow
 def test_the_full_protocol_at_random_finds_no_stability(launch_folder):
     results = small_run(launch_folder, "model=random")
     assert results.scores.shape == (5, 5, 60, 10)

@@ -9,7 +9,6 @@ import pytest
 
 import valstab
 from tests.support import synthetic
-from tests.test_run import SCRIPTED
 from valstab.analysis.load import load_runs
 from valstab.analysis.runs import Runs, with_unique_labels
 from valstab.config.compose import compose_run
@@ -17,6 +16,7 @@ from valstab.errors import ConfigError
 from valstab.protocol.plan import make_plan
 from valstab.run import run
 
+SCRIPTED = ("engine=random", "engine._target_=tests.support.scripted.PersonaEngine", "model.name=scripted")
 SMALL = ("population.limit=4", "topics.names=[joke,chess]", "seeds=[3,7]")
 
 

@@ -190,14 +190,14 @@ def test_the_user_s_own_folder_of_options(valstab_light, launch_folder):
     assert "name: mine\n" in result.stdout
 
 
-def test_rescore_answers_a_mistake_with_one_line(valstab):
+def test_rescore_answers_a_mistake_with_one_line(valstab_light):
     for arguments, message in (
         (["answers=none.parquet"], "answers=none.parquet: no such file"),
         (["answers=mlflow.db"], "is not a Parquet file"),
         ([], "answers"),
         (["answers=x", "undefined=maybe"], "undefined=maybe: allowed: zero, drop"),
     ):
-        result = valstab(*arguments, module="valstab.rescore")
+        result = valstab_light(*arguments, module="valstab.rescore")
         assert result.returncode != 0
         assert result.stdout == ""
         (line,) = result.stderr.splitlines()

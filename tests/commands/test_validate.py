@@ -102,8 +102,8 @@ def test_multiple_choice_items_have_options_of_their_own(tmp_path):
     assert [item.options["F"] for item in task.items] == [("None", "Two bowls"), ("Soup", "A roast")]
 
 
-def test_the_validator_says_what_it_read(valstab, launch_folder):
-    result = valstab("--config-dir", str(EXAMPLE), "+experiment=curiosity", module="valstab.validate")
+def test_the_validator_says_what_it_read(valstab_light, launch_folder):
+    result = valstab_light("--config-dir", str(EXAMPLE), "+experiment=curiosity", module="valstab.validate")
     assert result.stderr == ""
     head, _, prompt = result.stdout.partition(
         "\n\nThe first question to Ilse Marwick, after one message on baking:\n\n"
@@ -142,11 +142,11 @@ def test_the_validator_says_what_it_read(valstab, launch_folder):
     assert sorted(path.name for path in launch_folder.iterdir()) == ["mlflow.db"]
 
 
-def test_the_validator_answers_a_mistake_in_one_line(valstab, launch_folder):
+def test_the_validator_answers_a_mistake_in_one_line(valstab_light, launch_folder):
     shutil.copytree(EXAMPLE, launch_folder / "mine")
     items = launch_folder / "mine" / "curiosity.csv"
     items.write_text(items.read_text(encoding="utf-8").replace("3,People", "3,Peeple"), encoding="utf-8")
-    result = valstab("--config-dir", "mine", "task=curiosity", module="valstab.validate")
+    result = valstab_light("--config-dir", "mine", "task=curiosity", module="valstab.validate")
     assert result.returncode != 0
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()

@@ -40,12 +40,12 @@ def serve():
 
 
 @pytest.fixture
-def command(valstab):
+def command(valstab_light):
     """Run a command, which is to end early, with a canary in each variable: twice, the second time with tracebacks."""
 
     def run(*arguments, module="valstab", **environment):
         return [
-            valstab(*arguments, module=module, **{**PLANTED, **environment, **full})
+            valstab_light(*arguments, module=module, **{**PLANTED, **environment, **full})
             for full in ({}, {"HYDRA_FULL_ERROR": "1"})
         ]
 

@@ -142,7 +142,9 @@ OTHER_TASK = ("population.limit=50", "topics.names=[joke,chess]", "seeds=[0,1]",
     "settings",
     [
         ("population.limit=6", "topics.names=[joke,chess,grammar]", "seeds=[0,1]"),
-        ("population.limit=60", "topics=none", "conversation=none", "task=donation"),
+        pytest.param(
+            ("population.limit=60", "topics=none", "conversation=none", "task=donation"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_run_leaves_as_much_on_disk_as_was_estimated(launch_folder, settings):

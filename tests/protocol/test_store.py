@@ -3,38 +3,37 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.scripted import InterruptedEngine, PersonaEngine
+from tests.support.scripted import CountingEngine, InterruptedEngine, PersonaEngine
 from valstab.config.compose import compose_run
 from valstab.engines.base import Cache
+from valstab.engines.factory import load_engine
 from valstab.hashing import content_hash
 from valstab.protocol.converse import conversations_per_batch, converse
 from valstab.protocol.plan import make_plan
 from valstab.protocol.progress import Stage
 from valstab.protocol.store import RecordLog, Store
-from valstab.run import run
+from valstab.run import collect, run
 
+ROOT = str(Path(__file__).parents[2])
 SCRIPTED = ("engine=random", "engine._target_=tests.support.scripted.CountingEngine", "model.name=scripted")
 SMALL = ("population.limit=3", "topics.names=[joke,chess]", "seeds=[0]")
 
 
 @pytest.fixture
 def spent(launch_folder):
-    """Return a function that makes a scripted run and returns the numbers of computed messages and questions."""
+    """Return a function that collects a scripted run's data and returns the numbers of computed messages and questions."""
+    results = launch_folder / "results"
+    results.mkdir()
 
     def small_run(*overrides):
-        from tests.support.scripted import CountingEngine
-
         CountingEngine.messages = CountingEngine.questions = 0
         config = compose_run(*SCRIPTED, *SMALL, *overrides)
-        results = run(config, make_plan(config), launch_folder / "results")
-        small_run.results = results
+        small_run.data = collect(config, make_plan(config), load_engine(config), results)
         return CountingEngine.messages, CountingEngine.questions
 
     return small_run
@@ -148,14 +147,13 @@ def test_a_few_conversations_at_a_time_are_the_same_conversations():
     assert asked == [2] * 9
 
 
-def test_many_processes_write_at_once(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from valstab.protocol.store import RecordLog\n"
-        "log = RecordLog(Path(sys.argv[1]))\n"
-        "for i in range(50): log.put({f'{sys.argv[2]}-{i}': 'x' * 5000})"
-    )
-    writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(i)]) for i in range(6)]
-    assert [writer.wait() for writer in writers] == [0] * 6
+def test_many_processes_write_at_once(light_process, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": ROOT}
+    writers = [
+        light_process.start("tests.support.writes_records", [str(tmp_path), str(i)], tmp_path, environment)
+        for i in range(6)
+    ]
+    assert [writer.wait().returncode for writer in writers] == [0] * 6
     log = RecordLog(tmp_path)
     assert log.damaged == 0
     assert all(log.get(f"{writer}-{i}") == "x" * 5000 for writer in range(6) for i in range(50))
@@ -168,21 +166,24 @@ def test_different_contents_have_different_keys():
 
 def test_the_same_run_again_computes_nothing(spent):
     assert spent() == (2 * 3 * 3, 2 * 3 * 40)
-    first = spent.results.answers
+    first = spent.data.answers
     assert spent() == (0, 0)
-    assert spent.results.answers.equals(first)
+    assert spent.data.answers.equals(first)
 
 
 def test_damaged_records_are_computed_again_and_reported_in_one_line(spent, launch_folder, capsys):
     spent()
-    answers = spent.results.answers
+    answers = spent.data.answers
     (file,) = launch_folder.glob(".valstab/*/answers-pvq-n3/*.jsonl")
     content = bytearray(file.read_bytes())
     content[content.index(b"\n") + 100] ^= 1  # in the second of six lines
     file.write_bytes(content)
-    assert spent() == (0, 40)
+    config = compose_run(*SCRIPTED, *SMALL)
+    CountingEngine.questions = 0
+    results = run(config, make_plan(config), launch_folder / "results")
+    assert CountingEngine.questions == 40
     assert "1 damaged lines of the store were ignored" in capsys.readouterr().out
-    assert spent.results.answers.equals(answers)
+    assert results.answers.equals(answers)
 
 
 def test_a_second_task_reuses_the_conversations(spent):
@@ -229,25 +230,25 @@ def test_another_wording_asks_again_after_the_same_conversations(spent):
     assert spent("task.description=Read carefully.") == (0, 240)
 
 
-def test_the_command_lists_exports_and_prunes(spent, valstab, launch_folder):
+def test_the_command_lists_exports_and_prunes(spent, valstab_light, launch_folder):
     spent()
     spent("task=religion")
     (identity,) = [path.parent.name for path in launch_folder.glob(".valstab/*/identity.json")]
-    listed = valstab("list", module="valstab.store").stdout.splitlines()
+    listed = valstab_light("list", module="valstab.store").stdout.splitlines()
     assert listed[0] == f"{identity}  engine CountingEngine"
     assert [line.split()[:3] for line in listed[1:]] == [
         ["answers-pvq-n3", "6", "records"],
         ["answers-religion-n3", "6", "records"],
         ["conversations", "18", "records"],
     ]
-    assert valstab("export", "copy", module="valstab.store").returncode == 0
+    assert valstab_light("export", "copy", module="valstab.store").returncode == 0
     assert len(list((launch_folder / "copy" / identity / "answers-pvq-n3").iterdir())) == 1
-    wrong = valstab("prune", "nobody", module="valstab.store")
+    wrong = valstab_light("prune", "nobody", module="valstab.store")
     assert (wrong.returncode, wrong.stderr) == (
         1,
         "valstab: prune nobody: no such model in .valstab; `list` names them\n",
     )
-    assert valstab("prune", identity, module="valstab.store").returncode == 0
+    assert valstab_light("prune", identity, module="valstab.store").returncode == 0
     assert not list(launch_folder.glob(".valstab/*/identity.json"))
     assert spent("store.path=copy") == (0, 0)
 
@@ -258,27 +259,28 @@ def results_of(folder):
     return [(found.parent / name).read_bytes() for name in names]
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path, migrated_database):
-    """Kill a run several times: its results equal those of an uninterrupted run."""
-    command = [
-        *(sys.executable, "-m", "valstab", "engine=random", "engine._target_=tests.support.scripted.SlowEngine"),
+@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_a_killed_run_goes_on_where_it_was(kills, heavy_process, tmp_path, migrated_database):
+    """Kill a run, at whatever it is doing: its results equal those of an uninterrupted run."""
+    settings = [
+        *("engine=random", "engine._target_=tests.support.scripted.SlowEngine"),
         *("model.name=scripted", "population.limit=8", "topics.names=[joke,chess]", "seeds=[0,1]"),
     ]
+    environment = {**os.environ, "PYTHONPATH": ROOT}
     folders = []
-    for name, kills in (("alone", 0), ("killed", 4)):
+    for name, times in (("alone", 0), ("killed", kills)):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "mlflow.db").write_bytes(migrated_database.read_bytes())
-        environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
-        for _ in range(kills):
-            process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL)
+        for _ in range(times):
+            command = heavy_process.start("valstab", settings, folder, environment)
             before = len(list(folder.glob(".valstab/*/answers*/*")))
-            while process.poll() is None and len(list(folder.glob(".valstab/*/answers*/*"))) == before:
+            while not command.has_ended() and len(list(folder.glob(".valstab/*/answers*/*"))) == before:
                 time.sleep(0.05)
             time.sleep(0.2)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+            os.kill(command.pid, signal.SIGKILL)
+            assert command.wait().returncode == -signal.SIGKILL
+        finished = heavy_process.run("valstab", settings, folder, environment)
         assert finished.returncode == 0, finished.stderr
         folders.append(folder)
     assert "reused from the store" in finished.stdout

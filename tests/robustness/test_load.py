@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.robustness.load import RUNS, large_study, lost_at_once, sqlite
+from tests.robustness.load import RUNS, STUDY, large_study, lost_at_once, sqlite
 from valstab.config.compose import compose_run
 from valstab.protocol.ask import ask, option_orders
 from valstab.protocol.converse import Conversation
@@ -43,12 +43,9 @@ def test_thousands_of_answers_are_those_worked_out_by_hand():
                 assert np.exp(row[f"logprob_{option + 1}"]) == pytest.approx(expected)
 
 
-def test_a_smaller_study_is_measured_as_the_large_one_is(launch_folder):
-    overrides = ("model=random", "task=religion", "population.limit=3", "topics.names=[joke,chess]", "seeds=[0]")
-    whole, again = large_study(launch_folder, overrides)
-    assert (whole.what, again.what) == ("30 questions in one run", "30 answers scored again")
-    assert whole.held == 0  # a start of seconds, over 30 questions
-    assert again.held == 1
+@pytest.mark.slow
+def test_a_study_of_420_000_questions_stays_small_and_fast(tmp_path):
+    assert [finding.held for finding in large_study(tmp_path, STUDY)] == [1, 1]
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ MLflow and Hydra again, which takes a new one seconds. All workers of pytest sha
 last worker does.
 """
 
-import array
 import atexit
 import gc
 import importlib
@@ -22,7 +21,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -43,10 +42,12 @@ IMPORTED = {
 Not the modules that `python -m` names: they are executed in the fork, as in a new process.
 """
 ROOT = Path(__file__).parents[2]
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds that the process has to import everything."""
 MOST_BYTES = 1 << 20
 """Of a request."""
+STAY = b"stay"
+"""What a worker sends, and is answered, to keep the process alive."""
 STREAMS = 3
 """Standard input, output and error."""
 
@@ -60,33 +61,50 @@ class WarmProcess:
         self._started: subprocess.Popen[bytes] | None = None
         with FileLock(f"{self._address}.lock"):
             try:
-                self._life = self._connect()
+                self._life = self._joined()
             except OSError:
                 self._started = self._start()
-                self._life = self._connect()
-        self._life.sendall(b"stay")
+                self._life = self._joined()
+
+    def start(
+        self, module: str, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+    ) -> "ForkedCommand":
+        """Start `python -m MODULE ARGUMENTS` in a folder, with nothing on its standard input."""
+        request = {
+            "module": module,
+            "arguments": list(arguments),
+            "folder": str(folder),
+            "environment": dict(environment),
+        }
+        connection = self._connect()
+        pipes = [os.pipe(), os.pipe()]
+        with Path(os.devnull).open("rb") as nothing:
+            socket.send_fds(
+                connection, [json.dumps(request).encode()], [nothing.fileno(), *(write for _, write in pipes)]
+            )
+        for _, write in pipes:
+            os.close(write)
+        return ForkedCommand(connection, [read for read, _ in pipes], [sys.executable, "-m", module, *arguments])
 
     def run(
-        self, module: str, arguments: tuple[str, ...], folder: Path, environment: Mapping[str, str]
+        self, module: str, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
     ) -> subprocess.CompletedProcess[str]:
-        """Run `python -m MODULE ARGUMENTS` in a folder until it ends, with nothing on its standard input."""
-        request = {"module": module, "arguments": arguments, "folder": str(folder), "environment": dict(environment)}
-        pipes = [os.pipe(), os.pipe()]
-        with self._connect() as connection, Path(os.devnull).open("rb") as nothing, ThreadPoolExecutor() as readers:
-            streams = array.array("i", [nothing.fileno(), *(write for _, write in pipes)])
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)]
-            connection.sendmsg([json.dumps(request).encode()], rights)
-            for _, write in pipes:
-                os.close(write)
-            stdout, stderr = readers.map(_read, (read for read, _ in pipes))
-            code = json.loads(connection.recv(MOST_BYTES))
-        return subprocess.CompletedProcess([sys.executable, "-m", module, *arguments], code, stdout, stderr)
+        """Run `python -m MODULE ARGUMENTS` in a folder until it ends."""
+        return self.start(module, arguments, folder, environment).wait()
 
     def close(self) -> None:
         """Let the process end, unless other workers need it; wait for the one started here."""
         self._life.close()
         if self._started:
             self._started.wait()
+
+    def _joined(self) -> socket.socket:
+        """Return a connection that keeps the process alive."""
+        connection = self._connect()
+        connection.sendall(STAY)
+        if connection.recv(MOST_BYTES) != STAY:
+            raise ConnectionError("the process was about to end")
+        return connection
 
     def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -111,6 +129,35 @@ class WarmProcess:
                 raise RuntimeError("the process that commands are forked from did not start")
             time.sleep(0.05)
         return process
+
+
+class ForkedCommand:
+    """A command that was started.
+
+    Args:
+        connection: over which come its process id, and at its end its exit code.
+        pipes: its standard output and standard error.
+        arguments: what a new process would have been started with.
+    """
+
+    def __init__(self, connection: socket.socket, pipes: list[int], arguments: list[str]) -> None:
+        self._connection = connection
+        self._arguments = arguments
+        self._readers = ThreadPoolExecutor()
+        self._outputs = [self._readers.submit(_read, pipe) for pipe in pipes]
+        self.pid: int = json.loads(connection.recv(MOST_BYTES))
+
+    def has_ended(self) -> bool:
+        """Return whether the command has ended."""
+        return bool(select.select([self._connection], [], [], 0)[0])
+
+    def wait(self) -> subprocess.CompletedProcess[str]:
+        """Wait for the command's end, as `subprocess.run` does."""
+        stdout, stderr = (output.result() for output in self._outputs)
+        with self._connection:
+            code = json.loads(self._connection.recv(MOST_BYTES))
+        self._readers.shutdown()
+        return subprocess.CompletedProcess(self._arguments, code, stdout, stderr)
 
 
 def _read(pipe: int) -> str:
@@ -142,8 +189,9 @@ def serve(kind: str, address: str) -> None:
         if listener in ready:
             connection, _ = listener.accept()
             request, streams, *_ = socket.recv_fds(connection, MOST_BYTES, STREAMS)
-            if request == b"stay":
+            if request == STAY:
                 lives.append(connection)
+                connection.sendall(STAY)
             else:
                 if not os.fork():
                     listener.close()
@@ -163,13 +211,14 @@ def _reap(options: int) -> None:
 
 
 def _supervise(connection: socket.socket, request: dict, streams: list[int], path: list[str]) -> None:
-    """Fork the command, wait for it, and send how it ended."""
+    """Fork the command, send its process id, wait for it, and send how it ended."""
     process = os.fork()
     if not process:
         connection.close()
         _become(request, streams, path)
     for stream in streams:
         os.close(stream)
+    connection.sendall(json.dumps(process).encode())
     _, status = os.waitpid(process, 0)
     connection.sendall(json.dumps(os.waitstatus_to_exitcode(status)).encode())
     os._exit(0)

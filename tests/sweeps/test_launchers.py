@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sweeps.test_sweep import FAILING, PERSONA, ROOT, SCRIPTED, SMALL, runs
+from tests.support.sweeps import FAILING, PERSONA, ROOT, SCRIPTED, SMALL, runs
 
 SBATCH = """#!/bin/sh
 cp "$1" {folder}/given.sh
@@ -33,8 +33,8 @@ def test_slurm_is_asked_for_what_the_options_say(valstab, launch_folder):
     assert wanted <= given
 
 
-def test_without_slurm(valstab):
-    command = valstab("-m", "model=random", "n_messages=1,3", "hydra/launcher=slurm", PATH="/nowhere")
+def test_without_slurm(valstab_light):
+    command = valstab_light("-m", "model=random", "n_messages=1,3", "hydra/launcher=slurm", PATH="/nowhere")
     assert command.returncode == 1
     assert command.stderr.splitlines() == [
         "valstab: hydra/launcher=slurm: needs sbatch, which is not here; slurm_local does without"

@@ -3,40 +3,18 @@
 import os
 import shlex
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import mlflow
 import pandas as pd
 import pytest
 
+from tests.support.sweeps import FAILING, PERSONA, ROOT, SCRIPTED, SMALL, logged, runs
 from valstab.protocol.store import RecordLog
 from valstab.sweeps.describe import as_markdown, as_text, describe_failures
 from valstab.sweeps.picture import draw
 from valstab.sweeps.table import job_table, swept_keys
-
-ROOT = str(Path(__file__).parents[2])
-SMALL = ("population.limit=4", "topics.names=[joke,chess]", "seeds=[0]")
-SCRIPTED = ("engine=random", "model.name=scripted")
-PERSONA = "engine._target_=tests.support.scripted.PersonaEngine"
-FAILING = "engine._target_=tests.support.scripted.FailingEngine"
-
-
-def logged(folder):
-    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
-    return client.search_runs([one.experiment_id for one in client.search_experiments()])
-
-
-def runs(folder):
-    """Give the sweep's run and those of its jobs, by their number."""
-    found = logged(folder)
-    (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
-    children = [run for run in found if run is not parent]
-    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
-    return parent, sorted(children, key=lambda run: int(run.data.tags["sweep.job"]))
 
 
 def artifacts(folder, run):
@@ -77,6 +55,7 @@ def test_a_failing_job_leaves_the_others_and_can_be_run_alone(valstab, launch_fo
     assert "**1 of 4 jobs finished.**" in parent.data.tags["mlflow.note.content"]
 
 
+@pytest.mark.slow
 def test_a_file_may_ask_for_the_sweep_and_other_processes_do_it(valstab, launch_folder):
     """Two processes share a store and a database; the launcher is that of joblib."""
     preset = launch_folder / "conf" / "experiment" / "both.yaml"
@@ -118,22 +97,22 @@ def test_a_sweep_of_which_no_job_begins_leaves_no_run(valstab, launch_folder):
     assert logged(launch_folder) == []
 
 
-@pytest.mark.parametrize("mode", ["run", "sweep"])
-def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(mode, launch_folder):
+@pytest.mark.parametrize("mode", ["run", pytest.param("sweep", marks=pytest.mark.slow)])
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(mode, heavy_process, launch_folder):
     arguments = ("-m", "n_messages=1,3") if mode == "sweep" else ("n_messages=1",)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "valstab", *arguments, *SCRIPTED, "engine._target_=tests.support.scripted.SlowEngine"],
-        cwd=launch_folder,
-        env={**os.environ, "PYTHONPATH": ROOT},
-        stderr=subprocess.PIPE,
-        text=True,
+    command = heavy_process.start(
+        "valstab",
+        [*arguments, *SCRIPTED, "engine._target_=tests.support.scripted.SlowEngine"],
+        launch_folder,
+        {**os.environ, "PYTHONPATH": ROOT},
     )
     end = time.monotonic() + 120
     while not list(launch_folder.glob(".valstab/*/answers*/*")) and time.monotonic() < end:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    os.kill(command.pid, signal.SIGINT)
+    ended = command.wait()
+    errors = ended.stderr
+    assert ended.returncode == 130
     assert errors.splitlines()[-1] == (
         "valstab: interrupted; the same command goes on where it was, with what its store has"
     )
