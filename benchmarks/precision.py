@@ -47,7 +47,9 @@ def main() -> None:
 
 def engine_in(precision: str, config: Config) -> Engine:
     """Return the engine in a precision, which is a dtype or a quantization."""
-    config.quantization, config.model.dtype = (precision, "auto") if precision in QUANTIZATIONS else ("none", precision)
+    is_quantization = precision in QUANTIZATIONS
+    config.model.quantization = precision if is_quantization else "none"
+    config.model.dtype = "auto" if is_quantization else precision
     return load_engine(config)
 
 

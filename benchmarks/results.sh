@@ -23,7 +23,7 @@ both() { small "$@" model=smollm2_135m; base "$@"; }
 compare() { "$PYTHON" -m valstab compare "hydra.run.dir=comparisons/$1" "${@:2}"; }
 
 measure +experiment=fig4a model=smollm2_135m tracking.experiment=full_scale
-small +experiment=fig4a model=smollm2_135m quantization=none,8bit,4bit
+small +experiment=fig4a model=smollm2_135m model.quantization=none,8bit,4bit
 base +experiment=fig4a
 both +experiment=fig4b
 both +experiment=fig5

@@ -112,6 +112,17 @@ def test_a_damaged_results_folder_is_named(tmp_path):
         load_runs(folders=[folder])
 
 
+@pytest.mark.parametrize(("quantization", "label"), [("none", "smollm2_135m"), ("8bit", "smollm2_135m 8bit")])
+def test_quantization_at_the_top_of_an_older_configuration_counts(quantization, label, tmp_path):
+    folder = synthetic.write_results(tmp_path / "run", "population.limit=2", "topics.names=[joke,chess]", "seeds=[0]")
+    with (folder / "config.yaml").open("a", encoding="utf-8") as file:
+        file.write(f"quantization: {quantization}\n")
+    (run,) = load_runs(folders=[folder])
+    assert run.label == label
+    assert run.settings["model.quantization"] == quantization
+    assert "quantization" not in run.settings
+
+
 def labelled(label, **settings):
     made = synthetic.run(label, synthetic.scores(seeds=1, contexts=2, personas=2))
     told = {name.replace("__", "."): value for name, value in settings.items()}
@@ -123,8 +134,8 @@ def test_labels_say_what_differs_and_no_more():
         labelled("llama", model__system_prompt="True"),
         labelled("llama", model__system_prompt="False"),
         labelled("phi", model__system_prompt="True"),
-        labelled("smol", quantization="none", model__quantization="none", model__dtype="float32"),
-        labelled("smol", quantization="none", model__quantization="none", model__dtype="bfloat16"),
+        labelled("smol", model__quantization="none", model__dtype="float32"),
+        labelled("smol", model__quantization="none", model__dtype="bfloat16"),
     ]
     labels = [each.label for each in with_unique_labels(runs)]
     assert labels == ["llama sys", "llama no_sys", "phi", "smol float32", "smol bfloat16"]

@@ -54,7 +54,7 @@ def test_a_model_of_the_paper(name):
     assert (config.model.name, config.model.path) == (name, path)
     assert make_plan(config).chat_format is form
     assert vars(config.model.sampling) == sampling
-    assert config.quantization == ("4bit" if name.endswith("4bit") else "none")
+    assert config.model.quantization == ("4bit" if name.endswith("4bit") else "none")
     assert config.engine.name == ("openai" if name.startswith("gpt") else "transformers")
     # Only the old Qwen models have code of their own.
     assert config.model.trust_remote_code is name.startswith("qwen_")
@@ -69,6 +69,6 @@ def test_every_option_is_sound(name):
 
 
 def test_a_variant_is_one_override():
-    config = compose_run("model=llama2_7b_chat", "model.system_prompt=false", "quantization=8bit")
+    config = compose_run("model=llama2_7b_chat", "model.system_prompt=false", "model.quantization=8bit")
     assert make_plan(config).chat_format is NO_SYSTEM
-    assert config.quantization == "8bit"
+    assert config.model.quantization == "8bit"

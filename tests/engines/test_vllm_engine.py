@@ -156,7 +156,7 @@ def test_messages_and_letters_are_read_from_what_vllm_returns(load):
 @pytest.mark.parametrize(
     ("quantization", "settings", "message"),
     [
-        ("8bit", {}, "quantization=8bit: vLLM can't quantise to 8 bits as it loads; allowed: none, 4bit"),
+        ("8bit", {}, "model.quantization=8bit: vLLM can't quantise to 8 bits as it loads; allowed: none, 4bit"),
         ("none", {"vllm_args": {"swap_space": 0}}, "vLLM can't load .*: swap_space must be above 0"),
         ("none", {"vllm_args": {"dtype": "bfloat16"}}, "vLLM can't load .*: .*multiple values .*dtype"),
     ],

@@ -33,7 +33,9 @@ def read_run(folder: Path, identifier: str | None = None) -> Run:
     try:
         document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
         settings = flatten(cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))))
-        quantization = settings.get("quantization", "none")
+        # Earlier versions had it at the top too, and it was that which counted.
+        own = settings.get("model.quantization", "none")
+        settings["model.quantization"] = settings.pop("quantization", own)
         task = Task(
             name=document["task"],
             description=None,
@@ -48,7 +50,7 @@ def read_run(folder: Path, identifier: str | None = None) -> Run:
         said = folder / "conversations.jsonl"
         return Run(
             id=identifier or str(folder),
-            label=model_label(settings["model.name"], quantization, settings.get("model.quantization", quantization)),
+            label=model_label(settings["model.name"], settings["model.quantization"]),
             settings=settings,
             task=task,
             digest=document["wording_sha256"],

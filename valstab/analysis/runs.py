@@ -24,7 +24,6 @@ from valstab.statistics.scores import score
 from valstab.statistics.stability import Measure, Stability, Undefined, applicable_stabilities
 
 LABEL_SETTINGS = (
-    ("quantization", "{}"),
     ("engine.name", "{}"),
     ("model.system_prompt", {"True": "sys", "False": "no_sys"}),
     ("model.format", "{}"),
@@ -156,7 +155,7 @@ def with_unique_labels(found: Sequence[Run]) -> Runs:
             values.setdefault(run.label, set()).add(run.settings.get(setting, ""))
         found = [
             replace(run, label=f"{run.label} {_shown(form, run.settings.get(setting, ''))}".rstrip())
-            if len(values[run.label]) > 1 and run.settings.get(setting) != run.settings.get(f"model.{setting}")
+            if len(values[run.label]) > 1
             else run
             for run in found
         ]
@@ -195,7 +194,7 @@ def _row(run: Run) -> dict[str, Any]:
         "task": run.task.name,
         "wording": run.task.wording,
         "n_messages": run.n_messages,
-        "quantization": run.settings.get("quantization"),
+        "quantization": run.settings.get("model.quantization"),
         **{f"{name}s": run.scores.sizes[name] for name in ("seed", "context", "persona")},
         "queries": len(run.answers),
     }

@@ -5,7 +5,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from valstab.config.explain import fail
+from valstab.config.exit import fail
 from valstab.config.secrets import refuse_composed_secrets
 from valstab.errors import ConfigError
 

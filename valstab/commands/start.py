@@ -14,7 +14,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from valstab.config.compose import ConfigT, register_schemas, to_dataclass
-from valstab.config.explain import DISK_FULL_ERRNOS, NO_NAME_ERROR, USER_ERRORS, fail, is_too_long
+from valstab.config.exit import fail
+from valstab.config.explain import DISK_FULL_ERRNOS, NO_NAME_ERROR, USER_ERRORS, is_too_long
 from valstab.config.options import CONFIG_FOLDER, format_groups, read_groups
 from valstab.config.secrets import find_secret, redact
 from valstab.errors import ConfigError

@@ -75,7 +75,7 @@ def check_config(config: Config) -> None:
     _check_texts("", asdict(config))
     require("model.format", config.model.format, FORMATS)
     require("model.dtype", config.model.dtype, DTYPES)
-    require("quantization", config.quantization, QUANTIZATIONS)
+    require("model.quantization", config.model.quantization, QUANTIZATIONS)
     require("undefined", config.undefined, UNDEFINED)
     require("overflow", config.overflow, OVERFLOWS)
     n_messages = config.n_messages
@@ -89,7 +89,7 @@ def check_config(config: Config) -> None:
     _check_ranges("engine", config.engine, ENGINE_RANGES)
     _check_ranges("model.sampling", config.model.sampling, SAMPLING_RANGES)
     if isinstance(config.engine, OpenaiConfig):
-        _check_server(config.engine, config.quantization)
+        _check_server(config.engine, config.model.quantization)
     if isinstance(config.engine, VllmConfig) and config.engine.distributed_executor_backend is not None:
         require("engine.distributed_executor_backend", config.engine.distributed_executor_backend, BACKENDS)
 
@@ -139,4 +139,4 @@ def _check_server(engine: OpenaiConfig, quantization: str) -> None:
     if not sound:
         raise ConfigError("engine.url", engine.url, "must be an address such as http://localhost:8000/v1")
     if quantization != "none":
-        raise ConfigError("quantization", quantization, "is up to the server with engine=openai; allowed: none")
+        raise ConfigError("model.quantization", quantization, "is up to the server with engine=openai; allowed: none")

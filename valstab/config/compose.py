@@ -9,10 +9,10 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from valstab.config.engines import EngineConfig, OpenaiConfig, TransformersConfig, VllmConfig
-from valstab.config.explain import explain, is_too_long
+from valstab.config.explain import explain, is_too_long, unknown_key
 from valstab.config.options import CONFIG_FOLDER
 from valstab.config.schema import CompareConfig, Config, RescoreConfig
-from valstab.errors import ConfigError, UserError, allowed, one_line
+from valstab.errors import ConfigError, UserError
 
 
 def register_schemas() -> None:
@@ -48,7 +48,7 @@ def _refuse_added(composed: DictConfig, config: Any, prefix: str) -> None:
     for name in composed:
         key = f"{prefix}{name!s}"
         if name not in names:
-            raise ConfigError(key, composed[name], f"unknown key; {allowed(name, names)}")
+            raise ConfigError(key, composed[name], unknown_key(key, type(config)))
         if is_dataclass(value := getattr(config, str(name))):
             _refuse_added(composed[name], value, f"{key}.")
 
@@ -80,4 +80,4 @@ def _composed(name: str, kind: type[ConfigT], overrides: Iterable[str]) -> Confi
     except (OSError, ValueError) as error:
         if not is_too_long(error):
             raise
-        raise UserError(one_line(explain(error, given))) from None
+        raise UserError(explain(error, given)) from None

@@ -1,12 +1,11 @@
-"""A user's mistake in one line: which key, which value, and what is allowed."""
+"""Word a user's mistake in one line: which key, which value, and what is allowed."""
 
 import dataclasses
 import errno
-import sys
 import typing
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -21,26 +20,32 @@ DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 
 
 USER_ERRORS = (UserError, HydraException, OmegaConfBaseException)
+"""The errors that a user can put right: this package's, Hydra's and OmegaConf's."""
 
 
 NO_NAME_ERROR = "Config group override must be a string"
-"""How the bare ValueError begins that Hydra raises where a group's option is null or a number."""
+"""The first words of Hydra's ValueError for a group's option that is null or a number."""
 
 
 MAX_SHOWN_CHARACTERS = 60
-"""Characters of an argument that is too long for a message."""
+"""Characters that a message shows of an argument that is too long."""
 
 
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
-
-
-def fail(error: Exception) -> NoReturn:
-    """End the command with one line that says what is wrong."""
-    sys.exit(f"valstab: {one_line(redact(explain(error, sys.argv[1:])))}")
+"""The words of a message for the type of a setting."""
 
 
 def explain(error: Exception, arguments: list[str]) -> str:
-    """Say which key is wrong, its value, and what is allowed."""
+    """Return one line, without secrets, with the key that is wrong, its value, and what is allowed.
+
+    Args:
+        error: one of `USER_ERRORS`, or an OSError or a ValueError that an argument can cause.
+        arguments: the command's, as `KEY=VALUE`.
+    """
+    return one_line(redact(_explain(error, arguments)))
+
+
+def _explain(error: Exception, arguments: list[str]) -> str:
     if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
         return f"{error}; when there is space again, the same command goes on where it was, with what its store has"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
@@ -58,15 +63,33 @@ def explain(error: Exception, arguments: list[str]) -> str:
 def _wrong_setting(cause: OmegaConfBaseException, setting: str) -> str:
     fields = typing.get_type_hints(cause.object_type) if dataclasses.is_dataclass(cause.object_type) else {}
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and fields:
-        names = [name for name in fields if not name.startswith("_")]
-        return f"{setting}: unknown key; {allowed(cause.key, names)}"
-    find_secret = str(cause.msg).splitlines()[0]
-    kind = fields.get(str(cause.key))
-    return f"{setting}: {find_secret}" + (f"; allowed: {_type_name(kind)}" if kind is not None else "")
+        return f"{setting}: {unknown_key(str(cause.full_key), cause.object_type)}"
+    problem = str(cause.msg).splitlines()[0]
+    wanted = fields.get(str(cause.key))
+    return f"{setting}: {problem}" + (f"; allowed: {_type_name(wanted)}" if wanted is not None else "")
+
+
+def unknown_key(key: str, schema: Any) -> str:
+    """Return what to say of a key that a section of the settings lacks, with the key that was probably meant.
+
+    Args:
+        key: the whole key, such as `model.temperature`.
+        schema: the section's dataclass.
+    """
+    section, dot, name = key.rpartition(".")
+    fields = {field: type_ for field, type_ in typing.get_type_hints(schema).items() if not field.startswith("_")}
+    nested = [
+        f"{section}{dot}{field}.{name}"
+        for field, type_ in fields.items()
+        if dataclasses.is_dataclass(type_) and name in typing.get_type_hints(type_)
+    ]
+    if nested:
+        return f"unknown key; did you mean {' or '.join(nested)}? - allowed: {', '.join(fields)}"
+    return f"unknown key; {allowed(name, fields)}"
 
 
 def is_too_long(error: Exception) -> bool:
-    """Tell what Python and the file system say of an override with a name or a number of too many characters."""
+    """Check whether an error comes from an override with a name or a number of too many characters."""
     return isinstance(error, OSError | ValueError) and ("name too long" in str(error) or "Exceeds the" in str(error))
 
 
@@ -83,14 +106,14 @@ def _missing(file: str, options: Sequence[str]) -> str:
 
 
 def _setting(key: str, arguments: list[str]) -> str:
-    """Give the user's own `key=value` for a key, or the key alone."""
+    """Return the last `key=value` of a key among the arguments, or the key alone."""
     root = key.partition("[")[0]
     matching = [argument for argument in arguments if argument.lstrip("+~").partition("=")[0] == root]
     return matching[-1].lstrip("+~") if matching else key
 
 
 def _nameless(arguments: list[str]) -> str:
-    """Name the first argument that chooses an option by what is no name: null, a number, or without a group."""
+    """Explain the first argument whose option is not a name (but null or a number), or that has no key."""
     groups = read_groups([Path(CONFIG_FOLDER)])
     for argument in arguments:
         key, equals, value = argument.lstrip("+").partition("=")
@@ -101,14 +124,12 @@ def _nameless(arguments: list[str]) -> str:
     return "a group's option must be a name; allowed: GROUP=OPTION"
 
 
-def _type_name(kind: Any) -> str:
-    parts = typing.get_args(kind)
-    if typing.get_origin(kind) is list:
-        return f"a list such as [{'0,1' if parts[0] is int else 'a,b'}]"
-    if typing.get_origin(kind) is dict:
+def _type_name(type_: Any) -> str:
+    inner = typing.get_args(type_)
+    if typing.get_origin(type_) is list:
+        return f"a list such as [{'0,1' if inner[0] is int else 'a,b'}]"
+    if typing.get_origin(type_) is dict:
         return "a mapping such as {a: 1}"
-    return (
-        " or ".join(_type_name(part) for part in parts)
-        if parts
-        else TYPE_NAMES.get(kind, getattr(kind, "__name__", ""))
-    )
+    if inner:
+        return " or ".join(map(_type_name, inner))
+    return TYPE_NAMES.get(type_, getattr(type_, "__name__", ""))

@@ -17,13 +17,21 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return settings
 
 
-def model_label(name: str, quantization: str, own: str) -> str:
-    """Name a run's model: with its precision where that is not the model's `own`."""
-    return name if quantization == own else f"{name} {quantization}"
+def model_label(name: str, quantization: str) -> str:
+    """Return a model's name with its precision, where the name does not end in it.
+
+    Example:
+        >>> model_label("smollm2_135m", "none"), model_label("smollm2_135m", "8bit")
+        ('smollm2_135m', 'smollm2_135m 8bit')
+        >>> model_label("mixtral_4bit", "4bit"), model_label("mixtral_4bit", "none")
+        ('mixtral_4bit', 'mixtral_4bit none')
+    """
+    said = next((each for each in ("8bit", "4bit") if name.endswith(each)), "none")
+    return name if quantization == said else f"{name} {quantization}"
 
 
 def run_name(config: Config) -> str:
     """Name a run so that a person can tell it from others."""
-    model = model_label(config.model.name, config.quantization, config.model.quantization)
+    model = model_label(config.model.name, config.model.quantization)
     engine = "" if config.engine.name in {"transformers", config.model.name} else f" {config.engine.name}"
     return f"{model}{engine} · {config.population.name} · {config.task.name} · n={config.n_messages}"

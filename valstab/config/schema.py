@@ -68,7 +68,7 @@ class ModelConfig:
     dtype: str = "auto"
     """`auto` is bfloat16 where it is fast (CPUs with AMX, GPUs that know it), else float32 (CPU) or float16 (GPU)."""
     quantization: str = "none"
-    """What the setting `quantization` begins as."""
+    """The precision of the weights: `none` is that of `dtype`, `8bit` or `4bit` quantises them as they are loaded."""
     trust_remote_code: bool = False
     """Whether the model's own Python code may run."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -172,8 +172,6 @@ class Config:
     """How often everything is asked again after the same conversations, with other option orders."""
     seeds: list[int] = MISSING
     """Each seed is a whole repetition, with conversations and option orders of its own."""
-    quantization: str = MISSING
-    """The weights' precision: `none`, `8bit` or `4bit`."""
     undefined: str = "zero"
     """What a correlation with a constant counts as: `zero`, or `drop` leaves it out."""
     dry_run: bool = False

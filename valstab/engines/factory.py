@@ -29,7 +29,7 @@ def load_engine(config: Config) -> Engine:
     options = dataclasses.asdict(config.engine)
     engine: Engine = get_class(options.pop("_target_"))(
         model=config.model,
-        quantization=config.quantization,
+        quantization=config.model.quantization,
         **{name: value for name, value in options.items() if name != "name"},
     )
     return engine

@@ -61,7 +61,7 @@ class VllmEngine:
     ) -> None:
         path = require_path(model)
         if quantization == "8bit":
-            raise EngineError("quantization=8bit: vLLM can't quantise to 8 bits as it loads; allowed: none, 4bit")
+            raise EngineError("model.quantization=8bit: vLLM can't quantise to 8 bits as it loads; allowed: none, 4bit")
         device = "cuda" if torch.cuda.is_available() else "cpu"
         with _environment({} if device == "cuda" else {**CPU_ENVIRONMENT, "VLLM_CPU_OMP_THREADS_BIND": _cores()}):
             vllm = _import_vllm()

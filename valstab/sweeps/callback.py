@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from valstab.config.explain import USER_ERRORS, fail
+from valstab.config.exit import fail
+from valstab.config.explain import USER_ERRORS
 from valstab.config.secrets import redact
 from valstab.errors import ConfigError, UserError
 from valstab.sweeps.overrides import compose_jobs, rerun_prefix, sweep_overrides

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from valstab.config.explain import DISK_FULL_ERRNOS, USER_ERRORS, explain
 from valstab.config.secrets import redact
-from valstab.errors import UserError, one_line
+from valstab.errors import UserError
 from valstab.sweeps.tags import PARENT_VARIABLE, job_tags
 
 
@@ -24,8 +24,7 @@ def run_job(work: Callable[[], float | None]) -> float | None:
 
         log = logging.getLogger("valstab")
         if isinstance(error, USER_ERRORS) or getattr(error, "errno", None) in DISK_FULL_ERRNOS:
-            said = one_line(redact(explain(error, HydraConfig.get().overrides.task)))
-            log.error("job failed: %s", said)  # noqa: TRY400
+            log.error("job failed: %s", explain(error, HydraConfig.get().overrides.task))  # noqa: TRY400
         else:
             log.error("job failed\n%s", redact(traceback.format_exc()))  # noqa: TRY400  (would show it as it is)
         try:

@@ -8,7 +8,6 @@ from valstab.config.schema import Config
 from valstab.tracking.names import shorten
 
 NOT_PARAMETERS = re.compile(
-    # `quantization` is what counts, and begins as the model's.
     r"model\.quantization|.*\b_target_$|.*\.name$|(task|store|tracking|dry_run)\b"
     r"|population\.(personas|introduction|seeds)|topics\.openings"
 )
@@ -22,6 +21,7 @@ def run_parameters(config: Config) -> dict[str, str]:
     """
     names = {
         "model": config.model.name,
+        "quantization": config.model.quantization,
         "engine": config.engine.name,
         "population": config.population.name,
         "topics": config.topics.name,
