@@ -58,7 +58,7 @@ def test_help_describes_options_and_the_users_own(valstab_light, launch_folder):
     lines = [re.sub(r"\s+", " ", line).strip() for line in result.stdout.splitlines()]
     assert "moods Moods, at $5 and {he}." in lines
     assert "random Uniformly random answers: the chance level." in lines
-    assert "valstab +experiment=quickstart a small real study, offline" in lines
+    assert "python -m valstab +experiment=quickstart a small real study, offline" in lines
     assert "n_messages: 3" in lines
     assert "moods" not in valstab_light("--help").stdout
 

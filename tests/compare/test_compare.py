@@ -1,4 +1,4 @@
-"""`python -m valstab.compare`: from finished runs to pictures, tables, words and an MLflow run of its own."""
+"""`python -m valstab compare`: from finished runs to pictures, tables, words and an MLflow run of its own."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command: `python -m valstab.compare figure=fig4a [experiments=[NAME] filter="..." runs=[ID] folders=[PATH]]`.
+"""The command: `python -m valstab compare figure=fig4a [experiments=[NAME] filter="..." runs=[ID] folders=[PATH]]`.
 
 It picks finished runs, compares them, prints what it found, writes pictures (PNG, SVG) and tables (CSV, Markdown)
 to its folder under `outputs/`, and logs all of it as an MLflow run of its own.

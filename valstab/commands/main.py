@@ -1,15 +1,47 @@
-"""Choose the command: `valstab` alone runs, `valstab compare` and the like do something else."""
+"""Start the command that the first argument names: `valstab compare` compares, `valstab` alone runs."""
 
 import importlib
+import os
+import re
 import sys
 
-COMMANDS = ("compare", "rescore", "validate", "store", "sync")
+from valstab.errors import allowed, one_line
+
+COMMANDS = ("compare", "rescore", "store", "sync", "validate")
 """The subcommands, each a module of this package with a function `main`."""
+
+HYDRA_COMMANDS = ("compare", "rescore", "validate")
+"""Those that take settings, as a run does."""
 
 
 def main() -> None:
-    """Start the subcommand that the first argument names, or else a run."""
-    name = sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in COMMANDS else "run"
-    if name != "run":
+    """Start the subcommand that the first argument names, or else a run.
+
+    Raises:
+        SystemExit: if the first argument is a word, but no subcommand.
+    """
+    first, *others = [*sys.argv[1:], ""]
+    name = "run"
+    if first in COMMANDS:
+        name = first
         del sys.argv[1]
+    elif first == "-sc" and others[0].startswith("query="):
+        name = _completed_command(os.environ.get("COMP_LINE", ""))
+    elif re.fullmatch(r"\w+", first):
+        sys.exit(f"valstab: {one_line(first)}: no such command; {allowed(first, COMMANDS)}; settings are KEY=VALUE")
     importlib.import_module(f"valstab.commands.{name}").main()
+
+
+def _completed_command(line: str) -> str:
+    """Return the command whose settings a shell asks Hydra to complete; name the subcommands that complete a word.
+
+    Args:
+        line: what is typed so far. Hydra then reads it without the subcommand.
+    """
+    program, *words = line.split(" ")
+    if len(words) == 1 and words[0]:
+        sys.stdout.writelines(f"{command}\n" for command in COMMANDS if command.startswith(words[0]))
+    elif words and words[0] in HYDRA_COMMANDS:
+        os.environ["COMP_LINE"] = " ".join([program, *words[1:]])
+        return words[0]
+    return "run"

@@ -1,8 +1,7 @@
-"""Compute every stability again from saved answers: `python -m valstab.rescore answers=FILE task=pvq`.
+"""Compute every stability again from saved answers: `python -m valstab rescore answers=FILE task=pvq`.
 
-`answers` may also be a folder with results of the paper's published code (`valstab.published`).
-
-Standard output is what `stability.json` holds, and nothing else.
+`answers` may also be a folder with results of the paper's published code (`valstab.analysis.published_code`).
+Standard output has the content of `stability.json`, and nothing else.
 """
 
 import json
@@ -26,13 +25,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TEXT_TYPE = ("text", ("string", "large_string"))
-
+"""A type of columns: its name in messages, and Arrow's types that count as it."""
 
 WHOLE_TYPE = ("whole numbers", ("integer",))
 
-
 NUMBER_TYPE = ("numbers", ("integer", "floating"))
-
 
 COLUMN_TYPES = {
     "seed": WHOLE_TYPE,
@@ -41,23 +38,21 @@ COLUMN_TYPES = {
     "item": WHOLE_TYPE,
     "score": NUMBER_TYPE,
 }
-"""The columns that there must be, what they are, and which of Arrow's types are that."""
-
+"""The columns that a file must have, with their types."""
 
 OPTIONAL_COLUMNS = {"letter": ("text", ("string", "large_string", "null")), "answer_mass": NUMBER_TYPE}
-"""Those that are read where they are there."""
-
+"""The columns that are read if a file has them, with their types."""
 
 LABEL_COLUMNS = ("seed", "context", "persona", "item")
-
+"""The columns that together name an answer."""
 
 MAX_GRID_RATIO = 10
-"""Where not one in so many answers is there, the missing are not looked for: their number may exceed all memory."""
+"""The most combinations of labels per answer of a file: with more, their table may not fit in memory."""
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="rescore")
 def app(composed: DictConfig) -> None:
-    """Read the answers, measure, and print."""
+    """Print the stabilities of saved answers."""
     exit_on_mistake(lambda: rescore(job_config(composed, RescoreConfig)))
 
 
@@ -65,7 +60,7 @@ def rescore(config: RescoreConfig) -> None:
     """Print the stabilities of saved answers as JSON.
 
     Raises:
-        ConfigError: if the file can't be used.
+        ConfigError: if the task or the file can't be used.
     """
     require("undefined", config.undefined, UNDEFINED)
     task = load_task(config.task)
@@ -95,7 +90,7 @@ def _read(path: Path) -> "pd.DataFrame":
     try:
         file = pq.ParquetFile(path)
         _check_columns(path, file.schema_arrow)
-        # Not by what the file says of pandas: that may be damaged, or anything.
+        # Without the file's metadata for pandas, which may be damaged.
         columns = [name for name in (*COLUMN_TYPES, *OPTIONAL_COLUMNS) if name in file.schema_arrow.names]
         answers: pd.DataFrame = file.read(columns=columns).to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError, LookupError, ValueError, TypeError) as error:
@@ -104,27 +99,27 @@ def _read(path: Path) -> "pd.DataFrame":
         raise ConfigError("answers", path, f"is not a Parquet file that can be read ({error})") from None
     if (answers["score"].abs() > MAX_SCORE).any():
         raise ConfigError("answers", path, f"has scores that are not finite numbers, of {MAX_SCORE:.0e} at most")
-    every = math.prod(answers[name].nunique() for name in LABEL_COLUMNS)
-    if every > MAX_GRID_RATIO * len(answers):
-        raise ConfigError("answers", path, f"has {len(answers):,} of the {every:,} answers that its labels make")
+    combinations = math.prod(answers[name].nunique() for name in LABEL_COLUMNS)
+    if combinations > MAX_GRID_RATIO * len(answers):
+        raise ConfigError("answers", path, f"has {len(answers):,} of the {combinations:,} answers that its labels make")
     return answers
 
 
 def _check_columns(path: Path, schema: "pa.Schema") -> None:
-    import pyarrow.types as kinds
+    import pyarrow.types as arrow_types
 
     missing = [name for name in COLUMN_TYPES if name not in schema.names]
     if missing:
         raise ConfigError("answers", path, f"lacks the column {', '.join(missing)}; it needs {', '.join(COLUMN_TYPES)}")
-    for name, (wanted, allowed) in (COLUMN_TYPES | OPTIONAL_COLUMNS).items():
+    for name, (wanted, type_names) in (COLUMN_TYPES | OPTIONAL_COLUMNS).items():
         if name not in schema.names:
             continue
         if schema.names.count(name) > 1:
             raise ConfigError("answers", path, f"has the column {name} twice")
-        kind = schema.field(name).type
-        kind = kind.value_type if kinds.is_dictionary(kind) else kind
-        if not any(getattr(kinds, f"is_{each}")(kind) for each in allowed):
-            raise ConfigError("answers", path, f"has {kind} in the column {name}, which must be {wanted}")
+        type_ = schema.field(name).type
+        type_ = type_.value_type if arrow_types.is_dictionary(type_) else type_
+        if not any(getattr(arrow_types, f"is_{each}")(type_) for each in type_names):
+            raise ConfigError("answers", path, f"has {type_} in the column {name}, which must be {wanted}")
 
 
 def main() -> None:

@@ -29,17 +29,17 @@ INTERRUPTED_EXIT_CODE = 128 + signal.SIGINT
 """The exit code after Ctrl-C, as in a shell."""
 
 
-COMPARE_GROUPS = ("figure",)
-"""The groups of `valstab.compare`; all others are of a run."""
+COMMAND_GROUPS = {"compare": ("figure",), "rescore": ("task",)}
+"""The groups of the commands that do not have those of a run."""
 
 
-def job_config(composed: DictConfig, kind: type[ConfigT]) -> ConfigT:
-    """Turn what Hydra composed for a job into its dataclass; options of `--config-dir` may name files beside them.
+def job_config(composed: DictConfig, schema: type[ConfigT]) -> ConfigT:
+    """Turn Hydra's composed configuration into its dataclass, and find files beside the options of `--config-dir`.
 
     Raises:
         ConfigError: if a key was added that does not exist.
     """
-    config = to_dataclass(composed, kind)
+    config = to_dataclass(composed, schema)
     own = [folder for folder in _folders(HydraConfig.get().runtime.config_sources) if folder != Path(CONFIG_FOLDER)]
     for group, name in FILE_SETTINGS:
         section = getattr(config, group, None)
@@ -51,7 +51,7 @@ def job_config(composed: DictConfig, kind: type[ConfigT]) -> ConfigT:
 
 
 def start(app: Callable[[], object]) -> None:
-    """Run a Hydra app. HYDRA_FULL_ERROR=1 in the environment shows tracebacks.
+    """Run a Hydra app; with HYDRA_FULL_ERROR=1 in the environment, a mistake has its traceback.
 
     Raises:
         SystemExit: with one line, at a user's mistake or after Ctrl-C; with a traceback at any other error.
@@ -60,7 +60,7 @@ def start(app: Callable[[], object]) -> None:
     register_schemas()
     # For the help: Hydra's own list of groups has no descriptions.
     OmegaConf.register_new_resolver("options", _options, replace=True)
-    shown = () if os.environ.get("HYDRA_FULL_ERROR") else USER_ERRORS
+    shown = () if os.environ.get("HYDRA_FULL_ERROR") == "1" else USER_ERRORS
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print.
     try:
         app()
@@ -83,7 +83,7 @@ def start(app: Callable[[], object]) -> None:
 
 
 def exit_on_mistake(work: Callable[[], Any]) -> Any:
-    """Do the work of a Hydra job; a single job's mistake ends the command before Hydra adds lines of its own."""
+    """Do the work of a Hydra job. A mistake ends the command, before Hydra adds lines of its own, unless in a sweep."""
     try:
         return work()
     except (*USER_ERRORS, OSError) as error:
@@ -102,13 +102,16 @@ def _refuse_secret_arguments(arguments: Iterable[str]) -> None:
 
 
 def _options(sources: Iterable[ConfigSourceInfo], command: str) -> str:
-    """List what a command (`run` or `compare`) can choose in the configuration folders among Hydra's `sources`."""
-    groups = {
-        group: options
-        for group, options in read_groups(_folders(sources)).items()
-        if (group in COMPARE_GROUPS) == (command == "compare")
-    }
-    return format_groups(groups).replace("$", "$$")  # what Hydra's template takes for a dollar sign
+    """Return the options of a command's groups as text for its help.
+
+    Args:
+        sources: Hydra's, some of which are configuration folders.
+        command: `run`, `compare` or `rescore`.
+    """
+    groups = read_groups(_folders(sources))
+    names = COMMAND_GROUPS.get(command, groups.keys() - COMMAND_GROUPS["compare"])
+    text = format_groups({group: options for group, options in groups.items() if group in names})
+    return text.replace("$", "$$")  # Hydra's template takes a single one for a variable
 
 
 def _folders(sources: Iterable[ConfigSourceInfo]) -> list[Path]:

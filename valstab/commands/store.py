@@ -1,4 +1,4 @@
-"""List, export or prune the store of conversations and answers."""
+"""List, export or prune the store of conversations and answers: `python -m valstab store list`."""
 
 import argparse
 import json
@@ -10,15 +10,23 @@ from valstab.protocol.store import RecordLog
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """List, export or prune a store."""
-    parser = argparse.ArgumentParser(prog="python -m valstab.store", description="Look after a store.")
-    parser.add_argument("--path", type=Path, default=Path(".valstab"), help="the store (default: %(default)s)")
+    """List, export or prune the store that the arguments name.
+
+    Raises:
+        SystemExit: with one line, if the store or a model in it does not exist.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m valstab store", description="List, export or prune the store of conversations and answers."
+    )
+    parser.add_argument("--path", type=Path, default=Path(".valstab"), help="the store's folder (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="what it holds: each model's records, by kind, with their size")
-    export = commands.add_parser("export", help="copy it, each kind in one file, without what is damaged or double")
+    commands.add_parser("list", help="print each model, its logs, and their records and sizes")
+    export = commands.add_parser(
+        "export", help="copy the store, each log as one file, without damaged or double records"
+    )
     export.add_argument("destination", type=Path)
-    prune = commands.add_parser("prune", help="remove everything of some models")
-    prune.add_argument("identity", nargs="+", help="as `list` names them")
+    prune = commands.add_parser("prune", help="remove all records of some models")
+    prune.add_argument("identity", nargs="+", metavar="MODEL", help="the name of a model, as `list` prints it")
     options = parser.parse_args(arguments)
     if not options.path.is_dir():
         sys.exit(f"valstab: --path={options.path}: no such store")
@@ -40,19 +48,19 @@ def main(arguments: list[str] | None = None) -> None:
 def _list(folder: Path) -> None:
     identity = json.loads((folder / "identity.json").read_text(encoding="utf-8"))
     sys.stdout.write(f"{folder.name}  {', '.join(f'{name} {value}' for name, value in identity.items())}\n")
-    for kind in _kinds(folder):
-        shelf = RecordLog(kind)
-        size = sum(path.stat().st_size for path in kind.iterdir())
-        damaged = f", {shelf.damaged} damaged" if shelf.damaged else ""
-        sys.stdout.write(f"  {kind.name:30} {len(shelf):8,} records  {size / 1e6:8.1f} MB{damaged}\n")
+    for path in _log_folders(folder):
+        log = RecordLog(path)
+        size = sum(file.stat().st_size for file in path.iterdir())
+        damaged = f", {log.damaged} damaged" if log.damaged else ""
+        sys.stdout.write(f"  {path.name:30} {len(log):8,} records  {size / 1e6:8.1f} MB{damaged}\n")
 
 
 def _export(folder: Path, destination: Path) -> None:
     destination.mkdir(parents=True, exist_ok=True)
     shutil.copy(folder / "identity.json", destination)
-    for kind in _kinds(folder):
-        RecordLog(kind).copy_to(destination / kind.name)
+    for path in _log_folders(folder):
+        RecordLog(path).copy_to(destination / path.name)
 
 
-def _kinds(folder: Path) -> list[Path]:
+def _log_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir())

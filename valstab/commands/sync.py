@@ -1,4 +1,4 @@
-"""Log to MLflow what could not be logged when it was computed: `python -m valstab.sync [FOLDER ...]`."""
+"""Log to MLflow the runs that it could not be reached for: `python -m valstab sync [FOLDER ...]`."""
 
 import argparse
 import shlex
@@ -6,37 +6,52 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
-
 from valstab.errors import UserError
-from valstab.sweeps.parent import finish_sweep
-from valstab.tracking.publish import publish
 from valstab.tracking.record import SUFFIX, Record, read_record, results_of
 
-FOLDERS = (Path("outputs"), Path("multirun"))
+DEFAULT_FOLDERS = (Path("outputs"), Path("multirun"))
+"""The folders that runs and sweeps write to, beside the launch directory."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Find the results below some folders that MLflow does not have, and log them."""
-    parser = argparse.ArgumentParser(prog="python -m valstab.sync", description=__doc__)
-    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="default: outputs multirun")
+    """Log the results below the folders that the arguments name.
+
+    Raises:
+        SystemExit: with one line, if a folder does not exist or MLflow can't be used.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m valstab sync", description="Log to MLflow the runs that it could not be reached for."
+    )
+    parser.add_argument(
+        "folders",
+        nargs="*",
+        type=Path,
+        metavar="FOLDER",
+        help="a folder with results at any depth (default: outputs multirun)",
+    )
     given = parser.parse_args(arguments).folders
     for folder in given:
         if not folder.is_dir():
             sys.exit(f"valstab: {folder}: no such folder; allowed: a folder with results below it")
     try:
-        for line in sync(given or FOLDERS):
+        for line in sync(given or DEFAULT_FOLDERS):
             sys.stdout.write(f"{line}\n")
     except UserError as error:
         sys.exit(f"valstab: {error}")
 
 
 def sync(folders: Iterable[Path]) -> Iterator[str]:
-    """Log every record that has ended and is not logged, and close the sweeps they belong to; yield what was done.
+    """Log every run that has ended and is not in MLflow, then close its sweep; yield a line for each.
 
     Raises:
-        TrackingError: if MLflow can't be used; what was logged before is not logged again.
+        TrackingError: if MLflow can't be used; called again, this goes on from there.
     """
+    # Only now, since this takes seconds to import.
+    from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+    from valstab.sweeps.parent import finish_sweep
+    from valstab.tracking.publish import publish
+
     sweeps: dict[str, Path] = {}
     waiting = [(file, record) for file, record in _records(folders) if record.ended is not None and not record.logged]
     for file, record in waiting:

@@ -1,4 +1,4 @@
-"""Say what a run would read and ask, without a model: `python -m valstab.validate task=... population=...`.
+"""Say what a run would read and ask, without a model: `python -m valstab validate task=... population=...`.
 
 It takes what `python -m valstab` takes, and ends with what was found, or with the first mistake in one line.
 """

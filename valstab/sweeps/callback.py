@@ -87,7 +87,7 @@ class SweepCallback(Callback):
                 end_running=not (interrupted and self.detached),
             )
         except UserError as error:
-            later = f"results stay in {self.folder}, `python -m valstab.sync` logs them"
+            later = f"results stay in {self.folder}, `python -m valstab sync` logs them"
             raise UserError(f"{error}; {later}") from error
 
 
