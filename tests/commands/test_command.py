@@ -208,3 +208,17 @@ def test_rescore_answers_a_mistake_with_one_line(valstab_light):
         assert result.stdout == ""
         (line,) = result.stderr.splitlines()
         assert message in line
+
+
+@pytest.mark.parametrize(("value", "has_traceback"), [("0", False), ("1", True)])
+def test_only_1_in_hydra_full_error_shows_tracebacks(value, has_traceback, valstab):
+    result = valstab("n_mesages=3", HYDRA_FULL_ERROR=value)
+    assert result.returncode == 1
+    assert ("Traceback" in result.stderr) is has_traceback
+
+
+def test_a_mistyped_subcommand_is_answered_in_one_line(valstab):
+    result = valstab("comapre")
+    assert result.returncode == 1
+    assert result.stderr.startswith("valstab: comapre: no such command; did you mean compare? - allowed: compare, ")
+    assert result.stderr.count("\n") == 1
