@@ -12,56 +12,43 @@ from hypothesis.extra.numpy import arrays
 
 from tests.support.score_arrays import BY_HAND, labelled, random_scores
 from valstab.statistics.inference import bootstrap
-from valstab.statistics.reliability import between_seeds, corrected, generalisability, retest, variance_components
+from valstab.statistics.reliability import corrected, generalisability, variance_components
 from valstab.statistics.stability import ipsative, rank_order
 
 # The three orders of BY_HAND, as three seeds of one context.
 SEEDS = labelled(BY_HAND.transpose("context", "seed", "persona", "key"))
 
 
-def test_agreement_between_seeds_by_hand():
+def test_the_seed_ceiling_by_hand():
     # As between the contexts of BY_HAND: -1/3 on one key, 1 on the other.
-    found = between_seeds(SEEDS, "rank_order")
-    assert found.per_unit.values == pytest.approx([-1 / 3, 1])
+    found = corrected(SEEDS, "rank_order", resamples=5)["seed"]
     assert found.per_context.values == pytest.approx([1 / 3])
-    assert found.mean == pytest.approx(1 / 3)
-    assert found.rho.sizes == {"context": 1, "key": 2}
+    assert found.ceiling == pytest.approx(1 / 3)
 
 
-def test_agreement_between_seeds_is_stability_across_contexts_with_the_two_swapped():
+def test_the_seed_ceiling_is_stability_across_contexts_with_the_two_swapped():
     scores = random_scores((3, 4, 6, 5))
     swapped = labelled(scores.transpose("context", "seed", "persona", "key"))
     for measure, stability in (("rank_order", rank_order), ("ipsative", ipsative)):
-        found = between_seeds(scores, measure)
-        assert found.mean == pytest.approx(stability(swapped).mean)
+        found = corrected(scores, measure, resamples=5)["seed"]
+        assert found.ceiling == pytest.approx(stability(swapped).mean)
         assert found.per_context.values == pytest.approx(stability(swapped).per_seed.values)
-        assert found.per_unit.values == pytest.approx(stability(swapped).per_unit.values)
 
 
-def test_one_seed_does_not_agree_with_anything():
-    assert math.isnan(between_seeds(BY_HAND, "rank_order").mean)
-
-
-def test_retest_by_hand():
+def test_the_order_ceiling_by_hand():
     # Every context against the order 123: 1, 0.5 and -1 on the first key, 1 on the second.
     again = BY_HAND.isel(context=[0, 0, 0]).assign_coords(context=BY_HAND["context"])
-    found = retest(BY_HAND, again, "rank_order")
+    found = corrected(BY_HAND, "rank_order", again=again, resamples=5)["order"]
     assert found.per_context.values == pytest.approx([1, 0.75, 0])
-    assert found.per_unit.values == pytest.approx([0.5 / 3, 1])
-    assert found.rho.sizes == {"seed": 1, "context": 3, "key": 2}
-    assert retest(BY_HAND, BY_HAND, "rank_order").mean == 1
+    assert corrected(BY_HAND, "rank_order", again=BY_HAND, resamples=5)["order"].ceiling == 1
     # The personas' two keys: tied (left out), then in order or turned round.
-    assert retest(BY_HAND, BY_HAND, "ipsative", "drop").mean == 1
+    assert corrected(BY_HAND, "ipsative", again=BY_HAND, undefined="drop", resamples=5)["order"].ceiling == 1
 
 
 def test_other_people_can_not_be_a_second_asking():
     others = BY_HAND.assign_coords(persona=["x", "y", "z"])
-    for call in (
-        lambda: retest(BY_HAND, others, "rank_order"),
-        lambda: corrected(BY_HAND, "rank_order", again=others),
-    ):
-        with pytest.raises(ValueError, match="align"):
-            call()
+    with pytest.raises(ValueError, match="align"):
+        corrected(BY_HAND, "rank_order", again=others)
 
 
 # Two seeds, two contexts: the orders 123 and 123, then 132 and 123.

@@ -49,7 +49,6 @@ def compare_runs(config: CompareConfig, folder: Path) -> None:
     """
     check_comparison(config)
     # Only now, since these take seconds to import.
-    from matplotlib import pyplot as plt
     from rich.console import Console
 
     from valstab.analysis.load import load_runs
@@ -73,7 +72,6 @@ def compare_runs(config: CompareConfig, folder: Path) -> None:
     for name, picture in found.pictures.items():
         for ending in ("png", "svg"):
             picture.savefig(folder / f"{name}.{ending}", dpi=150)
-        plt.close(picture)
     for name, table in {**found.tables, "runs": runs.table}.items():
         table.to_csv(folder / f"{name}.csv", index=False)
         (folder / f"{name}.md").write_text(markdown.table(table.head(MAX_ROWS)), encoding="utf-8")

@@ -6,17 +6,17 @@ from itertools import pairwise
 from typing import cast
 
 import pandas as pd
-from matplotlib.figure import Figure as Picture
 
 from valstab.analysis.runs import Runs, require_comparable
 from valstab.compare import diagnostics, figures, leaderboard, sentences, tables
 from valstab.compare.persona_labels import read_labels
 from valstab.config.schema import FigureConfig
 from valstab.errors import ConfigError
+from valstab.results.picture import Picture
 from valstab.statistics.inference import pairwise_tests, required_n, significance_groups
-from valstab.statistics.stability import Measure, Undefined
+from valstab.statistics.stability import MEASURE_NAMES, Measure, Undefined
 
-MEASURE_TITLES: Mapping[Measure, str] = {"rank_order": "rank-order stability", "ipsative": "ipsative stability"}
+MEASURE_TITLES = {measure: f"{name.lower()} stability" for measure, name in MEASURE_NAMES.items()}
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from textwrap import fill
 
-import matplotlib.pyplot as plt
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from valstab.compare.tables import means
+from valstab.results.picture import Picture
 from valstab.results.plots import heat_map
 
 LABEL_COLOURS = {"positive": "tab:green", "neutral": "tab:blue", "negative": "tab:red", "": "tab:gray"}
@@ -19,20 +19,20 @@ LABEL_COLOURS = {"positive": "tab:green", "neutral": "tab:blue", "negative": "ta
 MARKERS = "osD^vPX*<>"
 
 
-BAR = 0.46
-"""Inches that a bar takes."""
+INCHES_PER_BAR = 0.46
+"""Width of a figure for each bar, in inches."""
 
 
-MOST_NUMBERED = 8
-"""Contexts up to which each cell shows its number."""
+MAX_NUMBERED_CONTEXTS = 8
+"""Largest number of contexts for which each cell of a heat map shows its number."""
 
 
-MOST_PANELS = 3
-"""Panels beside one another."""
+MAX_PANELS_PER_ROW = 3
+"""Largest number of panels in one row."""
 
 
-LETTERS = 10
-"""Of a picture's title, to an inch."""
+TITLE_CHARACTERS_PER_INCH = 10
+"""Characters of a title that fit in one inch of a figure's width."""
 
 
 def bars(
@@ -42,7 +42,7 @@ def bars(
     label: str = "rank-order stability",
     reference: Mapping[str, float] | None = None,
     value: str = "stability",
-) -> Figure:
+) -> Picture:
     """Draw each model's mean with its standard error, highest first, and lines for reference (Figs. 4, 5, 8, 15).
 
     Args:
@@ -53,7 +53,8 @@ def bars(
         value: the column to average.
     """
     table = means(samples, ["label"], value).sort_values("mean", ascending=False, kind="stable")
-    figure, ax = plt.subplots(figsize=(max(4.5, 2.2 + BAR * len(table)), 4.4), layout="constrained")
+    figure = Picture(figsize=(max(4.5, 2.2 + INCHES_PER_BAR * len(table)), 4.4), layout="constrained")
+    ax = figure.subplots()
     _bars(ax, table)
     for number, (name, height) in enumerate((reference or {}).items()):
         ax.axhline(height, color="black", linestyle=("--", ":", "-.")[number % 3], label=f"humans, {name}")
@@ -66,7 +67,7 @@ def bars(
 
 def panels(
     samples: pd.DataFrame, *, panel: str = "value", value: str = "correlation", title: str = "", label: str = ""
-) -> Figure:
+) -> Picture:
     """Draw bars of each model's mean with its standard error, one panel for each of `panel` (Fig. 9).
 
     Args:
@@ -80,14 +81,8 @@ def panels(
     models = samples["label"].nunique()
     columns = min(2, len(names))
     rows = -(-len(names) // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(columns * max(3.2, 1.8 + BAR * models), 3.2 * rows),
-        layout="constrained",
-        squeeze=False,
-        sharey=True,
-    )
+    figure = Picture(figsize=(columns * max(3.2, 1.8 + INCHES_PER_BAR * models), 3.2 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for ax, name in zip(axes.ravel(), names, strict=False):
         _bars(ax, means(samples[samples[panel] == name], ["label"], value))
         ax.set_title(name, fontsize="medium")
@@ -107,7 +102,7 @@ def lines(
     value: str = "stability",
     by: str = "label",
     reference: Mapping[str, float] | None = None,
-) -> Figure:
+) -> Picture:
     """Draw means with standard errors over the length of the conversation (Figs. 6, 7, 13, 14).
 
     Args:
@@ -118,7 +113,8 @@ def lines(
         by: the column that tells the lines apart.
         reference: heights of lines by their names.
     """
-    figure, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    figure = Picture(figsize=(6.4, 4.2), layout="constrained")
+    ax = figure.subplots()
     for number, name in enumerate(dict.fromkeys(samples[by])):
         table = means(samples[samples[by] == name], ["n_messages"], value).sort_values("n_messages")
         marker = MARKERS[number % len(MARKERS)]
@@ -136,7 +132,7 @@ def lines(
     return figure
 
 
-def heat_maps(pairs: pd.DataFrame, *, title: str = "", label: str = "rank-order stability") -> Figure:
+def heat_maps(pairs: pd.DataFrame, *, title: str = "", label: str = "rank-order stability") -> Picture:
     """Draw the stability between each two contexts, one panel a model (Fig. 10).
 
     Args:
@@ -146,16 +142,15 @@ def heat_maps(pairs: pd.DataFrame, *, title: str = "", label: str = "rank-order 
     """
     models = list(dict.fromkeys(pairs["label"]))
     contexts = list(dict.fromkeys(pairs["context"]))
-    columns = min(MOST_PANELS, len(models))
+    columns = min(MAX_PANELS_PER_ROW, len(models))
     rows = -(-len(models) // columns)
     size = 2.4 + 0.42 * len(contexts)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(columns * (size + 0.8), rows * size), layout="constrained", squeeze=False
-    )
+    figure = Picture(figsize=(columns * (size + 0.8), rows * size), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     for ax, model in zip(axes.ravel(), models, strict=False):
         table = pairs[pairs["label"] == model].pivot_table(index="context", columns="other", values="stability")
         matrix = table.reindex(index=contexts, columns=contexts).to_numpy(float)
-        heat_map(ax, matrix, contexts, contexts, limit=1.0, label=label, numbers=len(contexts) <= MOST_NUMBERED)
+        heat_map(ax, matrix, contexts, contexts, limit=1.0, label=label, numbers=len(contexts) <= MAX_NUMBERED_CONTEXTS)
         mean = np.nanmean(matrix[~np.eye(len(contexts), dtype=bool)])
         ax.set_title(f"{model} (mean {mean:.3f})", fontsize="medium")
     for ax in axes.ravel()[len(models) :]:
@@ -164,19 +159,20 @@ def heat_maps(pairs: pd.DataFrame, *, title: str = "", label: str = "rank-order 
     return figure
 
 
-def _broken(title: str, figure: Figure) -> str:
+def _broken(title: str, figure: Picture) -> str:
     """Break a title where the picture is narrower."""
-    return fill(title, int(figure.get_figwidth() * LETTERS))
+    return fill(title, int(figure.get_figwidth() * TITLE_CHARACTERS_PER_INCH))
 
 
-def scatter(places: pd.DataFrame, *, title: str = "") -> Figure:
+def scatter(places: pd.DataFrame, *, title: str = "") -> Picture:
     """Draw personas by two principal components of their values, coloured by their label (Fig. 12).
 
     Args:
         places: the columns persona, first, second and label, as `tables.components` gives them.
         title: of the picture.
     """
-    figure, ax = plt.subplots(figsize=(8.6, 6.4), layout="constrained")
+    figure = Picture(figsize=(8.6, 6.4), layout="constrained")
+    ax = figure.subplots()
     for label in (name for name in LABEL_COLOURS if (places["label"] == name).any()):
         some = places[places["label"] == label]
         ax.scatter(some["first"], some["second"], color=LABEL_COLOURS[label], label=label or "no label", s=22)
@@ -192,7 +188,7 @@ def scatter(places: pd.DataFrame, *, title: str = "") -> Figure:
     return figure
 
 
-def significance(tests: pd.DataFrame, order: Sequence[str], *, title: str = "") -> Figure:
+def significance(tests: pd.DataFrame, order: Sequence[str], *, title: str = "") -> Picture:
     """Draw which pairs of models differ significantly: black cells (Figs. 16 to 21).
 
     Args:
@@ -205,7 +201,8 @@ def significance(tests: pd.DataFrame, order: Sequence[str], *, title: str = "") 
     for _, row in tests[tests["significant"]].iterrows():
         matrix[place[row["one"]], place[row["other"]]] = matrix[place[row["other"]], place[row["one"]]] = 1
     size = 2.4 + 0.34 * len(order)
-    figure, ax = plt.subplots(figsize=(size + 0.4, size), layout="constrained")
+    figure = Picture(figsize=(size + 0.4, size), layout="constrained")
+    ax = figure.subplots()
     ax.imshow(matrix, cmap="gray_r", vmin=0, vmax=1)
     ax.set_xticks(range(len(order)), order, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(order)), order)
@@ -217,7 +214,7 @@ def significance(tests: pd.DataFrame, order: Sequence[str], *, title: str = "") 
     return figure
 
 
-def intervals(table: pd.DataFrame, *, title: str = "", label: str = "rank-order stability") -> Figure:
+def intervals(table: pd.DataFrame, *, title: str = "", label: str = "rank-order stability") -> Picture:
     """Draw stabilities with their intervals beside their ceilings and what chance gives.
 
     Args:
@@ -225,7 +222,8 @@ def intervals(table: pd.DataFrame, *, title: str = "", label: str = "rank-order 
         title: of the picture.
         label: of the axis.
     """
-    figure, ax = plt.subplots(figsize=(7.2, 1.6 + 0.5 * len(table)), layout="constrained")
+    figure = Picture(figsize=(7.2, 1.6 + 0.5 * len(table)), layout="constrained")
+    ax = figure.subplots()
     places = np.arange(len(table))
     mean = table["mean"].to_numpy(float)
     spans = np.abs([mean - table["low"].to_numpy(float), table["high"].to_numpy(float) - mean])
@@ -243,7 +241,7 @@ def intervals(table: pd.DataFrame, *, title: str = "", label: str = "rank-order 
     return figure
 
 
-def shares(table: pd.DataFrame, *, column: str, value: str = "share", title: str = "", label: str = "") -> Figure:
+def shares(table: pd.DataFrame, *, column: str, value: str = "share", title: str = "", label: str = "") -> Picture:
     """Draw parts of a whole, one stacked bar a model: variance by its sources, or letters by how often they are chosen.
 
     Args:
@@ -256,9 +254,10 @@ def shares(table: pd.DataFrame, *, column: str, value: str = "share", title: str
     models = list(dict.fromkeys(table["label"]))
     parts = list(dict.fromkeys(table[column]))
     wide = table.pivot_table(index="label", columns=column, values=value, sort=False).reindex(models)[parts].fillna(0)
-    figure, ax = plt.subplots(figsize=(8.4, 1.5 + 0.5 * len(models)), layout="constrained")
+    figure = Picture(figsize=(8.4, 1.5 + 0.5 * len(models)), layout="constrained")
+    ax = figure.subplots()
     left = np.zeros(len(models))
-    colours = plt.get_cmap("tab20")
+    colours = mpl.colormaps["tab20"]
     for number, part in enumerate(parts):
         ax.barh(models, wide[part], left=left, color=colours(number % 20), label=str(part))
         left += wide[part].to_numpy(float)
@@ -269,7 +268,7 @@ def shares(table: pd.DataFrame, *, column: str, value: str = "share", title: str
     return figure
 
 
-def distributions(answers: pd.DataFrame, *, value: str = "answer_mass", title: str = "", label: str = "") -> Figure:
+def distributions(answers: pd.DataFrame, *, value: str = "answer_mass", title: str = "", label: str = "") -> Picture:
     """Draw how a column of the answers is distributed, one box a model (whiskers: 5% and 95%).
 
     Args:
@@ -280,7 +279,8 @@ def distributions(answers: pd.DataFrame, *, value: str = "answer_mass", title: s
     """
     parts = {str(name): part[value].dropna().to_numpy(float) for name, part in answers.groupby("label", sort=False)}
     parts = {name: values for name, values in parts.items() if len(values)}
-    figure, ax = plt.subplots(figsize=(7.2, 1.5 + 0.5 * len(parts)), layout="constrained")
+    figure = Picture(figsize=(7.2, 1.5 + 0.5 * len(parts)), layout="constrained")
+    ax = figure.subplots()
     ax.boxplot(list(parts.values()), orientation="horizontal", whis=(5, 95), showfliers=False)
     ax.set_yticks(range(1, len(parts) + 1), list(parts))
     ax.invert_yaxis()

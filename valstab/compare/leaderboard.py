@@ -1,6 +1,5 @@
 """Runs in order of their stability, with intervals and groups that do not differ significantly."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,9 +7,7 @@ import pandas as pd
 from valstab.analysis.runs import ASPECTS, Run, Runs
 from valstab.compare.tables import means, samples_by_label
 from valstab.statistics.inference import bootstrap, pairwise_tests, significance_groups
-from valstab.statistics.stability import Measure, Undefined
-
-MEASURES: Mapping[Measure, str] = {"rank_order": "Rank-order", "ipsative": "Ipsative"}
+from valstab.statistics.stability import MEASURE_NAMES, Measure, Undefined
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ def boards(runs: Runs, undefined: Undefined = "zero", resamples: int = 1000) -> 
         groups.setdefault(tuple(of_run(run) for of_run in ASPECTS.values()), []).append(run)
     found = []
     for group in groups.values():
-        for measure in MEASURES:
+        for measure in MEASURE_NAMES:
             board = _board(group, measure, undefined, resamples)
             if board is not None:
                 found.append(board)
@@ -68,5 +65,7 @@ def _board(runs: list[Run], measure: Measure, undefined: Undefined, resamples: i
     one = runs[0]
     who = one.settings.get("population.name", "")
     topics = f"{len(one.contexts)} topics"
-    setting = f"{MEASURES[measure]} · {who} ({len(one.personas)}) · {one.task.name} · {topics} · n={one.n_messages}"
+    setting = (
+        f"{MEASURE_NAMES[measure]} · {who} ({len(one.personas)}) · {one.task.name} · {topics} · n={one.n_messages}"
+    )
     return Board(setting, measure, table)

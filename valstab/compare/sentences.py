@@ -7,6 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from valstab.compare.diagnostics import Diagnostics
+from valstab.statistics.psychometrics import LOW_ANSWER_MASS, POSITION_BIAS_SHARE
 
 WHY_NONE = {
     "rank_order": "it needs several personas and two contexts",
@@ -15,13 +16,6 @@ WHY_NONE = {
 
 
 ALPHA = 0.05
-
-
-LOW_MASS = 0.5
-
-
-POSITION_BIAS_SHARE = 0.5
-"""Share of the answers on one letter from which answers follow the position."""
 
 
 AFFECTED_SHARE = 0.1
@@ -169,7 +163,7 @@ def describe_diagnostics(found: Diagnostics, title: str) -> Sentences:
         said.append(f"{_run(row)}: {title} {row['mean']:.3f}, 95% over personas {row['low']:.3f} to {row['high']:.3f}.")
         said += [f"{_run(row)}: {sentence}" for sentence in _appraised(row)]
     for _, row in found.mass.iterrows():
-        if row.get("median", 1.0) < LOW_MASS:
+        if row.get("median", 1.0) < LOW_ANSWER_MASS:
             said.append(
                 f"{_run(row)}: the answer mass is low (median {row['median']:.2f}): it was mostly not answering."
             )

@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
 
 from valstab.analysis.runs import Run, Runs
 from valstab.errors import ConfigError
@@ -95,6 +93,10 @@ def components(run: Run, labels: Mapping[str, str], positive: str = "positive") 
     Returns:
         The columns persona, first, second, label, and the shares of variance as `attrs["explained"]`.
     """
+    # Only now: it takes seconds to import, and no other table needs it.
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
+
     matrix = run.scores.transpose("persona", "seed", "context", "key").to_numpy().reshape(len(run.personas), -1)
     standard = StandardScaler().fit_transform(matrix)
     pca = PCA(n_components=2, svd_solver="full")

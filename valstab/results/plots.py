@@ -1,36 +1,29 @@
-"""The pictures of one run."""
+"""Draw the pictures of one run."""
 
 from collections.abc import Iterator
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from valstab.results.picture import Picture
 from valstab.results.results import Results
-from valstab.statistics.stability import Stability
+from valstab.statistics.stability import MEASURE_NAMES, Stability
 
-mpl.use("Agg")
-
-
-mpl.rcParams["text.parse_math"] = False  # a name may hold dollar signs
+MAX_NUMBERED_PERSONAS = 20
+"""Largest number of personas for which each cell of the profiles shows its number."""
 
 
-MOST_NUMBERED = 20
-"""Personas up to which each cell of the profiles shows its number."""
+DARK_LUMINANCE = 0.5
+"""Luminance (0 black, 1 white) below which a cell's number is white."""
 
 
-DARK = 0.5
-"""Luminance under which a cell's number is white."""
+def figures(results: Results, title: str) -> Iterator[tuple[str, Picture]]:
+    """Draw every picture that the results allow.
 
-
-TITLES = {"rank_order": "Rank-order stability", "ipsative": "Ipsative stability"}
-
-
-def figures(results: Results, title: str) -> Iterator[tuple[str, Figure]]:
-    """Draw every picture that the results allow, each with its file name. The caller closes them."""
+    Yields:
+        The file name and the picture: stability between contexts, stability of each key, mean profiles.
+    """
     if results.stabilities:
         yield "context_pairs.png", _context_pairs(results, title)
     if "rank_order" in results.stabilities:
@@ -38,22 +31,24 @@ def figures(results: Results, title: str) -> Iterator[tuple[str, Figure]]:
     yield "profiles.png", _profiles(results, title)
 
 
-def _context_pairs(results: Results, title: str) -> Figure:
+def _context_pairs(results: Results, title: str) -> Picture:
     contexts = results.scores["context"].to_numpy().tolist()
     size = 2.2 + 0.75 * len(contexts)
     number = len(results.stabilities)
-    figure, axes = plt.subplots(1, number, figsize=((size + 1) * number, size), layout="constrained", squeeze=False)
+    figure = Picture(figsize=((size + 1) * number, size), layout="constrained")
+    axes = figure.subplots(1, number, squeeze=False)
     for ax, (name, stability) in zip(axes[0], results.stabilities.items(), strict=True):
         heat_map(ax, stability.pairs.to_numpy(), contexts, contexts, limit=1.0, label="mean Spearman correlation")
-        ax.set_title(f"{TITLES[name]} {stability.mean:.2f}")
+        ax.set_title(f"{MEASURE_NAMES[name]} stability {stability.mean:.2f}")
     figure.suptitle(title)
     return figure
 
 
-def _per_key(stability: Stability, title: str) -> Figure:
+def _per_key(stability: Stability, title: str) -> Picture:
     keys = stability.per_unit["key"].to_numpy().tolist()
     errors = np.nan_to_num(stability.per_unit_se.to_numpy())
-    figure, ax = plt.subplots(figsize=(7, 1.6 + 0.36 * len(keys)), layout="constrained")
+    figure = Picture(figsize=(7, 1.6 + 0.36 * len(keys)), layout="constrained")
+    ax = figure.subplots()
     ax.barh(keys, stability.per_unit.to_numpy(), xerr=errors, capsize=3)
     ax.axvline(stability.mean, color="black", linestyle="--", label=f"mean {stability.mean:.2f}")
     ax.axvline(0, color="black", linewidth=0.8)
@@ -64,15 +59,18 @@ def _per_key(stability: Stability, title: str) -> Figure:
     return figure
 
 
-def _profiles(results: Results, title: str) -> Figure:
+def _profiles(results: Results, title: str) -> Picture:
     mean = results.scores.mean(["seed", "context"]).transpose("persona", "key")
     personas, keys = mean["persona"].to_numpy().tolist(), mean["key"].to_numpy().tolist()
-    figure, ax = plt.subplots(figsize=(3.2 + 0.55 * len(keys), 2.2 + 0.24 * len(personas)), layout="constrained")
+    figure = Picture(figsize=(3.2 + 0.55 * len(keys), 2.2 + 0.24 * len(personas)), layout="constrained")
+    ax = figure.subplots()
     if results.task.centred:
         label, limit = "centred score", float(np.abs(mean).max()) or 1.0
     else:
         label, limit = "score", None
-    heat_map(ax, mean.to_numpy(), personas, keys, limit=limit, label=label, numbers=len(personas) <= MOST_NUMBERED)
+    heat_map(
+        ax, mean.to_numpy(), personas, keys, limit=limit, label=label, numbers=len(personas) <= MAX_NUMBERED_PERSONAS
+    )
     ax.set_title(
         f"{title}\nmean over {results.scores.sizes['context']} contexts and {results.scores.sizes['seed']} seeds",
         fontsize="medium",
@@ -90,7 +88,17 @@ def heat_map(
     label: str,
     numbers: bool = True,
 ) -> None:
-    """Draw a matrix; with a `limit` the colours diverge around zero."""
+    """Draw a matrix as a heat map with a colour bar.
+
+    Args:
+        ax: where to draw.
+        values: the matrix, shape (rows, columns); NaN stays empty.
+        rows: labels of the rows.
+        columns: labels of the columns.
+        limit: colours diverge around zero, from -limit to limit; None takes the range of the values.
+        label: of the colour bar.
+        numbers: whether each cell shows its number.
+    """
     matrix = np.asarray(values, dtype=float)
     if limit is None:
         image = ax.imshow(matrix, aspect="auto", cmap="viridis")
@@ -103,7 +111,7 @@ def heat_map(
         for (row, column), value in np.ndenumerate(matrix):
             if np.isfinite(value):
                 red, green, blue, _ = image.cmap(image.norm(value))
-                dark = 0.3 * red + 0.59 * green + 0.11 * blue < DARK
+                dark = 0.3 * red + 0.59 * green + 0.11 * blue < DARK_LUMINANCE
                 ax.text(
                     column,
                     row,

@@ -1,25 +1,20 @@
 """The result of a run in a few lines of text: headline numbers, their meaning, and warnings."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 
 from valstab.protocol.collected import CollectedData, RunCost
 from valstab.results.results import Results
+from valstab.statistics.psychometrics import LOW_ANSWER_MASS, POSITION_BIAS_SHARE
+from valstab.statistics.stability import MEASURE_NAMES, Measure
 
-LOW_ANSWER_MASS = 0.5
-"""Answer mass below which a model mostly does not answer with a letter."""
-
-
-POSITION_BIAS_SHARE = 0.5
-"""Share of answers with one letter above which position bias is reported. Chance: 1 / number of options."""
-
-
-STABILITIES = (
-    ("rank_order", "Rank-order", "the order of people on a value, across topics"),
-    ("ipsative", "Ipsative", "the order of a person's values, across topics"),
-)
-"""Name, title and meaning of each measure."""
+MEANINGS: Mapping[Measure, str] = {
+    "rank_order": "the order of people on a value, across topics",
+    "ipsative": "the order of a person's values, across topics",
+}
+"""What each measure compares."""
 
 
 ARTIFACTS_NOTE = """\
@@ -40,8 +35,8 @@ def summarise(results: Results, title: str, cost: RunCost) -> str:
         _size(results, cost),
         "",
         *(
-            f"{f'{label.lower()} stability':20}  {_number(headline, name):15}  {meaning}"
-            for name, label, meaning in STABILITIES
+            f"{f'{MEASURE_NAMES[name].lower()} stability':20}  {_number(headline, name):15}  {meaning}"
+            for name, meaning in MEANINGS.items()
         ),
         f"answer mass           {'-' if mass is None else f'{mass:.3f}':15}  the probability on the offered letters",
     ]
@@ -61,7 +56,7 @@ def print_summary(results: Results, title: str, data: CollectedData, folder: Pat
 def describe(results: Results, cost: RunCost) -> str:
     """Return a run's result in Markdown for its page in MLflow: a sentence, a table, warnings, and a guide."""
     headline = results.headline()
-    rank_order, ipsative = (_number(headline, name) for name, *_ in STABILITIES)
+    rank_order, ipsative = (_number(headline, name) for name in MEANINGS)
     mass = "-" if results.answer_mass is None else f"{results.answer_mass:.3f}"
     lines = [
         f"**Rank-order stability {rank_order}, ipsative stability {ipsative}**, from {_size(results, cost)}.",
@@ -69,10 +64,10 @@ def describe(results: Results, cost: RunCost) -> str:
         "| | mean ± SE | undefined | |",
         "|---|---|---|---|",
     ]
-    for name, label, meaning in STABILITIES:
+    for name, meaning in MEANINGS.items():
         undefined = headline[f"{name}_undefined_fraction"]
         share = "-" if undefined is None else f"{undefined:.1%}"
-        lines.append(f"| {label} stability | {_number(headline, name)} | {share} | {meaning} |")
+        lines.append(f"| {MEASURE_NAMES[name]} stability | {_number(headline, name)} | {share} | {meaning} |")
     lines += [f"| Answer mass | {mass} | | the probability on the offered letters |", ""]
     lines += [f"- **Beware:** {warning}" for warning in warnings(results)]
     return "\n".join([*lines, "", ARTIFACTS_NOTE])

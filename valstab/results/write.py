@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 from omegaconf import OmegaConf
 
 from valstab.config.schema import Config
@@ -43,7 +42,6 @@ def write_results(results: Results, folder: Path, title: str) -> None:
     pictures.mkdir(exist_ok=True)
     for name, figure in figures(results, title):
         figure.savefig(pictures / name, dpi=150)
-        plt.close(figure)
 
 
 def write_conversations(conversations: Iterable[Conversation], folder: Path) -> None:

@@ -29,6 +29,14 @@ SCHWARTZ_CIRCLE: tuple[tuple[str, ...], ...] = (
 """The places of the ten values around the circle, in order (Schwartz 1992); the last is next to the first."""
 
 
+LOW_ANSWER_MASS = 0.5
+"""Answer mass (a probability) below which a model mostly does not answer with a letter."""
+
+
+POSITION_BIAS_SHARE = 0.5
+"""Share of answers with one letter above which position bias is reported. Chance: 1 / number of options."""
+
+
 CONTEXT_COLUMNS = ["seed", "context"]
 """Columns that name a context with one seed."""
 
@@ -160,7 +168,7 @@ def answer_mass(answers: pd.DataFrame) -> pd.Series:
     known = answers["answer_mass"].dropna().astype(float)
     names = {"minimum": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95}
     quantiles = {name: known.quantile(level) for name, level in names.items()}
-    return pd.Series({**quantiles, "under_half": (known < 0.5).mean()}, name="answer_mass", dtype=float)  # noqa: PLR2004
+    return pd.Series({**quantiles, "under_half": (known < LOW_ANSWER_MASS).mean()}, name="answer_mass", dtype=float)
 
 
 def mass_spread(mass: ArrayLike, low: float, bins: int = 10) -> MassSpread | None:

@@ -28,19 +28,6 @@ CROSS = " x "
 
 
 @dataclass(frozen=True)
-class TestRetest:
-    """How far a model agrees with itself when it is asked again in the same context."""
-
-    mean: float
-    per_context: xr.DataArray
-    """Dimension: context."""
-    per_unit: xr.DataArray
-    """Dimension: key (rank-order) or persona (ipsative)."""
-    rho: xr.DataArray
-    """All of it. Dimensions: context, key or persona, and in `retest` also seed."""
-
-
-@dataclass(frozen=True)
 class NoiseCeiling:
     """A stability, its noise ceiling, and what is left of the instability when noise is taken out.
 
@@ -58,30 +45,6 @@ class NoiseCeiling:
     """Corrected stability of each two contexts, NaN where a ceiling is not above 0. Dimensions: context, other."""
     per_context: xr.DataArray
     """The ceiling of each context. Dimension: context."""
-
-
-def between_seeds(scores: xr.DataArray, measure: Measure, undefined: Undefined = "zero") -> TestRetest:
-    """Correlate each two seeds in the same context: another conversation, and other orders of the options.
-
-    Returns:
-        The mean over pairs of seeds for each context and unit; NaN with one seed.
-    """
-    return _agreement(_between_seeds(scores, measure, undefined), measure)
-
-
-def retest(scores: xr.DataArray, again: xr.DataArray, measure: Measure, undefined: Undefined = "zero") -> TestRetest:
-    """Correlate two askings after the same conversations, with other orders of the options.
-
-    Args:
-        scores: of the first asking.
-        again: of the second asking: the same seeds, contexts, personas and keys.
-        measure: rank-order correlates over personas, ipsative over keys.
-        undefined: what an undefined correlation counts as.
-
-    Raises:
-        ValueError: if the labels differ.
-    """
-    return _agreement(_retest(scores, again, measure, undefined), measure)
 
 
 def corrected(
@@ -197,16 +160,6 @@ def _between_seeds(scores: xr.DataArray, measure: Measure, undefined: Undefined)
 
 def _retest(scores: xr.DataArray, again: xr.DataArray, measure: Measure, undefined: Undefined) -> xr.DataArray:
     return fill_undefined(spearman(scores, again, AXES[measure].over), undefined)
-
-
-def _agreement(rho: xr.DataArray, measure: Measure) -> TestRetest:
-    unit = AXES[measure].unit
-    return TestRetest(
-        mean=float(rho.mean()),
-        per_context=rho.mean([name for name in rho.dims if name != "context"]),
-        per_unit=rho.mean([name for name in rho.dims if name != unit]),
-        rho=rho,
-    )
 
 
 def _ceiling(

@@ -21,6 +21,11 @@ Measure = Literal["rank_order", "ipsative"]
 
 
 RANK_DECIMALS = 9
+"""Decimals to which scores are rounded before they are ranked."""
+
+
+MEASURE_NAMES: Mapping[Measure, str] = {"rank_order": "Rank-order", "ipsative": "Ipsative"}
+"""Name of each measure, as it stands before "stability"."""
 
 
 class Axes(NamedTuple):

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import mlflow
 import pandas as pd
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
@@ -124,7 +123,6 @@ def _close(parent: str, status: str, table: pd.DataFrame, failures: str, folder:
     client.log_artifact(parent, str(folder / "sweep.csv"))
     if picture := draw(table, client.get_run(parent).info.run_name):
         picture.savefig(folder / "sweep.png", dpi=150)
-        plt.close(picture)
         client.log_artifact(parent, str(folder / "sweep.png"))
     client.set_terminated(parent, status)
     output = Console(highlight=False, markup=False, soft_wrap=True)

@@ -10,20 +10,15 @@ from valstab.config.schema import MEASURES
 from valstab.sweeps.table import rows, swept_keys
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from valstab.results.picture import Picture
 
 LENGTH_SETTING = "n_messages"
 """The setting that comes first as the horizontal axis of the picture."""
 
 
-def draw(table: pd.DataFrame, title: str) -> "Figure | None":
-    """Draw each stability ± SE: as lines over a number that was swept, else one job a row; None without results.
-
-    The caller closes it.
-    """
-    import matplotlib.pyplot as plt
-
-    import valstab.results.plots  # noqa: F401 - needs no screen, and takes names as they are
+def draw(table: pd.DataFrame, title: str) -> "Picture | None":
+    """Draw each stability ± SE: as lines over a number that was swept, else one job a row; None without results."""
+    from valstab.results.picture import Picture
 
     shown = [name for name in MEASURES if not table.empty and table[name].notna().any()]
     if not shown:
@@ -31,7 +26,8 @@ def draw(table: pd.DataFrame, title: str) -> "Figure | None":
     keys = swept_keys(table)
     axis = next((key for key in sorted(keys, key=lambda key: key != LENGTH_SETTING) if _is_number(table[key])), None)
     height = 4.2 if axis else 1.6 + 0.36 * len(table)
-    drawn, axes = plt.subplots(1, len(shown), figsize=(6 * len(shown), height), layout="constrained", squeeze=False)
+    drawn = Picture(figsize=(6 * len(shown), height), layout="constrained")
+    axes = drawn.subplots(1, len(shown), squeeze=False)
     for ax, name in zip(axes[0], shown, strict=True):
         if axis:
             others = [key for key in keys if key != axis]

@@ -11,9 +11,9 @@ from valstab.protocol.collected import RunCost
 from valstab.protocol.converse import Conversation
 from valstab.protocol.plan import Plan
 from valstab.results.results import Results
-from valstab.results.summary import LOW_ANSWER_MASS, warnings
+from valstab.results.summary import warnings
 from valstab.statistics.conversation_quality import cut_messages
-from valstab.statistics.psychometrics import mass_spread, position_bias
+from valstab.statistics.psychometrics import LOW_ANSWER_MASS, mass_spread, position_bias
 
 DECIMALS = 4
 """Decimals of the scores in a report."""
