@@ -14,6 +14,8 @@ from valstab.protocol.plan import make_plan
 PRESETS = sorted(path.stem for path in Path(CONFIG_FOLDER, "experiment").glob("*.yaml"))
 FIGURES = sorted(path.stem for path in Path(CONFIG_FOLDER, "figure").glob("*.yaml"))
 PAPER = 21
+TESTED = {"fig16": "fig4a", "fig17": "fig4b", "fig18": "fig5", "fig19": "fig8b", "fig20": "fig8a", "fig21": "fig8c"}
+"""The figures of tests, and the experiments whose runs they test."""
 
 
 def preset(name):
@@ -40,7 +42,7 @@ def test_every_job_of_a_preset_can_be_planned(name):
             config = compose_run(f"+experiment={name}", "model=random", f"{key}={value}")
             make_plan(config)
     if name not in {"quickstart", "paper_models"}:
-        assert config.tracking.experiment == name
+        assert config.tracking.experiment == TESTED.get(name, name)
 
 
 def test_the_paper_s_models_are_all_there():
@@ -88,3 +90,18 @@ def test_every_figure_composes_and_its_experiments_are_presets(name):
 def test_every_figure_of_the_paper_with_results_is_there():
     numbers = {"4a", "4b", "5", "6", "7", "8a", "8b", "8c", "9", "10", *map(str, range(12, 22))}
     assert {f"fig{number}" for number in numbers} <= set(FIGURES)
+    assert {f"fig{number}" for number in numbers} <= set(PRESETS)
+
+
+@pytest.mark.parametrize(("figure", "experiment"), TESTED.items())
+def test_a_figure_of_tests_runs_the_experiment_that_it_tests(figure, experiment):
+    assert swept(figure) == swept(experiment)
+    assert compose_comparison(f"figure={figure}").figure.experiments == [experiment]
+    assert compose_run(f"+experiment={figure}", "model=random") == compose_run(
+        f"+experiment={experiment}", "model=random"
+    )
+
+
+def test_figure_9_runs_both_tasks():
+    assert swept("fig9")["task"] == ["pvq", "donation"]
+    assert swept("fig9")["model"] == swept("fig4a")["model"]

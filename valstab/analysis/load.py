@@ -1,7 +1,7 @@
 """Find finished runs in MLflow and in folders, and read them.
 
 A run is read from its results folder: an MLflow run's artifacts, a job's folder of a sweep, or results of the
-paper's published code (`valstab.published`).
+paper's published code (`valstab.analysis.published_code`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -55,6 +55,12 @@ def load_runs(
             "runs", where, "there is no finished run" + (f" with {filter_string}" if filter_string else "")
         )
     return with_unique_labels(found)
+
+
+def existing_experiments(names: Iterable[str]) -> list[str]:
+    """Return those of some MLflow experiments that exist, in the given order."""
+    known = {experiment.name for experiment in mlflow.MlflowClient().search_experiments()}
+    return [name for name in names if name in known]
 
 
 def _tracked(experiments: Sequence[str], filter_string: str | None) -> list[Run]:

@@ -22,6 +22,8 @@ from valstab.errors import ConfigError, require
 if TYPE_CHECKING:
     import pandas as pd
 
+    from valstab.analysis.runs import Runs
+    from valstab.compare.figure_kinds import Comparison
     from valstab.statistics.stability import Measure, Undefined
 
 THREE_DECIMALS = "{:.3f}".format
@@ -42,56 +44,94 @@ def app(composed: DictConfig) -> None:
 
 
 def compare_runs(config: CompareConfig, folder: Path) -> None:
-    """Do what the configuration asks for.
+    """Load finished runs, compare them, and print, write and log what was found.
 
     Raises:
-        ConfigError: if runs can't be found, or not be compared.
+        ConfigError: if runs can't be found, or can't be compared.
     """
     check_comparison(config)
-    # Only now, since these take seconds to import.
-    from rich.console import Console
-
-    from valstab.analysis.load import load_runs
+    # Imported only after the check, since these take seconds.
     from valstab.compare.figure_kinds import Request, compare
-    from valstab.results import markdown
-    from valstab.tracking.client import quiet_mlflow
     from valstab.tracking.comparison import tracked_comparison
 
-    named = config.experiments is not None or config.filter is not None
-    own = config.figure.experiments if named or not (config.runs or config.folders) else []
-    with quiet_mlflow():
-        runs = load_runs(
-            own if config.experiments is None else config.experiments,
-            filter_string=config.filter,
-            runs=config.runs,
-            folders=config.folders,
-        )
+    runs, notes = _load(config)
     measure, undefined = cast("Measure", config.figure.measure), cast("Undefined", config.undefined)
-    found = compare(Request(config.figure, runs, measure, undefined, config.resamples))
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, picture in found.pictures.items():
-        for ending in ("png", "svg"):
-            picture.savefig(folder / f"{name}.{ending}", dpi=150)
-    for name, table in {**found.tables, "runs": runs.table}.items():
-        table.to_csv(folder / f"{name}.csv", index=False)
-        (folder / f"{name}.md").write_text(markdown.table(table.head(MAX_ROWS)), encoding="utf-8")
-    notes = [f"{len(runs.replaced)} older runs with the same configuration were left out"] if runs.replaced else []
-    first = next(iter(found.tables.values())).head(MAX_ROWS)
-    summary = _summary(config.figure.title, found.sentences, first, notes)
-    (folder / "findings.md").write_text(summary, encoding="utf-8")
-    output = Console(highlight=False, markup=False, soft_wrap=True)
-    shown = markdown.format_p_values(first).to_string(index=False, float_format=THREE_DECIMALS)
-    output.print(f"\n{config.figure.title} · {len(runs)} runs\n\n{shown}\n")
-    for sentence in (*found.sentences, *(f"note: {note}" for note in notes)):
-        output.print(sentence)
+    comparison = compare(Request(config.figure, runs, measure, undefined, config.resamples))
+    summary = _write(config, comparison, runs, notes, folder)
+    _print(config, comparison, len(runs), notes)
     with tracked_comparison(
         config.tracking.experiment,
         f"{config.figure.name} · {len(runs)} runs",
         _parameters(config, len(runs)),
         runs.table["run"],
     ) as log:
-        log(found.numbers, summary, folder)
-    output.print(f"\nresults in {folder}, and in MLflow's experiment {config.tracking.experiment}")
+        log(comparison.numbers, summary, folder)
+    _print_lines(f"\nresults in {folder}, and in MLflow's experiment {config.tracking.experiment}")
+
+
+def _load(config: CompareConfig) -> "tuple[Runs, list[str]]":
+    """Return the runs, and notes on what was left out.
+
+    Of the figure's own experiments, those that do not exist are left out if another one does.
+    """
+    from valstab.analysis.load import existing_experiments, load_runs
+    from valstab.tracking.client import quiet_mlflow
+
+    notes = []
+    with quiet_mlflow():
+        if config.experiments is not None:
+            experiments = config.experiments
+        elif config.filter is None and (config.runs or config.folders):
+            experiments = []
+        else:
+            own = config.figure.experiments
+            experiments = existing_experiments(own) or own
+            if len(experiments) < len(own):
+                missing = ", ".join(name for name in own if name not in experiments)
+                notes.append(f"MLflow has no experiment {missing}; this is of {', '.join(experiments)} alone")
+        runs = load_runs(experiments, filter_string=config.filter, runs=config.runs, folders=config.folders)
+    if runs.replaced:
+        notes.append(f"{len(runs.replaced)} older runs with the same configuration were left out")
+    return runs, notes
+
+
+def _write(config: CompareConfig, comparison: "Comparison", runs: "Runs", notes: list[str], folder: Path) -> str:
+    """Write pictures, tables and findings to a folder; return the findings in Markdown."""
+    from valstab.results import markdown
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in comparison.pictures.items():
+        for ending in ("png", "svg"):
+            picture.savefig(folder / f"{name}.{ending}", dpi=150)
+    for name, table in {**comparison.tables, "runs": runs.table}.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+        (folder / f"{name}.md").write_text(markdown.table(table.head(MAX_ROWS)), encoding="utf-8")
+    summary = _summary(config.figure.title, comparison.sentences, _main_table(comparison), notes)
+    (folder / "findings.md").write_text(summary, encoding="utf-8")
+    return summary
+
+
+def _print(config: CompareConfig, comparison: "Comparison", n_runs: int, notes: list[str]) -> None:
+    from valstab.results import markdown
+
+    table = markdown.format_p_values(_main_table(comparison)).to_string(index=False, float_format=THREE_DECIMALS)
+    _print_lines(
+        f"\n{config.figure.title} · {n_runs} runs\n\n{table}\n",
+        *comparison.sentences,
+        *(f"note: {note}" for note in notes),
+    )
+
+
+def _print_lines(*lines: str) -> None:
+    from rich.console import Console
+
+    output = Console(highlight=False, markup=False, soft_wrap=True)
+    for line in lines:
+        output.print(line)
+
+
+def _main_table(comparison: "Comparison") -> "pd.DataFrame":
+    return next(iter(comparison.tables.values())).head(MAX_ROWS)
 
 
 def check_comparison(config: CompareConfig) -> None:
