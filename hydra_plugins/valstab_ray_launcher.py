@@ -1,8 +1,8 @@
 """Run the jobs of a sweep on Ray: `hydra/launcher=ray`.
 
-Hydra's own Ray launcher asks for a cloudpickle that is older than joblib and MLflow allow, and brings a client for
-one company's cloud. This one only hands the jobs over. It stands in `hydra_plugins`, since Hydra takes plugins from
-nowhere else, and imports Ray where it is used, since Hydra imports every plugin at each start.
+Hydra's own Ray launcher needs an older cloudpickle than joblib and MLflow allow, and installs a client for one cloud
+provider. This launcher only submits the jobs. It must be in `hydra_plugins`, since Hydra looks for plugins there alone.
+Ray is imported only where it is used, since Hydra imports every plugin at each start.
 """
 
 import logging
@@ -25,11 +25,11 @@ log = logging.getLogger(__name__)
 
 
 class RayLauncher(Launcher):
-    """Hands each job to a Ray cluster as a task, and waits for all.
+    """Submits each job to a Ray cluster as a task, and waits for all of them.
 
     Args:
         init: arguments of `ray.init`: `address` joins a cluster, `num_cpus` and `num_gpus` start one here.
-        remote: what each job takes, as arguments of `ray.remote`: `num_cpus`, `num_gpus`.
+        remote: arguments of `ray.remote`: the resources of each job, `num_cpus` and `num_gpus`.
     """
 
     def __init__(self, init: DictConfig, remote: DictConfig) -> None:
@@ -37,14 +37,14 @@ class RayLauncher(Launcher):
         self.remote: Any = OmegaConf.to_container(remote, resolve=True)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what jobs are made of."""
+        """Store the context, the task function and the configuration of the jobs."""
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run one batch of jobs."""
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
+        """Run one batch of jobs and return their results."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics are sent
         try:
             import ray
         except ImportError:
@@ -68,7 +68,7 @@ class RayLauncher(Launcher):
 
 
 def _result(job: Any, config: DictConfig) -> JobReturn:
-    """Wait for a job; one whose process died, for instance for want of memory, is marked as failed."""
+    """Wait for a job and return its result. If its process died, for instance out of memory, it is marked failed."""
     import ray
 
     try:
@@ -85,7 +85,7 @@ def _result(job: Any, config: DictConfig) -> JobReturn:
 def _run(
     hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig, state: Any, folder: Path
 ) -> JobReturn:
-    """Run one job, in a worker's process, in the folder that the sweep was started from."""
+    """Run one job in the process of a worker, in the folder from which the sweep was started."""
     os.chdir(folder)
     setup_globals()
     Singleton.set_state(state)

@@ -1,4 +1,4 @@
-"""Measure how stable the values that a language model expresses are when only the topic before changes."""
+"""Measure how stable the values that a language model expresses are when only the topic of conversation changes."""
 
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -18,7 +18,7 @@ def load_runs(
     runs: Iterable[str] = (),
     folders: Iterable[str | Path] = (),
 ) -> "Runs":
-    """Load finished runs as tidy pandas tables: see `valstab.load.load_runs`."""
+    """Load finished runs as tidy pandas tables: see `valstab.analysis.load.load_runs`."""
     from valstab.analysis.load import load_runs as load
 
     return load(experiments, filter_string=filter_string, runs=runs, folders=folders)

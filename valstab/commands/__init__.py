@@ -1,4 +1,4 @@
 """The commands: `valstab` and its subcommands.
 
-`main` chooses one, `start` runs a Hydra app and answers a mistake with one line. Imports everything.
+`main` chooses the subcommand, and `start` runs a Hydra app and reports a mistake in one line. May import every package.
 """

@@ -1,7 +1,7 @@
 """The command: `python -m valstab compare figure=fig4a [experiments=[NAME] filter="..." runs=[ID] folders=[PATH]]`.
 
-It picks finished runs, compares them, prints what it found, writes pictures (PNG, SVG) and tables (CSV, Markdown)
-to its folder under `outputs/`, and logs all of it as an MLflow run of its own.
+It selects finished runs, compares them and prints the findings. It writes pictures (PNG, SVG) and tables (CSV,
+Markdown) to a folder under `outputs/`, and logs everything as an MLflow run.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ THREE_DECIMALS = "{:.3f}".format
 
 
 MAX_ROWS = 40
-"""Rows of a table that are printed, and shown in Markdown."""
+"""Maximum number of rows of a table when it is printed or written as Markdown."""
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="compare")
@@ -44,7 +44,7 @@ def app(composed: DictConfig) -> None:
 
 
 def compare_runs(config: CompareConfig, folder: Path) -> None:
-    """Load finished runs, compare them, and print, write and log what was found.
+    """Load finished runs, compare them, and print, write and log the findings.
 
     Raises:
         ConfigError: if runs can't be found, or can't be compared.
@@ -70,9 +70,9 @@ def compare_runs(config: CompareConfig, folder: Path) -> None:
 
 
 def _load(config: CompareConfig) -> "tuple[Runs, list[str]]":
-    """Return the runs, and notes on what was left out.
+    """Return the runs, and notes about what was left out.
 
-    Of the figure's own experiments, those that do not exist are left out if another one does.
+    Experiments of the figure that do not exist are left out, unless none of them exists.
     """
     from valstab.analysis.load import existing_experiments, load_runs
     from valstab.tracking.client import quiet_mlflow
@@ -135,10 +135,10 @@ def _main_table(comparison: "Comparison") -> "pd.DataFrame":
 
 
 def check_comparison(config: CompareConfig) -> None:
-    """Test the values that need no run to be read.
+    """Check all values for which no run has to be read.
 
     Raises:
-        ConfigError: at the first that can't be used.
+        ConfigError: at the first invalid value.
     """
     require("figure.kind", config.figure.kind, FIGURE_KINDS)
     require("figure.measure", config.figure.measure, MEASURES)

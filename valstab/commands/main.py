@@ -1,4 +1,4 @@
-"""Start the command that the first argument names: `valstab compare` compares, `valstab` alone runs."""
+"""Start the subcommand that the first argument names, such as `valstab compare`; without one, start a run."""
 
 import importlib
 import os
@@ -11,7 +11,7 @@ COMMANDS = ("compare", "rescore", "store", "sync", "validate")
 """The subcommands, each a module of this package with a function `main`."""
 
 HYDRA_COMMANDS = ("compare", "rescore", "validate")
-"""Those that take settings, as a run does."""
+"""The subcommands with Hydra settings, as a run has them."""
 
 
 def main() -> None:
@@ -33,10 +33,12 @@ def main() -> None:
 
 
 def _completed_command(line: str) -> str:
-    """Return the command whose settings a shell asks Hydra to complete; name the subcommands that complete a word.
+    """Return the command whose settings Hydra is to complete. Print the subcommands that complete a first word.
+
+    The subcommand is removed from `COMP_LINE`, where Hydra reads the line.
 
     Args:
-        line: what is typed so far. Hydra then reads it without the subcommand.
+        line: the text typed so far.
     """
     program, *words = line.split(" ")
     if len(words) == 1 and words[0]:

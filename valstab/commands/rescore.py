@@ -1,7 +1,7 @@
 """Compute every stability again from saved answers: `python -m valstab rescore answers=FILE task=pvq`.
 
 `answers` may also be a folder with results of the paper's published code (`valstab.analysis.published_code`).
-Standard output has the content of `stability.json`, and nothing else.
+Standard output is the content of `stability.json` and nothing else.
 """
 
 import json
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TEXT_TYPE = ("text", ("string", "large_string"))
-"""A type of columns: its name in messages, and Arrow's types that count as it."""
+"""A type of column: its name in messages, and the Arrow types that belong to it."""
 
 WHOLE_TYPE = ("whole numbers", ("integer",))
 
@@ -47,7 +47,7 @@ LABEL_COLUMNS = ("seed", "context", "persona", "item")
 """The columns that together name an answer."""
 
 MAX_GRID_RATIO = 10
-"""The most combinations of labels per answer of a file: with more, their table may not fit in memory."""
+"""Maximum ratio of label combinations to answers in a file: beyond it, their table may not fit in memory."""
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="rescore")
@@ -60,7 +60,7 @@ def rescore(config: RescoreConfig) -> None:
     """Print the stabilities of saved answers as JSON.
 
     Raises:
-        ConfigError: if the task or the file can't be used.
+        ConfigError: if the task or the file is invalid.
     """
     require("undefined", config.undefined, UNDEFINED)
     task = load_task(config.task)
@@ -90,7 +90,7 @@ def _read(path: Path) -> "pd.DataFrame":
     try:
         file = pq.ParquetFile(path)
         _check_columns(path, file.schema_arrow)
-        # Without the file's metadata for pandas, which may be damaged.
+        # The file's metadata for pandas is ignored, since it may be damaged.
         columns = [name for name in (*COLUMN_TYPES, *OPTIONAL_COLUMNS) if name in file.schema_arrow.names]
         answers: pd.DataFrame = file.read(columns=columns).to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError, LookupError, ValueError, TypeError) as error:

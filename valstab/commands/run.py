@@ -20,7 +20,7 @@ from valstab.sweeps.tags import job_tags
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="config")
 def app(composed: DictConfig) -> float | None:
-    """Make one run; give Hydra's sweepers its rank-order stability."""
+    """Make one run, and return its rank-order stability for Hydra's sweepers."""
 
     def work() -> float | None:
         config = job_config(composed, Config)
@@ -28,7 +28,7 @@ def app(composed: DictConfig) -> float | None:
         config.model = resolve_chat_format(config)
         plan = make_plan(config)
         require_model(config)
-        # Only now, since these take seconds to import: a mistake is answered without them.
+        # Imported only here, since these take seconds: a mistake above is reported without them.
         from valstab.dry_run.preview import preview
         from valstab.run import run
 

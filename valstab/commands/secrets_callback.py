@@ -1,4 +1,4 @@
-"""Refuses a configuration that holds a password or a key, before Hydra writes any of it beside the results."""
+"""Refuse a configuration that holds a password or a key, before Hydra writes it beside the results."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from valstab.errors import ConfigError
 
 
 class SecretsCallback(Callback):
-    """Hydra's first callback, of runs and of sweeps; what options set in a sweep, `Sweep` composes and refuses."""
+    """Hydra callback that checks runs and sweeps before all others; `SweepCallback` checks each job of a sweep."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """End the command at a secret; anything but SystemExit would only be a warning."""
+        """End the command at a secret by SystemExit: Hydra would only warn of another exception."""
         try:
             refuse_composed_secrets(config)
         except ConfigError as error:
             fail(error)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Do the same before a sweep."""
+        """Check the configuration of a sweep."""
         self.on_run_start(config)

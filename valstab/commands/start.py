@@ -1,4 +1,4 @@
-"""Start a Hydra command, and answer a user's mistake with one line instead of a traceback."""
+"""Start a Hydra command, and report a user's mistake in one line instead of a traceback."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ from valstab.errors import ConfigError
 from valstab.inputs.files import find_path
 
 FILE_SETTINGS = (("task", "items"), ("population", "personas"), ("topics", "openings"))
-"""The settings that name a file of data."""
+"""The settings that name a data file, as group and name."""
 
 
 INTERRUPTED_EXIT_CODE = 128 + signal.SIGINT
@@ -30,11 +30,11 @@ INTERRUPTED_EXIT_CODE = 128 + signal.SIGINT
 
 
 COMMAND_GROUPS = {"compare": ("figure",), "rescore": ("task",)}
-"""The groups of the commands that do not have those of a run."""
+"""The groups of each command whose groups are not those of a run."""
 
 
 def job_config(composed: DictConfig, schema: type[ConfigT]) -> ConfigT:
-    """Turn Hydra's composed configuration into its dataclass, and find files beside the options of `--config-dir`.
+    """Return Hydra's composed configuration as its dataclass, with data files looked up in `--config-dir` too.
 
     Raises:
         ConfigError: if a key was added that does not exist.
@@ -51,17 +51,17 @@ def job_config(composed: DictConfig, schema: type[ConfigT]) -> ConfigT:
 
 
 def start(app: Callable[[], object]) -> None:
-    """Run a Hydra app; with HYDRA_FULL_ERROR=1 in the environment, a mistake has its traceback.
+    """Run a Hydra app. With HYDRA_FULL_ERROR=1 in the environment, a user's mistake shows its traceback.
 
     Raises:
-        SystemExit: with one line, at a user's mistake or after Ctrl-C; with a traceback at any other error.
+        SystemExit: with one line after a user's mistake or Ctrl-C, with a traceback after any other error.
     """
     _refuse_secret_arguments(sys.argv[1:])
     register_schemas()
-    # For the help: Hydra's own list of groups has no descriptions.
+    # The help uses this resolver, since Hydra's own list of groups has no descriptions.
     OmegaConf.register_new_resolver("options", _options, replace=True)
     shown = () if os.environ.get("HYDRA_FULL_ERROR") == "1" else USER_ERRORS
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print.
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them.
     try:
         app()
     except shown as error:
@@ -70,7 +70,7 @@ def start(app: Callable[[], object]) -> None:
         sys.stderr.write("\nvalstab: interrupted; the same command goes on where it was, with what its store has\n")
         sys.exit(INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:
-        # Whoever read the output, such as `head`, has enough; Python would still try to write the rest at its end.
+        # The reader of the output, such as `head`, has closed it. Python would still write the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (OSError, ValueError) as error:
@@ -78,12 +78,15 @@ def start(app: Callable[[], object]) -> None:
         if shown and (is_full or is_too_long(error) or str(error).startswith(NO_NAME_ERROR)):
             fail(error)
         sys.exit(redact(traceback.format_exc()))
-    except Exception:  # noqa: BLE001 - the traceback as Python would print it, but for secrets
+    except Exception:  # noqa: BLE001 - the traceback as Python prints it, without secrets
         sys.exit(redact(traceback.format_exc()))
 
 
 def exit_on_mistake(work: Callable[[], Any]) -> Any:
-    """Do the work of a Hydra job. A mistake ends the command, before Hydra adds lines of its own, unless in a sweep."""
+    """Do the work of a Hydra job, and return its result. Outside a sweep, a user's mistake ends the command at once.
+
+    Otherwise Hydra would print lines of its own.
+    """
     try:
         return work()
     except (*USER_ERRORS, OSError) as error:
@@ -94,7 +97,7 @@ def exit_on_mistake(work: Callable[[], Any]) -> Any:
 
 
 def _refuse_secret_arguments(arguments: Iterable[str]) -> None:
-    """End the command at an argument with a password or a key, before Hydra reads, prints or writes it."""
+    """End the command if an argument holds a password or a key, before Hydra prints or writes it."""
     for argument in arguments:
         key, equals, _ = argument.lstrip("+~").partition("=")
         if found := find_secret(key if key == "engine.url" else "", argument):
@@ -102,16 +105,16 @@ def _refuse_secret_arguments(arguments: Iterable[str]) -> None:
 
 
 def _options(sources: Iterable[ConfigSourceInfo], command: str) -> str:
-    """Return the options of a command's groups as text for its help.
+    """Return the options of a command's groups, as text for its help.
 
     Args:
-        sources: Hydra's, some of which are configuration folders.
+        sources: Hydra's configuration sources; those that are not folders are ignored.
         command: `run`, `compare` or `rescore`.
     """
     groups = read_groups(_folders(sources))
     names = COMMAND_GROUPS.get(command, groups.keys() - COMMAND_GROUPS["compare"])
     text = format_groups({group: options for group, options in groups.items() if group in names})
-    return text.replace("$", "$$")  # Hydra's template takes a single one for a variable
+    return text.replace("$", "$$")  # in Hydra's template a single one starts a variable
 
 
 def _folders(sources: Iterable[ConfigSourceInfo]) -> list[Path]:

@@ -13,7 +13,7 @@ def main(arguments: list[str] | None = None) -> None:
     """List, export or prune the store that the arguments name.
 
     Raises:
-        SystemExit: with one line, if the store or a model in it does not exist.
+        SystemExit: with one line, if the store or the model does not exist.
     """
     parser = argparse.ArgumentParser(
         prog="python -m valstab store", description="List, export or prune the store of conversations and answers."

@@ -1,4 +1,4 @@
-"""Log to MLflow the runs that it could not be reached for: `python -m valstab sync [FOLDER ...]`."""
+"""Log runs that ended while MLflow could not be reached: `python -m valstab sync [FOLDER ...]`."""
 
 import argparse
 import shlex
@@ -10,11 +10,11 @@ from valstab.errors import UserError
 from valstab.tracking.record import SUFFIX, Record, read_record, results_of
 
 DEFAULT_FOLDERS = (Path("outputs"), Path("multirun"))
-"""The folders that runs and sweeps write to, beside the launch directory."""
+"""The folders in the launch directory that runs and sweeps write to."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Log the results below the folders that the arguments name.
+    """Log the runs below the folders that the arguments name.
 
     Raises:
         SystemExit: with one line, if a folder does not exist or MLflow can't be used.
@@ -41,12 +41,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def sync(folders: Iterable[Path]) -> Iterator[str]:
-    """Log every run that has ended and is not in MLflow, then close its sweep; yield a line for each.
+    """Log every run that has ended and is not in MLflow yet, and yield a line for each; then close their sweeps.
 
     Raises:
-        TrackingError: if MLflow can't be used; called again, this goes on from there.
+        TrackingError: if MLflow cannot be used. Another call continues from there.
     """
-    # Only now, since this takes seconds to import.
+    # Imported only here, since this takes seconds.
     from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
     from valstab.sweeps.parent import finish_sweep

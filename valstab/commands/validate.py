@@ -1,6 +1,6 @@
-"""Say what a run would read and ask, without a model: `python -m valstab validate task=... population=...`.
+"""Check a run's settings and files without a model: `python -m valstab validate task=... population=...`.
 
-It takes what `python -m valstab` takes, and ends with what was found, or with the first mistake in one line.
+The settings are those of a run. The command prints what a run would read and ask, or the first mistake in one line.
 """
 
 import sys
@@ -21,27 +21,27 @@ from valstab.inputs.topics import Context
 from valstab.protocol.plan import Plan, Session, make_plan
 
 PLACEHOLDER_REPLY = "(its reply)"
-"""Stands for what the model says in the example."""
+"""Placeholder for the model's message in the example."""
 
 
 TWO = 2
-"""The number of which there are only two orders, the same and the opposite."""
+"""Two personas or keys have only two orders, so their correlation is 1, -1 or undefined."""
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="validate")
 def app(composed: DictConfig) -> None:
-    """Read everything and print what it is."""
+    """Print the report on a run's settings and files."""
     exit_on_mistake(lambda: sys.stdout.write(report(job_config(composed, Config)) + "\n"))
 
 
 def report(config: Config) -> str:
-    """Describe what a run of this configuration would read and ask.
+    """Return a description of what a run of this configuration would read and ask.
 
     Raises:
-        ConfigError: at the first setting or file that can't be used.
+        ConfigError: at the first invalid setting or file.
     """
     if config.model.format == "auto":
-        # Only the weights' own chat template could tell.
+        # Only the checkpoint's chat template could show the format.
         config.model.format, config.model.system_prompt = "chat", True
     plan = make_plan(config)
     counts = {
@@ -66,7 +66,7 @@ def report(config: Config) -> str:
 
 
 def notes(plan: Plan) -> Iterator[str]:
-    """Say what is allowed, but limits what can be concluded or is likely a slip."""
+    """Yield notes on valid inputs that are probably mistakes, or that limit the conclusions."""
     for what, texts in (
         ("items", [item.text["F"] for item in plan.task.items]),
         ("personas", [persona.introduction for persona in plan.personas if persona.introduction]),
@@ -84,7 +84,7 @@ def notes(plan: Plan) -> Iterator[str]:
 
 
 def shown(prompt: Prompt) -> str:
-    """Lay a prompt out for a person: each message after its role, before a model's own template marks them."""
+    """Return a prompt as text for a person: each message after its role, without the model's chat template."""
     turns = [f"[{message.role}]\n{message.text}" for message in prompt.messages]
     return "\n\n".join([*turns, f"[assistant]\n{prompt.text}"]) if turns else prompt.text
 

@@ -1,5 +1,6 @@
-"""The settings: what can be set, what is allowed, and how Hydra composes them.
+"""The settings: their types, their allowed values, and how Hydra composes them.
 
-`schema` and `engines` hold the dataclasses, `check` tests their values, `compose` makes a configuration from the
-YAML files, `explain` words a mistake in one line, `secrets` finds and hides passwords and keys. Imports `errors` only.
+`schema` and `engines` define the dataclasses, `check` tests their values, `compose` composes a configuration from the
+YAML files, `explain` describes a mistake in one line, and `secrets` finds and hides passwords and keys. May import
+`errors` only.
 """

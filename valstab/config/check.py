@@ -1,8 +1,7 @@
-"""The configuration: what can be set, of which type, and what is allowed.
+"""Check the values of a run's settings.
 
-Hydra composes it from the YAML files under ``conf/`` and checks keys and types against the
-dataclasses here; `check` then tests the values. Nothing heavy is imported, so that a mistake
-is answered at once.
+Hydra has already checked keys and types against the dataclasses of `valstab.config.schema`. Nothing large is imported
+here, so that a mistake is reported at once.
 """
 
 import math
@@ -25,7 +24,7 @@ SEED_LIMIT = 1 << 63
 
 
 MAX_COUNT = 1_000_000
-"""Of messages, retests or tokens: no run would end."""
+"""Maximum of `n_messages`, `retests` and `max_new_tokens`: a run with more would never end."""
 
 
 Range = tuple[Callable[[float], bool], str]
@@ -67,10 +66,10 @@ SAMPLING_RANGES: Mapping[str, Range] = {
 
 
 def check_config(config: Config) -> None:
-    """Test the values that need no file to be read.
+    """Check all values for which no file has to be read.
 
     Raises:
-        ConfigError: at the first value that can't be used.
+        ConfigError: at the first invalid value.
     """
     _check_texts("", asdict(config))
     require("model.format", config.model.format, FORMATS)
@@ -134,7 +133,7 @@ def _check_server(engine: OpenaiConfig, quantization: str) -> None:
     try:
         address = urlsplit(engine.url)
         sound = address.scheme in {"http", "https"} and address.hostname and address.port != 0
-    except ValueError:  # brackets that are no IPv6 address, or a port that is no number
+    except ValueError:  # invalid brackets of an IPv6 address, or a port that is not a number
         sound = False
     if not sound:
         raise ConfigError("engine.url", engine.url, "must be an address such as http://localhost:8000/v1")

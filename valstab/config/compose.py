@@ -1,4 +1,4 @@
-"""Configurations composed from the YAML files by Hydra, as dataclasses."""
+"""Compose configurations from the YAML files with Hydra, and return them as dataclasses."""
 
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
@@ -16,7 +16,7 @@ from valstab.errors import ConfigError, UserError
 
 
 def register_schemas() -> None:
-    """Make the schemas known to Hydra under the names that the YAML files' defaults lists use."""
+    """Register the schemas with Hydra under the names that the defaults lists of the YAML files use."""
     store = ConfigStore.instance()
     store.store(name="run_schema", node=Config)
     store.store(name="rescore_schema", node=RescoreConfig)
@@ -31,7 +31,7 @@ ConfigT = TypeVar("ConfigT", Config, RescoreConfig, CompareConfig)
 
 
 def to_dataclass(composed: DictConfig, kind: type[ConfigT]) -> ConfigT:
-    """Turn a composed configuration into its dataclass.
+    """Return a composed configuration as its dataclass.
 
     Raises:
         ConfigError: if a key was added (`+key=value`) that the schema does not have.
@@ -54,7 +54,7 @@ def _refuse_added(composed: DictConfig, config: Any, prefix: str) -> None:
 
 
 def compose_run(*overrides: str) -> Config:
-    """Compose a run's configuration as the command does.
+    """Return the configuration of a run, composed as the command does.
 
     Raises:
         ConfigError: if a key was added that does not exist.
@@ -63,7 +63,7 @@ def compose_run(*overrides: str) -> Config:
 
 
 def compose_comparison(*overrides: str) -> CompareConfig:
-    """Compose the configuration of a comparison as its command does.
+    """Return the configuration of a comparison, composed as its command does.
 
     Raises:
         ConfigError: if a key was added that does not exist.

@@ -8,27 +8,26 @@ from omegaconf import MISSING
 
 @dataclass
 class EngineConfig:
-    """What runs the model; each engine adds its own options."""
+    """The settings that all engines have."""
 
     _target_: str = MISSING
-    """The engine's class."""
+    """The import path of the engine's class."""
     name: str = MISSING
-    """What it is called in results."""
+    """The engine's name in results."""
 
 
 @dataclass
 class TransformersConfig(EngineConfig):
-    """Options of the engine that runs a model with Hugging Face transformers."""
+    """Settings of the engine that runs a model with Hugging Face transformers."""
 
     device: str = "auto"
-    """`cpu` or `cuda`; `auto` is `cuda` where there is one."""
+    """`cpu`, `cuda` or `auto`, which is `cuda` if there is a GPU."""
     batch_size: int | None = None
-    """The most conversations that are continued, or questions that are asked, in one forward pass; by default 128, on a
-    GPU 512."""
+    """Maximum number of conversations or questions in one forward pass; null is 128, on a GPU 512."""
     cache_gib: float | None = None
-    """The memory that key-value caches may take, in GiB; by default a part of what is free."""
+    """Maximum memory of the key-value caches, in GiB; null is 1/8 of the free memory, on a GPU 3/4."""
     compiled: bool = False
-    """Whether norms and activations are compiled, where there is a C++ compiler."""
+    """Whether to compile norms and activations, if there is a C++ compiler."""
 
 
 @dataclass
@@ -36,46 +35,47 @@ class OpenaiConfig(EngineConfig):
     """Settings of the engine that asks an OpenAI-compatible server."""
 
     url: str = "https://api.openai.com/v1"
-    """Address of the server's API; `model.path` is the server's name of the model."""
+    """The address of the server's API. `model.path` is the name by which the server knows the model."""
     key_variable: str = "OPENAI_API_KEY"
-    """The environment variable that holds the key, if the server wants one."""
+    """The name of the environment variable with the API key, if the server needs one."""
     concurrency: int = 16
-    """Requests at a time, at most."""
+    """Maximum number of requests at the same time."""
     timeout: float = 120
     """Seconds without an answer after which a request is repeated."""
     max_retries: int = 20
-    """How often a request is repeated before the run ends; started again, the run goes on from there."""
+    """Maximum number of repetitions of a request before the run ends; the same command then continues the run."""
     answer_prefix: str = "continue"
-    """How the model's turn is opened with `Answer: (`.
+    """How the server is sent the start of the model's answer, `Answer: (`: `continue` or `message`.
 
-    `continue` asks the server to continue the last message (vLLM), `message` leaves it to the server what follows.
+    `continue` asks the server to continue this message, as vLLM can. `message` sends it as a complete message, for
+    servers that cannot, such as OpenAI's.
     """
     top_logprobs: int = 20
-    """For how many tokens the server is asked for probabilities; 0 reads letters from sampled text only."""
+    """The number of most probable tokens to request from the server; 0 reads letters from sampled text only."""
     usd_per_million_input: float | None = None
-    """Price of a million prompt tokens in US dollars, for the cost of a run."""
+    """The price of a million prompt tokens in US dollars, for the cost of a run."""
     usd_per_million_output: float | None = None
-    """Price of a million generated tokens in US dollars."""
+    """The price of a million generated tokens in US dollars."""
 
 
 @dataclass
 class VllmConfig(EngineConfig):
-    """Settings of the engine that runs a model with vLLM in this process, by vLLM's names."""
+    """Settings of the engine that runs a model with vLLM in this process. The names are vLLM's own."""
 
     tensor_parallel_size: int = 1
-    """GPUs that share each layer."""
+    """Number of GPUs that share each layer."""
     pipeline_parallel_size: int = 1
-    """Groups of GPUs, or nodes, that each hold some of the layers."""
+    """Number of groups of GPUs, or nodes, that each hold some of the layers."""
     data_parallel_size: int = 1
-    """Copies of the model."""
+    """Number of copies of the model."""
     distributed_executor_backend: str | None = None
-    """`mp` for one node, `ray` for several; null leaves the choice to vLLM."""
+    """How vLLM starts its workers: `mp` on one node, `ray` on several nodes; null leaves the choice to vLLM."""
     gpu_memory_utilization: float = 0.9
-    """Fraction of each GPU's memory for weights and cache."""
+    """The fraction of each GPU's memory that vLLM may use for weights and cache."""
     max_model_len: int | None = None
-    """The longest prompt with its answer, in tokens; null is the model's own limit."""
+    """Maximum length of a prompt with its continuation, in tokens; null is the model's own limit."""
     block_size: int | None = None
-    """Tokens of a cache block; null is 32 on the CPU, and vLLM's own choice on GPUs."""
+    """Number of tokens in a cache block; null is 32 on the CPU and vLLM's own choice on GPUs."""
     enforce_eager: bool = False
     """Whether to start sooner, without compilation and CUDA graphs."""
     vllm_args: dict[str, Any] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from valstab.config.explain import explain
 
 
 def fail(error: Exception) -> NoReturn:
-    """End the command with one line on standard error that names the mistake.
+    """End the command with one line on standard error that describes the mistake.
 
     Raises:
         SystemExit: always.

@@ -1,4 +1,4 @@
-"""Word a user's mistake in one line: which key, which value, and what is allowed."""
+"""Describe a user's mistake in one line: the key, its value, and what is allowed."""
 
 import dataclasses
 import errno
@@ -16,31 +16,31 @@ from valstab.config.secrets import redact
 from valstab.errors import UserError, allowed, one_line
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
-"""The numbers of the errors of a full disk."""
+"""Error numbers of a full disk."""
 
 
 USER_ERRORS = (UserError, HydraException, OmegaConfBaseException)
-"""The errors that a user can put right: this package's, Hydra's and OmegaConf's."""
+"""Errors that a user can correct: this package's, Hydra's and OmegaConf's."""
 
 
 NO_NAME_ERROR = "Config group override must be a string"
-"""The first words of Hydra's ValueError for a group's option that is null or a number."""
+"""Start of Hydra's ValueError for a group whose option is null or a number."""
 
 
 MAX_SHOWN_CHARACTERS = 60
-"""Characters that a message shows of an argument that is too long."""
+"""Maximum number of characters shown of an argument that is too long."""
 
 
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
-"""The words of a message for the type of a setting."""
+"""The names of types in messages."""
 
 
 def explain(error: Exception, arguments: list[str]) -> str:
-    """Return one line, without secrets, with the key that is wrong, its value, and what is allowed.
+    """Return a line with the wrong key, its value and what is allowed, without secrets.
 
     Args:
         error: one of `USER_ERRORS`, or an OSError or a ValueError that an argument can cause.
-        arguments: the command's, as `KEY=VALUE`.
+        arguments: the arguments of the command, as `KEY=VALUE`.
     """
     return one_line(redact(_explain(error, arguments)))
 
@@ -70,11 +70,11 @@ def _wrong_setting(cause: OmegaConfBaseException, setting: str) -> str:
 
 
 def unknown_key(key: str, schema: Any) -> str:
-    """Return what to say of a key that a section of the settings lacks, with the key that was probably meant.
+    """Return a message about a key that a section of the settings lacks, with the key that was probably meant.
 
     Args:
-        key: the whole key, such as `model.temperature`.
-        schema: the section's dataclass.
+        key: the full key, such as `model.temperature`.
+        schema: the dataclass of the section.
     """
     section, dot, name = key.rpartition(".")
     fields = {field: type_ for field, type_ in typing.get_type_hints(schema).items() if not field.startswith("_")}
@@ -89,7 +89,7 @@ def unknown_key(key: str, schema: Any) -> str:
 
 
 def is_too_long(error: Exception) -> bool:
-    """Check whether an error comes from an override with a name or a number of too many characters."""
+    """Return whether an error comes from an override whose name or number is too long."""
     return isinstance(error, OSError | ValueError) and ("name too long" in str(error) or "Exceeds the" in str(error))
 
 
@@ -106,14 +106,14 @@ def _missing(file: str, options: Sequence[str]) -> str:
 
 
 def _setting(key: str, arguments: list[str]) -> str:
-    """Return the last `key=value` of a key among the arguments, or the key alone."""
+    """Return the last argument `key=value` that sets a key, or the key alone."""
     root = key.partition("[")[0]
     matching = [argument for argument in arguments if argument.lstrip("+~").partition("=")[0] == root]
     return matching[-1].lstrip("+~") if matching else key
 
 
 def _nameless(arguments: list[str]) -> str:
-    """Explain the first argument whose option is not a name (but null or a number), or that has no key."""
+    """Describe the first argument without a key, or whose option is null or a number instead of a name."""
     groups = read_groups([Path(CONFIG_FOLDER)])
     for argument in arguments:
         key, equals, value = argument.lstrip("+").partition("=")

@@ -1,4 +1,4 @@
-"""The names that a run's settings go by in MLflow, in tables and on pictures."""
+"""The names of runs, models and settings in MLflow, in tables and on pictures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from valstab.config.schema import Config
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Turn nested settings into one mapping, with names like `population.name` and text values."""
+    """Return nested settings as one mapping, with names like `population.name` and values as text."""
     settings: dict[str, str] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping):
@@ -18,7 +18,7 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def model_label(name: str, quantization: str) -> str:
-    """Return a model's name with its precision, where the name does not end in it.
+    """Return a model's name and its quantisation, which is left out if the name already ends in it.
 
     Example:
         >>> model_label("smollm2_135m", "none"), model_label("smollm2_135m", "8bit")
@@ -31,7 +31,7 @@ def model_label(name: str, quantization: str) -> str:
 
 
 def run_name(config: Config) -> str:
-    """Name a run so that a person can tell it from others."""
+    """Return the name of a run: its model, engine, population, task and number of messages."""
     model = model_label(config.model.name, config.model.quantization)
     engine = "" if config.engine.name in {"transformers", config.model.name} else f" {config.engine.name}"
     return f"{model}{engine} · {config.population.name} · {config.task.name} · n={config.n_messages}"

@@ -1,4 +1,4 @@
-"""The options of each group, and what each is: the first comment line of its YAML file, for people to choose by."""
+"""The options of each group with their descriptions: the first comment line of each YAML file."""
 
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -6,14 +6,14 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
 CONFIG_FOLDER = str(next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir()))
-"""The configuration files: inside an installed package, beside it in a checkout."""
+"""The folder of the configuration files: inside an installed package, but beside it in a checkout."""
 
 WIDTH = 120
-"""Columns of the help."""
+"""Width of the help, in columns."""
 
 
 INDENT = 29
-"""Columns before a description."""
+"""Column at which descriptions begin."""
 
 
 HYDRA_FOLDER = "hydra"
@@ -21,9 +21,9 @@ HYDRA_FOLDER = "hydra"
 
 
 def read_groups(folders: Iterable[Path]) -> dict[str, dict[str, str]]:
-    """Give the options of each group in configuration folders with their descriptions.
+    """Return the descriptions by group and option of all options in configuration folders.
 
-    Where two folders have the same option, the first counts, as for Hydra.
+    If two folders have the same option, the first folder counts, as in Hydra.
     """
     groups: dict[str, dict[str, str]] = {}
     for folder in folders:
@@ -34,17 +34,17 @@ def read_groups(folders: Iterable[Path]) -> dict[str, dict[str, str]]:
 
 
 def first_comment(path: Path) -> str:
-    """Give the first comment line of a YAML file that is not one of Hydra's directives."""
+    """Return the first comment line of a YAML file, except Hydra's directives such as `@package`."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
-        return ""  # what is wrong with it is said when it is chosen
+        return ""  # the error is reported when the option is chosen
     comments = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
     return next((comment for comment in comments if comment and not comment.startswith("@")), "")
 
 
 def format_groups(groups: Mapping[str, Mapping[str, str]]) -> str:
-    """Lay groups out as text: an option a line, with its description."""
+    """Return groups as text, with one line for each option and its description."""
     blocks = []
     for group, options in groups.items():
         lines = [

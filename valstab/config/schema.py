@@ -33,126 +33,129 @@ FIGURE_KINDS = (
 
 @dataclass
 class SamplingConfig:
-    """How messages are sampled; what is null comes from the checkpoint's own generation config."""
+    """How messages are sampled. A null setting is taken from the checkpoint's generation config."""
 
     temperature: float | None = None
-    """Above 0: messages are always sampled."""
+    """The sampling temperature. It must be above 0, since messages are always sampled."""
     top_p: float | None = None
-    """Sample from the most probable tokens that together have this probability."""
+    """Sample from the smallest set of most probable tokens whose total probability reaches this value; 1 is all."""
     top_k: int | None = None
     """Sample from so many of the most probable tokens; 0 is all."""
     repetition_penalty: float | None = None
-    """What the scores of tokens that are already there are divided by; 1 changes nothing."""
+    """Penalty on the scores of tokens that the text already contains; 1 changes nothing."""
 
 
 @dataclass
 class ModelConfig:
-    """A language model: where its weights are and how to talk to it."""
+    """A language model: its weights, its prompt format and its precision."""
 
     name: str = MISSING
-    """What it is called in results."""
+    """The model's name in results."""
     path: str | None = None
-    """A hub id, a folder, a GGUF file, or `package:NAME/FILE` for a GGUF file inside an installed package."""
+    """A hub id, a folder, a GGUF file, or `package:NAME/FILE` for a GGUF file in an installed package."""
     format: str = "chat"
-    """`chat` for a tuned model (its own chat template), `base` for a base model (one line a message).
+    """`chat` for a tuned model, with its own chat template; `base` for a base model, with one line per message.
 
-    `auto` is `chat` where the tokenizer has a chat template, else `base`.
+    `auto` is `chat` if the tokenizer has a chat template, else `base`.
     """
     system_prompt: bool | None = True
-    """Whether a chat model's instruction goes in its system slot, or else in a user message (paper B.2).
+    """Whether a chat model gets its instruction as a system message; false gives it in a user message (paper B.2).
 
-    null is true where the chat template has such a slot.
+    null is true if the chat template accepts a system message.
     """
     template: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the chat template, such as `enable_thinking: false`."""
+    """Additional arguments of the chat template, such as `enable_thinking: false`."""
     dtype: str = "auto"
-    """`auto` is bfloat16 where it is fast (CPUs with AMX, GPUs that know it), else float32 (CPU) or float16 (GPU)."""
+    """The precision: `float32`, `bfloat16`, `float16` or `auto`.
+
+    `auto` is bfloat16 on CPUs with AMX and on GPUs that support it, else float32 on a CPU and float16 on a GPU.
+    """
     quantization: str = "none"
-    """The precision of the weights: `none` is that of `dtype`, `8bit` or `4bit` quantises them as they are loaded."""
+    """How the weights are quantised when they are loaded: `none` (their precision is `dtype`), `8bit` or `4bit`."""
     trust_remote_code: bool = False
-    """Whether the model's own Python code may run."""
+    """Whether to run Python code that the checkpoint brings along."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
 
 @dataclass
 class PopulationConfig:
-    """Whom the model is told to be."""
+    """The personas that the model plays, or a number of repetitions without a persona."""
 
     name: str = MISSING
-    """What it is called in results."""
+    """The population's name in results."""
     personas: str | None = None
-    """A CSV file with the columns name, gender (F or M) and any others that `introduction` uses."""
+    """A CSV file with the columns name, gender (F or M) and those that `introduction` uses; null for no personas."""
     introduction: str | None = None
-    """Completes "You are ...": a template over the CSV's columns."""
+    """The text after "You are", as a template with the CSV's columns in braces, such as `{name}`."""
     permutations: int = 0
-    """Without personas: how often the same questionnaire is given, each time with other option orders."""
+    """Without personas: the number of repetitions, each with its own option orders and conversations."""
     limit: int | None = None
     """Take only the first so many."""
     seeds: list[int] = field(default_factory=list)
-    """The seeds that the protocol uses with this population."""
+    """The default of a run's `seeds` with this population."""
 
 
 @dataclass
 class TopicsConfig:
-    """What the conversations are about: the contexts that stability is measured across."""
+    """The topics of the conversations: the contexts that stability is measured across."""
 
     name: str = MISSING
-    """What they are called in results."""
+    """The name of this set of topics in results."""
     openings: str | None = None
-    """A YAML file that maps each topic's name to the interlocutor's first message."""
+    """A YAML file that maps the name of each topic to its opening, the interlocutor's first message."""
     names: list[str] | None = None
-    """Which of the file's topics; all if null."""
+    """The topics to use, by their names in the file; null uses all."""
 
 
 @dataclass
 class TaskConfig:
-    """What is asked after each conversation, and how answers become scores."""
+    """The questions after each conversation, and the scores of their answers."""
 
     name: str = MISSING
-    """What it is called in results; also part of what the order of options is drawn from."""
+    """The task's name in results. The option orders depend on it: another name draws other orders."""
     items: str = MISSING
-    """A CSV file with the columns item (1, 2, ...), `key` and those of `text`, or a folder with the published PVQ.
+    """A CSV file with a column item (1, 2, ...), the column that `key` names, and the columns that `text` uses.
 
-    Optional columns: gender (F or M, of whom the item is about) and reversed (true for items that count the other way
-    round).
+    Optional columns are gender (F or M: the gender of the person in the item) and reversed (true for a reversed item).
+    A folder with the published PVQ is accepted too.
     """
     n_items: int = MISSING
-    """How many items the file must have, so that a truncated one is noticed."""
+    """The number of items that the file must have, so that a truncated file is noticed."""
     text: str = MISSING
-    """An item's text: a template over the CSV's columns and the pronouns {he} {He} {him} {his} {himself}."""
+    """The text of an item, as a template with the CSV's columns and the pronouns {he} {He} {him} {his} {himself}."""
     description: str | None = None
-    """What stands before every item, a blank line between."""
+    """A text before every item, separated from it by a blank line."""
     options: list[str] = MISSING
-    """The suggested answers in the order of the scale: templates like `text`."""
+    """The answer options in the order of the scale, as templates like `text`."""
     scores: list[float] = MISSING
-    """What each of the options counts; the other way round for items whose column `reversed` is true."""
+    """The score of each option. Reversed items use the scores in reverse order."""
     key: str = MISSING
-    """The CSV column that says which value, race or other key an item belongs to."""
+    """The CSV column with the key of each item, such as the value or the race that it measures."""
     keys: list[str] | None = MISSING
-    """All keys, in the order of results; null for what the column has, in order of appearance."""
+    """All keys, in the order of the results; null takes them from the column, in order of appearance."""
     centred: bool = False
-    """Whether a person's mean over all items in a context is subtracted (PVQ)."""
+    """Whether scores are centred: less the persona's mean over all items in the same context, as for the PVQ."""
 
 
 @dataclass
 class TrackingConfig:
-    """Where results are logged. The server is MLflow's own setting: MLFLOW_TRACKING_URI."""
+    """Where results are logged. MLflow's environment variable MLFLOW_TRACKING_URI names the server or database."""
 
     experiment: str = "valstab"
-    """The MLflow experiment that the run belongs to."""
+    """The name of the MLflow experiment that the run is logged in."""
 
 
 @dataclass
 class StoreConfig:
-    """Where conversations and answers are kept, so that none is computed twice."""
+    """Where conversations and answers are stored, so that none is computed twice."""
 
     path: str | None = ".valstab"
-    """A folder, by default beside the launch directory; null keeps nothing."""
+    """The store's folder, relative to the launch directory; null stores nothing."""
 
 
 @dataclass
 class Config:
-    """A run: a model, as a population, talks on topics, then answers a task's questions."""
+    """A run: a model plays a population, converses on topics, and answers a task's questions."""
 
     model: ModelConfig = MISSING
     engine: EngineConfig = MISSING
@@ -162,76 +165,78 @@ class Config:
     n_messages: int = MISSING
     """Messages that are generated for a conversation: odd, so that the tested model speaks last, or 0 for none."""
     max_new_tokens: int = 100
-    """The longest message, in tokens."""
+    """The maximum length of a generated message, in tokens."""
     overflow: str = "stop"
-    """Where a conversation may become longer than the model can read: `stop` before anything is said, or `truncate`.
+    """What to do if a conversation may not fit the model's context window: `stop` or `truncate`.
 
-    `truncate` leaves the oldest messages out of what the model is shown, as many as have to be.
+    `stop` ends the run before anything is generated. `truncate` leaves the oldest messages out of the prompts, as many
+    as necessary.
     """
     retests: int = 0
-    """How often everything is asked again after the same conversations, with other option orders."""
+    """How often all questions are repeated after the same conversations, with other option orders."""
     seeds: list[int] = MISSING
     """Each seed is a whole repetition, with conversations and option orders of its own."""
     undefined: str = "zero"
-    """What a correlation with a constant counts as: `zero`, or `drop` leaves it out."""
+    """How to count an undefined correlation, of which one side is constant: `zero` as 0; `drop` leaves it out."""
     dry_run: bool = False
-    """Whether only to say what the run would take."""
+    """Whether only to estimate the run's tokens, time and memory, without making it."""
     store: StoreConfig = field(default_factory=StoreConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 
 @dataclass
 class RescoreConfig:
-    """Saved answers to compute every stability from again."""
+    """The settings of `python -m valstab rescore`: saved answers, and the task that they belong to."""
 
     answers: str = MISSING
     """A Parquet file with at least the columns seed, context, persona, item and score.
 
-    Or a folder with results of the paper's published code.
+    A folder with results of the paper's published code is accepted too.
     """
     task: TaskConfig = MISSING
     permutations: bool = False
-    """Whether the answers are of `population=none`: repetitions instead of personas."""
+    """Whether the answers are of repetitions without a persona (`population=none`)."""
     undefined: str = "zero"
+    """As for a run: `zero` or `drop`."""
 
 
 @dataclass
 class FigureConfig:
-    """A comparison of finished runs: which runs, and how they are set side by side."""
+    """A figure: which finished runs it compares, and how."""
 
     name: str = MISSING
-    """What its pictures and tables are called."""
+    """The figure's name in MLflow and in file names."""
     title: str = MISSING
-    """What stands above them."""
+    """The title above pictures and tables."""
     kind: str = MISSING
-    """How: `bars`, `lines`, ... (see `valstab.compare.kinds`)."""
+    """The kind of figure: `bars`, `lines` or another of `valstab.config.schema.FIGURE_KINDS`."""
     experiments: list[str] = field(default_factory=list)
-    """The MLflow experiments with its runs; every one if empty."""
+    """The MLflow experiments whose runs are compared; all if empty."""
     measure: str = "rank_order"
-    """`rank_order` or `ipsative`."""
+    """The stability that is compared: `rank_order` or `ipsative`."""
     reference: dict[str, float] = field(default_factory=dict)
-    """Heights of lines by their names: human stabilities."""
+    """Reference lines, such as human stabilities: the value of each by its name."""
     values: list[str] = field(default_factory=list)
-    """Which values to set beside a behaviour."""
+    """The values (keys of the PVQ) whose scores are plotted against a behaviour."""
     labels: str | None = None
-    """A CSV file with name and label of personas, or a run of `task=character`."""
+    """Labels of the personas: a CSV file with the columns name and label, or a run of `task=character`."""
 
 
 @dataclass
 class CompareConfig:
-    """Which finished runs to compare, and how."""
+    """The settings of `python -m valstab compare`: which finished runs to compare, and how."""
 
     figure: FigureConfig = MISSING
     experiments: list[str] | None = None
-    """Names of MLflow experiments; the figure's own if null."""
+    """The names of MLflow experiments whose runs are compared; null uses the figure's own."""
     filter: str | None = None
-    """As MLflow's search takes it, for instance "params.quantization = 'none'"."""
+    """A filter in the syntax of MLflow's search, for instance "params.quantization = 'none'"."""
     runs: list[str] = field(default_factory=list)
-    """Ids of MLflow runs; that of a sweep stands for its jobs."""
+    """Ids of MLflow runs; the id of a sweep selects all of its jobs."""
     folders: list[str] = field(default_factory=list)
-    """Results folders: of a run, of a sweep in `multirun/`, or of the paper's published code."""
+    """Folders with the results of a run, of a sweep (in `multirun/`), or of the paper's published code."""
     undefined: str = "zero"
-    """What a correlation with a constant counts as: `zero`, or `drop` leaves it out."""
+    """How to count an undefined correlation, of which one side is constant: `zero` as 0; `drop` leaves it out."""
     resamples: int = 1000
-    """How often intervals and chance levels are drawn."""
+    """The number of random resamples for confidence intervals and chance levels."""
     tracking: TrackingConfig = field(default_factory=lambda: TrackingConfig(experiment="comparisons"))

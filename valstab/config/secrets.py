@@ -1,4 +1,4 @@
-"""Passwords, keys and tokens: finding them in settings, so that these are refused, and leaving them out of messages."""
+"""Find passwords, keys and tokens: refuse settings that hold them, and remove them from messages."""
 
 import os
 import re
@@ -12,36 +12,36 @@ from omegaconf.errors import OmegaConfBaseException
 from valstab.errors import ConfigError
 
 LOGIN_IN_URL = re.compile(r"(?<=://)[^/?#@\s]+@")
-"""The name and password of an address."""
+"""The user name and password in a URL."""
 
 
 KEY_IN_URL = re.compile(
     r"(?<=[?&])([^?&=#\s]*(?:key|token|secret|password|signature)[^?&=#\s]*=)[^&#\s'\"]+", re.IGNORECASE
 )
-"""A key in the query of an address."""
+"""A key in the query of a URL."""
 
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 SECRET_VARIABLE = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(_|$)", re.IGNORECASE)
-"""The names of environment variables that hold a secret."""
+"""Names of environment variables that hold a secret."""
 
 
 JOB_ENVIRONMENT_PREFIX = "hydra.job.env_set."
-"""Begins the keys of what Hydra puts in a job's environment, from `hydra.job.env_copy` too."""
+"""Start of the keys by which Hydra sets environment variables of a job; `hydra.job.env_copy` is resolved to them."""
 
 
 MIN_REDACTED_CHARACTERS = 8
-"""Characters of the shortest secret that is looked for in messages: a shorter one may be a common word."""
+"""Minimum length of a secret that is removed from messages, in characters: a shorter one may be a common word."""
 
 
 MIN_REFUSED_CHARACTERS = 16
-"""Characters of the shortest that a setting is refused for."""
+"""Minimum length of a secret for which a setting is refused, in characters."""
 
 
 def redact(text: str) -> str:
-    """Leave out the logins and keys of addresses, and the values of environment variables that hold secrets.
+    """Return a text without logins and keys in URLs, and without the values of secret environment variables.
 
     Example:
         >>> redact("http://me:word@host/v1?token=abc&page=2 fails")
@@ -53,7 +53,7 @@ def redact(text: str) -> str:
 
 
 def find_secret(key: str, text: str) -> str | None:
-    """Say which secret a setting holds, without saying it; None if it holds none."""
+    """Return a message about the secret in a setting, without the secret itself; None if there is none."""
     if key == "engine.url" and ("@" in text or "?" in text):
         return "may hold no name, password or query; engine.key_variable is for the key"
     if key == "engine.key_variable" and not VARIABLE_NAME.fullmatch(text):
@@ -69,14 +69,14 @@ def find_secret(key: str, text: str) -> str | None:
 
 
 def refuse_composed_secrets(composed: DictConfig) -> None:
-    """Refuse a configuration that holds a secret, where it was composed and in what it refers to.
+    """Refuse a composed configuration that holds a secret, in its values or in what its references resolve to.
 
     Raises:
-        ConfigError: naming the key, without the value.
+        ConfigError: at the first secret, with its key but not its value.
     """
     refuse_secrets(OmegaConf.to_container(composed))
     own = OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])
-    with suppress(OmegaConfBaseException):  # a broken reference is told where the setting is used
+    with suppress(OmegaConfBaseException):  # a broken reference is reported where the setting is used
         refuse_secrets(OmegaConf.to_container(own, resolve=True))
 
 
@@ -84,7 +84,7 @@ def refuse_secrets(settings: Any) -> None:
     """Refuse nested settings that hold a secret.
 
     Raises:
-        ConfigError: naming the key, without the value.
+        ConfigError: at the first secret, with its key but not its value.
     """
     for key, value in _leaves(settings):
         name = key.removeprefix(JOB_ENVIRONMENT_PREFIX)
@@ -95,7 +95,7 @@ def refuse_secrets(settings: Any) -> None:
 
 
 def _secrets(shortest: int) -> Iterator[tuple[str, str]]:
-    """Give the environment variables that hold secrets, the longest value first, since one may contain another."""
+    """Yield name and value of secret environment variables, longest value first: one may contain another."""
     named = [
         (name, value) for name, value in os.environ.items() if SECRET_VARIABLE.search(name) and len(value) >= shortest
     ]
@@ -103,7 +103,7 @@ def _secrets(shortest: int) -> Iterator[tuple[str, str]]:
 
 
 def _leaves(nested: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Give each text in nested settings with its key; what is a key there may hold a secret too."""
+    """Yield the key and the value of each text in nested settings."""
     if isinstance(nested, Mapping):
         for name, value in nested.items():
             yield from _leaves(value, f"{key}.{name}".lstrip("."))

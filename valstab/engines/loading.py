@@ -95,7 +95,7 @@ def precision(name: str, device: str) -> torch.dtype:
 
 
 def resolved_sampling(configured: SamplingConfig, generation_config: Any) -> ResolvedSampling:
-    """Take each setting from the configuration, else from the checkpoint, else the default."""
+    """Return each sampling setting: from the configuration, else from the checkpoint, else its default."""
     settings = {}
     for name in ("temperature", "top_p", "top_k", "repetition_penalty"):
         for source in (configured, generation_config):

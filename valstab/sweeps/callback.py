@@ -1,7 +1,8 @@
-"""A sweep as one MLflow run, the parent of its jobs' runs, whatever launcher starts them and wherever they run.
+"""Open and close the MLflow run of a sweep, the parent of its jobs' runs, with any launcher.
 
-Hydra calls `Sweep` in the process that was started; `attempt` and `job_tags` are for the jobs. They know of each
-other through one line that `Sweep` adds to every job's configuration, and through MLflow alone.
+Hydra calls `SweepCallback` in the process of the command. The jobs use `valstab.sweeps.job.run_job` and
+`valstab.sweeps.tags.job_tags`, possibly on other machines. They learn the parent's id from an environment variable
+that `SweepCallback` adds to every job's configuration.
 """
 
 import shutil
@@ -23,25 +24,25 @@ from valstab.sweeps.tags import PARENT_VARIABLE
 
 
 class SweepCallback(Callback):
-    """Makes the parent run, and closes it with a summary of all jobs."""
+    """Opens the parent run before the jobs, and closes it with a summary of all jobs."""
 
     ongoing: ClassVar["SweepCallback | None"] = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Make the parent run, and tell all jobs, in whatever process, that it is theirs."""
-        # What SLURM has goes on without the command that gave it.
+        """Open the parent run, and pass its id to all jobs."""
+        # Jobs that SLURM has accepted go on after the command ends.
         self.detached = config.hydra.launcher._target_.endswith(".SlurmLauncher")
         if self.detached and shutil.which("sbatch") is None:
             fail(ConfigError("hydra/launcher", "slurm", "needs sbatch, which is not here; slurm_local does without"))
         try:
             compose_jobs(config)
-        except (*USER_ERRORS, ValueError) as error:  # what a callback raises, Hydra only warns of
+        except (*USER_ERRORS, ValueError) as error:  # Hydra only warns of exceptions in a callback
             fail(error)
         if config.dry_run:
             return
         from valstab.sweeps.parent import open_parent
 
-        # What was given replaces what an experiment's file sweeps.
+        # An override of the command line replaces the same key of an experiment's file.
         overrides = {each.partition("=")[0]: each for each in sweep_overrides(config)}
         try:
             self.parent = open_parent(
@@ -59,7 +60,7 @@ class SweepCallback(Callback):
         """Close the parent run.
 
         Raises:
-            SystemExit: if a job failed, with what failed and how to run it again.
+            SystemExit: if jobs failed, with a description of each and the command that runs it again.
         """
         if SweepCallback.ongoing is not self:
             return
@@ -71,10 +72,10 @@ class SweepCallback(Callback):
             sys.exit(failures)
 
     def close(self, *, interrupted: bool) -> str:
-        """Summarise the jobs in the parent run and on standard output; give the failures in words, if any.
+        """Summarise the jobs in the parent run and on standard output; return a description of the failures, if any.
 
         Raises:
-            UserError: if MLflow can't be reached or used; `valstab.sync` does the same later.
+            UserError: if MLflow cannot be reached or used; `python -m valstab sync` then closes the sweep later.
         """
         from valstab.sweeps.parent import finish_sweep
 
@@ -93,7 +94,7 @@ class SweepCallback(Callback):
 
 @contextmanager
 def closing_sweep() -> Iterator[None]:
-    """Close a sweep that something ends before its jobs are done."""
+    """Close the sweep's run if an exception ends the block, such as after Ctrl-C."""
     try:
         yield
     except BaseException:

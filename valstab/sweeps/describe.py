@@ -11,7 +11,7 @@ from valstab.sweeps.table import FINISHED, rows, swept_keys
 
 
 def describe_failures(table: pd.DataFrame, prefix: str) -> str:
-    """Say which jobs failed, why, and the command for each alone; nothing if none did."""
+    """Return which jobs failed, why, and the command that runs each again; an empty text if none failed."""
     if table.empty or (table["status"] == FINISHED).all():
         return ""
     failed = table[table["status"] != FINISHED]
@@ -24,7 +24,7 @@ def describe_failures(table: pd.DataFrame, prefix: str) -> str:
 
 
 def as_markdown(table: pd.DataFrame, failures: str) -> str:
-    """Describe a sweep for its MLflow page."""
+    """Return a description of a sweep in Markdown, for its MLflow page."""
     if table.empty:
         return "No job has begun."
     finished = int((table["status"] == FINISHED).sum())
@@ -47,7 +47,7 @@ def as_markdown(table: pd.DataFrame, failures: str) -> str:
 
 
 def as_text(table: pd.DataFrame) -> str:
-    """Lay the jobs out for a terminal."""
+    """Return a table of the jobs as text, for a terminal."""
     shown = table[["job", *(swept_keys(table) or ["name"]), "status"]]
     for name in MEASURES:
         shown = shown.assign(**{f"{name.replace('_', '-')} ± SE": [_stability(row, name) for row in rows(table)]})

@@ -1,4 +1,4 @@
-"""One job of a sweep: a failure is logged, and the others go on."""
+"""Run one job of a sweep; if it fails, the failure is logged and the other jobs go on."""
 
 import logging
 import math
@@ -14,7 +14,7 @@ from valstab.sweeps.tags import PARENT_VARIABLE, job_tags
 
 
 def run_job(work: Callable[[], float | None]) -> float | None:
-    """Do a job's work. In a sweep, a failure of any kind is logged, in MLflow too, and gives NaN: the others go on."""
+    """Do a job's work and return its result. In a sweep, any failure is logged, in MLflow too, and NaN is returned."""
     if PARENT_VARIABLE not in HydraConfig.get().job.env_set:
         return work()
     try:
@@ -26,7 +26,7 @@ def run_job(work: Callable[[], float | None]) -> float | None:
         if isinstance(error, USER_ERRORS) or getattr(error, "errno", None) in DISK_FULL_ERRNOS:
             log.error("job failed: %s", explain(error, HydraConfig.get().overrides.task))  # noqa: TRY400
         else:
-            log.error("job failed\n%s", redact(traceback.format_exc()))  # noqa: TRY400  (would show it as it is)
+            log.error("job failed\n%s", redact(traceback.format_exc()))  # noqa: TRY400  (it would show secrets)
         try:
             record_failure(error, job_tags(HydraConfig.get()))
         except UserError as away:

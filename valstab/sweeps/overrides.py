@@ -12,7 +12,7 @@ from valstab.sweeps.tags import OF_THE_SWEEP
 
 
 def compose_jobs(config: DictConfig) -> None:
-    """Compose every job of a sweep as Hydra's own sweeper will, so that a mistake ends it before it leaves anything.
+    """Compose every job of a sweep as Hydra's sweeper will, so that a mistake ends the sweep before any job starts.
 
     Raises:
         HydraException: if an option or a key does not exist, or a value is of the wrong type.
@@ -28,15 +28,15 @@ def compose_jobs(config: DictConfig) -> None:
 
 
 def sweep_overrides(config: DictConfig) -> list[str]:
-    """Give a sweep's overrides: those of an experiment's file, then those of the command line."""
+    """Return a sweep's overrides: those of an experiment's file, then those of the command line."""
     params = config.hydra.sweeper.get("params") or {}
     return [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
 
 
 def rerun_prefix(config: DictConfig) -> str:
-    """Give the command that runs one job of a sweep again, but for the job's own overrides.
+    """Return the command that runs one job of a sweep again, without the job's own overrides.
 
-    With a launcher it is a sweep of one job, so that the same launcher runs it.
+    With another launcher than Hydra's default, it is a sweep of one job, so that the same launcher runs it.
     """
     given = list(config.hydra.overrides.hydra)
     folders = [source.path for source in config.hydra.runtime.config_sources if source.provider == "command-line"]
@@ -44,5 +44,5 @@ def rerun_prefix(config: DictConfig) -> str:
     if not config.hydra.launcher._target_.endswith(".BasicLauncher"):
         command += ["-m", *(override for override in given if not override.startswith(OF_THE_SWEEP))]
     elif not any(override.startswith("hydra.mode=") for override in given):
-        command.append("hydra.mode=RUN")  # an experiment's own file asks for the sweep
+        command.append("hydra.mode=RUN")  # since the experiment's file asks for a sweep
     return shlex.join(command)

@@ -20,11 +20,11 @@ ENDED_EARLY = "valstab: the sweep was ended before all of its jobs were done"
 
 
 RERUN_TAG = "rerun"
-"""The tag with the command that runs one job again, but for the job's own overrides."""
+"""The tag with the command that runs one job again, without the job's own overrides."""
 
 
 def open_parent(experiment: str, overrides: str, rerun: str) -> str:
-    """Make the run of a sweep, the parent of its jobs' runs, named by what it sets, and give its id.
+    """Create the run of a sweep, the parent of its jobs' runs, and return its id. Its name has the overrides.
 
     Raises:
         TrackingError: if MLflow can't be reached or used.
@@ -38,12 +38,12 @@ def open_parent(experiment: str, overrides: str, rerun: str) -> str:
 
 
 def finish_sweep(parent: str, folder: Path, *, interrupted: bool = False, end_running: bool = False) -> str:
-    """Summarise a sweep's jobs in its run, on standard output and in `folder`; give the failures in words, if any.
+    """Summarise a sweep in its run, on standard output and in `folder`; return a description of failures, if any.
 
     Args:
         parent: the id of the sweep's run.
-        folder: of the sweep.
-        interrupted: whether something ended it before its jobs were done.
+        folder: the folder of the sweep.
+        interrupted: whether the sweep was ended before all jobs were done.
         end_running: whether to mark jobs that are still running as killed.
 
     Raises:
@@ -59,7 +59,7 @@ def finish_sweep(parent: str, folder: Path, *, interrupted: bool = False, end_ru
 
 
 def jobs_of(parent: str, *, end_running: bool) -> list[mlflow.entities.Run]:
-    """Give the runs of a sweep's jobs; those that a kill left running are marked as killed if `end_running`."""
+    """Return the runs of a sweep's jobs. With `end_running`, those that still have the status RUNNING become KILLED."""
     client = mlflow.MlflowClient()
     found = _children(client, parent)
     running = [run.info.run_id for run in found if run.info.status == "RUNNING"]
@@ -71,7 +71,7 @@ def jobs_of(parent: str, *, end_running: bool) -> list[mlflow.entities.Run]:
 
 
 def record_failure(error: BaseException, tags: Mapping[str, str]) -> None:
-    """Mark a job of a sweep as failed in MLflow, where its own run could not: it had none yet, or died with it.
+    """Mark a job of a sweep as failed in MLflow, if its process died or failed before its own run began.
 
     Raises:
         TrackingError: if MLflow can't be reached or used.
@@ -106,9 +106,9 @@ def _children(client: mlflow.MlflowClient, parent: str) -> list[mlflow.entities.
 
 
 def _close(parent: str, status: str, table: pd.DataFrame, failures: str, folder: Path) -> None:
-    """End a sweep's run with its summary, which is printed and written to `folder` as well.
+    """End a sweep's run with its summary, which is also printed and written to `folder`.
 
-    A sweep of which no job began is removed.
+    If no job began, the run is deleted.
     """
     client = mlflow.MlflowClient()
     if table.empty:

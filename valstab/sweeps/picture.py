@@ -1,4 +1,4 @@
-"""A picture of what a sweep's jobs found."""
+"""A picture of the stabilities of a sweep's jobs."""
 
 import textwrap
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from valstab.results.picture import Picture
 
 LENGTH_SETTING = "n_messages"
-"""The setting that comes first as the horizontal axis of the picture."""
+"""The setting that is preferred for the horizontal axis of the picture."""
 
 
 def draw(table: pd.DataFrame, title: str) -> "Picture | None":
-    """Draw each stability ± SE: as lines over a number that was swept, else one job a row; None without results."""
+    """Return a picture of each stability ± SE, or None without results.
+
+    If a numeric setting was swept, stabilities are lines over it; otherwise each job is a row.
+    """
     from valstab.results.picture import Picture
 
     shown = [name for name in MEASURES if not table.empty and table[name].notna().any()]

@@ -1,4 +1,4 @@
-"""What a sweep's jobs found, side by side: a table, a text and a picture."""
+"""The table of a sweep's jobs."""
 
 import shlex
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ FINISHED = "FINISHED"
 
 
 def job_table(runs: Sequence["Run"]) -> pd.DataFrame:
-    """Lay the jobs of a sweep out, one a row, by number: each one's newest run, as a job may have been restarted.
+    """Return a table of a sweep's jobs by number, with each job's newest run: a job may have been restarted.
 
     The columns are job, name, status, the settings that differ between jobs, the headline numbers, error, run_id,
     experiment_id and overrides.
@@ -46,7 +46,7 @@ def job_table(runs: Sequence["Run"]) -> pd.DataFrame:
 
 
 def swept_keys(table: pd.DataFrame) -> list[str]:
-    """Name the settings that differ between the jobs of a table."""
+    """Return the names of the settings that differ between the jobs of a table."""
     columns = [str(column) for column in table]
     return columns[columns.index("status") + 1 : columns.index(METRIC_COLUMNS[0])] if columns else []
 

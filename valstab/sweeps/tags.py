@@ -6,7 +6,7 @@ from typing import Any
 from valstab.config.secrets import redact
 
 PARENT_VARIABLE = "VALSTAB_SWEEP"
-"""The environment variable with the id of the sweep's MLflow run, which Hydra sets for its jobs."""
+"""The environment variable with the id of the sweep's MLflow run. Hydra sets it for each job."""
 
 
 JOB_TAG = "sweep.job"
@@ -14,18 +14,18 @@ JOB_TAG = "sweep.job"
 
 
 OVERRIDES_TAG = "overrides"
-"""The tag with what was set on the command line, or by the sweep for this job."""
+"""The tag with the overrides of a run's command line, or those that a sweep sets for a job."""
 
 
 OF_THE_SWEEP = ("hydra.mode=", "hydra.sweeper", "hydra.sweep.", "+hydra.job.env_set.")
-"""Overrides that a job does not need when it runs again."""
+"""Start of overrides that concern the whole sweep: a job that runs again does not need them."""
 
 
 def job_tags(hydra: Any) -> dict[str, str]:
-    """Give the tags that tie a job's MLflow run to its command, and to its sweep if it is of one.
+    """Return the tags that tie a job's MLflow run to its command and, in a sweep, to the sweep's run.
 
     Args:
-        hydra: the job's own Hydra configuration.
+        hydra: the Hydra configuration of the job.
     """
     tags = {OVERRIDES_TAG: redact(shlex.join(hydra.overrides.task))}
     if parent := hydra.job.env_set.get(PARENT_VARIABLE):
