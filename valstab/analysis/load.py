@@ -30,13 +30,13 @@ def load_runs(
     """Load finished runs.
 
     Args:
-        experiments: names of MLflow experiments. With none, and neither `runs` nor `folders`, all there are.
+        experiments: names of MLflow experiments. Without any, and without `runs` and `folders`: all experiments.
         filter_string: as MLflow's search takes it, for instance "params.task = 'pvq' and metrics.rank_order > 0.1".
         runs: ids of MLflow runs; that of a sweep's parent stands for its jobs.
         folders: a run's folder, a sweep's folder in `multirun/`, or one with results of the published code.
 
     Returns:
-        The runs, older ones first. Of several with the same configuration there is the newest.
+        The runs, older ones first; the newest of several with the same configuration.
 
     Raises:
         ConfigError: if a name, an id or a folder is unknown, or nothing is found.

@@ -1,6 +1,6 @@
 """Results of the paper's published code, read as runs, so that old results can stand beside new ones.
 
-Each of its folders holds the `results.json` of one context and one seed. What is used of it:
+Each folder has the `results.json` of one context and one seed. These parts are read:
 
 - `args`: `simulated_conversation_theme` (the context), `permute_options_seed`, `engine` (the model),
   `simulated_conversation_n_messages` and `simulated_population_type`;
@@ -28,7 +28,7 @@ RESULTS_FILE = "results.json"
 
 
 TASK_BY_ITEMS = {40: "pvq", 100: "donation", 5: "religion", 6: "religion"}
-"""The task by its number of items; `stealing` has 100 as well and is told by its questionnaire's name."""
+"""The task by its number of items; `stealing` also has 100 and is recognised by its questionnaire's name."""
 
 
 STEALING_NAME = re.compile("bag|steal", re.IGNORECASE)
@@ -45,7 +45,7 @@ NEUTRAL_CONTEXT = "neutral"
 
 
 FORMAT_ERRORS = (OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
-"""What a document of any other form raises where it is taken apart."""
+"""Errors that reading a document of another form raises."""
 
 
 MEAN_TOLERANCE = 1e-6
@@ -203,7 +203,7 @@ def _answers(files: Sequence[_ResultsFile], task: Task) -> pd.DataFrame:
 
 
 def _check_metrics(file: _ResultsFile, task: Task) -> None:
-    """Compare the answers' means with those of the same name in the file: a different key would show."""
+    """Check that the answers' means equal those in the file, which shows that the scoring key is the same."""
     counts = np.array(task.scores, dtype=float)[file.chosen - 1]
     if len(file.metrics) != len(counts):
         raise ConfigError("folders", file.path, f"has metrics of {len(file.metrics)} people, answers of {len(counts)}")
@@ -218,8 +218,8 @@ def _check_metrics(file: _ResultsFile, task: Task) -> None:
                 )
 
 
-def _equal(told: object, mean: float) -> bool:
-    return isinstance(told, int | float) and abs(told - mean) <= MEAN_TOLERANCE
+def _equal(recorded: object, mean: float) -> bool:
+    return isinstance(recorded, int | float) and abs(recorded - mean) <= MEAN_TOLERANCE
 
 
 def _run(files: Sequence[_ResultsFile], identifier: str) -> Run:

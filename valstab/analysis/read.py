@@ -21,7 +21,7 @@ from valstab.inputs.task import Task
 from valstab.statistics.scores import DIMENSIONS
 
 DOCUMENT = "stability.json"
-"""What makes a folder a run's results."""
+"""File that every folder of results has."""
 
 
 def read_run(folder: Path, identifier: str | None = None) -> Run:
@@ -33,7 +33,7 @@ def read_run(folder: Path, identifier: str | None = None) -> Run:
     try:
         document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
         settings = flatten(cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))))
-        # Earlier versions had it at the top too, and it was that which counted.
+        # Earlier versions also had it at the top level, with priority.
         own = settings.get("model.quantization", "none")
         settings["model.quantization"] = settings.pop("quantization", own)
         task = Task(
@@ -47,7 +47,7 @@ def read_run(folder: Path, identifier: str | None = None) -> Run:
         )
         profiles = pd.read_csv(folder / "profiles.csv", dtype={"context": str, "persona": str}, keep_default_na=False)
         retests = folder / "retests.parquet"
-        said = folder / "conversations.jsonl"
+        talk = folder / "conversations.jsonl"
         return Run(
             id=identifier or str(folder),
             label=model_label(settings["model.name"], settings["model.quantization"]),
@@ -59,7 +59,7 @@ def read_run(folder: Path, identifier: str | None = None) -> Run:
             scores=_labelled(profiles, document),
             answers=pd.read_parquet(folder / "answers.parquet"),
             retests=pd.read_parquet(retests) if retests.exists() else None,
-            conversations=[json.loads(line) for line in said.open(encoding="utf-8")] if said.exists() else (),
+            conversations=[json.loads(line) for line in talk.open(encoding="utf-8")] if talk.exists() else (),
         )
     except (*FORMAT_ERRORS, YAMLError, ArrowException, OmegaConfBaseException) as error:
         problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)

@@ -1,4 +1,4 @@
-"""Finished runs as pandas tables, for a notebook and for `valstab.compare`.
+"""Finished runs as pandas tables, for a notebook and for `valstab compare`.
 
     runs = valstab.load_runs(experiments=["fig4a"])
     runs.table                      # one row a run: model, task, n_messages, rank_order, ...
@@ -45,7 +45,7 @@ class Run:
     id: str
     """MLflow's run id, or the folder."""
     label: str
-    """The model, with what tells it apart from the other runs that were loaded."""
+    """The model's name, with the settings that distinguish it from the other loaded runs."""
     settings: Mapping[str, str]
     """The configuration, flat: `population.name` and the like."""
     task: Task
@@ -86,7 +86,7 @@ class Run:
         return score(self.retests[self.retests["retest"] == retest], self.task)
 
     def stability(self, measure: Measure, undefined: Undefined = "zero") -> Stability | None:
-        """Give a stability; None where it has no meaning: see `valstab.results.Results`."""
+        """Return a stability; None where it does not apply: see `valstab.results.results.Results`."""
         return applicable_stabilities(self.scores, undefined, without_personas=self.without_personas).get(measure)
 
 
@@ -124,7 +124,7 @@ class Runs:
         )
 
     def samples(self, measure: Measure = "rank_order", undefined: Undefined = "zero") -> pd.DataFrame:
-        """Lay out the samples behind a stability: one row a seed, or a repetition without a persona.
+        """Return the samples of a stability: one row for each seed, or for each repetition without a persona.
 
         Returns:
             The columns label, n_messages, population, task, sample and stability. Runs in which the measure has
@@ -144,7 +144,7 @@ class Runs:
 
 
 def with_unique_labels(found: Sequence[Run]) -> Runs:
-    """Give each run a label of its own, among those with the same task and length.
+    """Return the runs with unique labels among those with the same task and length.
 
     Where runs of one label differ in a setting, its value is added; of runs that differ in nothing the last stays.
     """

@@ -1,4 +1,4 @@
-"""What a stability can bear: its uncertainty, what chance and noise give, and what could have spoilt it."""
+"""Diagnostics of a stability: uncertainty, chance, noise, and flaws of the answers and conversations."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -20,11 +20,11 @@ class Diagnostics:
     """Tables of all runs; each has a column label.
 
     `stability` has a row a run: mean and se, 95% intervals over personas (low, high), contexts and seeds, chance (the
-    95th percentile of what shuffling gives) and p, the noise ceilings (ceiling: same topic, other seed;
+    95th percentile of shuffled scores) and p, the noise ceilings (ceiling: same topic, other seed;
     order_ceiling: same conversation, other option orders), the stability corrected for each, the generalisability
     coefficient, the circle's fit, and the stability without conversations that went wrong.
 
-    Published results tell no letters of options, answer mass or conversations: they have no rows in those tables.
+    Published results lack letters of options, answer mass and conversations: they have no rows in those tables.
     """
 
     stability: pd.DataFrame
@@ -35,13 +35,13 @@ class Diagnostics:
     conversations: pd.DataFrame
 
     def details(self) -> dict[str, pd.DataFrame]:
-        """Give the tables beside `stability` that are not empty, by name."""
+        """Return the tables other than `stability` that are not empty, by name."""
         tables = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "stability"}
         return {name: table for name, table in tables.items() if not table.empty}
 
 
 def diagnose(runs: Runs, measure: Measure, undefined: Undefined = "zero", resamples: int = 1000) -> Diagnostics:
-    """Appraise each run by itself."""
+    """Compute the diagnostics of each run by itself."""
     return Diagnostics(
         stability=pd.DataFrame([_stability(run, measure, undefined, resamples) for run in runs]),
         variance=_of_all(runs, _variance),
@@ -89,7 +89,7 @@ def _ceilings(run: Run, measure: Measure, undefined: Undefined) -> dict[str, flo
 
 
 def _repeated(run: Run) -> xr.DataArray:
-    """Give the scores with what was repeated in the same context as seeds: without personas, the repetitions."""
+    """Return the scores with repetitions in the same context as seeds, for a run without personas."""
     if not run.without_personas or run.retests is not None:
         return run.scores
     return run.scores.isel(seed=0, drop=True).rename(persona="seed").expand_dims(persona=["nobody"])

@@ -51,7 +51,7 @@ def compare(request: Request) -> Comparison:
 
 
 def _samples(request: Request, axes: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Give the samples of the figure's measure, of runs that may be compared."""
+    """Return the samples of the figure's measure, of runs that may be compared."""
     require_comparable(request.runs, axes)
     measure = request.measure
     samples = request.runs.samples(measure, request.undefined)
@@ -268,7 +268,7 @@ def _paired(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def _needed(request: Request, ranked: Sequence[str]) -> pd.DataFrame:
-    """Say how many personas, contexts or seeds would tell each model from the next with a power of 80%."""
+    """Estimate how many personas, contexts or seeds separate each model from the next with a power of 80%."""
     runs = {run.label: run for run in request.runs}
     rows = []
     for label, after in pairwise(ranked):

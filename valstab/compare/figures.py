@@ -72,7 +72,7 @@ def panels(
 
     Args:
         samples: the columns label, `panel` and `value`: one row a sample.
-        panel: the column that tells the panels apart.
+        panel: the column that names the panel.
         value: the column to average.
         title: of the picture.
         label: of the axis.
@@ -110,7 +110,7 @@ def lines(
         title: of the picture.
         label: of the axis.
         value: the column to average.
-        by: the column that tells the lines apart.
+        by: the column that names the line.
         reference: heights of lines by their names.
     """
     figure = Picture(figsize=(6.4, 4.2), layout="constrained")
@@ -192,7 +192,7 @@ def significance(tests: pd.DataFrame, order: Sequence[str], *, title: str = "") 
     """Draw which pairs of models differ significantly: black cells (Figs. 16 to 21).
 
     Args:
-        tests: the columns one, other and significant, as `valstab.inference.pairwise_tests` gives them.
+        tests: the columns one, other and significant, as `valstab.statistics.inference.pairwise_tests` returns them.
         order: the models from the first to the last.
         title: of the picture.
     """
@@ -246,7 +246,7 @@ def shares(table: pd.DataFrame, *, column: str, value: str = "share", title: str
 
     Args:
         table: the columns label, `column` (what a part is of) and `value`.
-        column: the column that tells the parts apart.
+        column: the column that names the part.
         value: the column with the parts.
         title: of the picture.
         label: of the axis.

@@ -13,7 +13,7 @@ NEUTRAL_LIMIT = 1 / 3
 
 
 def read_labels(source: str) -> dict[str, str]:
-    """Give each persona's label.
+    """Return each persona's label.
 
     Args:
         source: a CSV file with the columns name and label, or the results folder or MLflow id of a run of

@@ -23,7 +23,7 @@ AFFECTED_SHARE = 0.1
 
 
 MAX_UNDEFINED_SHARE = 0.5
-"""Share of undefined correlations from which a stability is not told."""
+"""Smallest share of undefined correlations for which no stability is reported."""
 
 
 Sentences = tuple[str, ...]
@@ -32,11 +32,11 @@ Sentences = tuple[str, ...]
 def describe_models(
     table: pd.DataFrame, tests: pd.DataFrame, measure: str, reference: Mapping[str, float]
 ) -> Sentences:
-    """Say how models compare.
+    """Describe how models compare.
 
     Args:
         table: the columns label, mean, se and n, highest first.
-        tests: pairwise tests, as `valstab.inference.pairwise_tests` gives them.
+        tests: pairwise tests, as `valstab.statistics.inference.pairwise_tests` returns them.
         measure: "rank_order" or "ipsative".
         reference: human stabilities by name.
     """
@@ -67,7 +67,7 @@ def describe_models(
 
 
 def describe_length(samples: pd.DataFrame, title: str) -> Sentences:
-    """Say how a stability changes from the shortest to the longest conversation of each label."""
+    """Describe how a stability changes from the shortest to the longest conversation of each label."""
     said = []
     for label, part in samples.groupby("label", sort=False):
         lengths = sorted(part["n_messages"].unique())
@@ -89,7 +89,7 @@ def describe_length(samples: pd.DataFrame, title: str) -> Sentences:
 
 
 def describe_context_pairs(pairs: pd.DataFrame) -> Sentences:
-    """Say which contexts agree, and whether longer openings go with lower stability."""
+    """Describe which contexts agree, and whether longer openings go with lower stability."""
     said = []
     for label, part in pairs[pairs["context"] < pairs["other"]].groupby("label", sort=False):
         ordered = part.sort_values("stability")
@@ -109,7 +109,7 @@ def describe_context_pairs(pairs: pd.DataFrame) -> Sentences:
 
 
 def describe_behaviour(table: pd.DataFrame) -> Sentences:
-    """Say how values go with coins given; the columns label, value, mean and se."""
+    """Describe how values correlate with coins given; the columns label, value, mean and se."""
     said = [
         f"{label}: " + ", ".join(f"{row['value']} {_with_error(row)}" for _, row in part.iterrows()) + "."
         for label, part in table.groupby("label", sort=False)
@@ -122,7 +122,7 @@ def describe_behaviour(table: pd.DataFrame) -> Sentences:
 
 
 def describe_components(label: str, places: pd.DataFrame) -> str:
-    """Say how much two components hold and whether the labels lie apart on the first."""
+    """Describe the variance of two components, and whether the labels differ on the first."""
     first, second = places.attrs["explained"]
     means = places.groupby("label")["first"].mean()
     apart = ", ".join(f"{name or 'no label'} {mean:.1f}" for name, mean in means.items())
@@ -133,7 +133,7 @@ def describe_components(label: str, places: pd.DataFrame) -> str:
 
 
 def compare_curves(table: pd.DataFrame) -> Sentences:
-    """Say how two measures go over length; the columns label, n_messages, what and mean."""
+    """Describe how two measures change with length; the columns label, n_messages, what and mean."""
     said = []
     for (label, what), part in table.groupby(["label", "what"], sort=False):
         ordered = part.sort_values("n_messages")
@@ -146,7 +146,7 @@ def compare_curves(table: pd.DataFrame) -> Sentences:
 
 
 def describe_board(setting: str, table: pd.DataFrame) -> str:
-    """Say who leads a board, and with whom."""
+    """Describe which model leads a leaderboard, and which share its group."""
     best = table.iloc[0]
     tied = [row["label"] for _, row in table.iloc[1:].iterrows() if set(row["group"]) & set(best["group"])]
     lead = f"{setting}: {best['label']} leads ({_with_error(best)})"
@@ -154,7 +154,7 @@ def describe_board(setting: str, table: pd.DataFrame) -> str:
 
 
 def describe_diagnostics(found: Diagnostics, title: str) -> Sentences:
-    """Say of each run what its stability can bear."""
+    """Describe the diagnostics of each run."""
     said = []
     for _, row in found.stability.iterrows():
         if np.isnan(row["mean"]):

@@ -1,4 +1,4 @@
-"""From runs to the tables behind the paper's figures: each a tidy pandas table, drawn by `valstab.figures`."""
+"""Tables behind the paper's figures, as tidy pandas tables that `valstab.compare.figures` draws."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -154,11 +154,11 @@ def neutral_order_table(runs: Runs, undefined: Undefined = "zero") -> pd.DataFra
 def _beside_stability(
     runs: Runs, what: str, measure: Callable[[Run], xr.DataArray], undefined: Undefined
 ) -> pd.DataFrame:
-    talked = [run for run in runs if run.n_messages and not run.without_personas]
-    if not talked:
+    conversing = [run for run in runs if run.n_messages and not run.without_personas]
+    if not conversing:
         raise ConfigError("runs", f"({len(runs)})", "need some with personas and conversations")
     rows: list[dict[str, Any]] = []
-    for run in talked:
+    for run in conversing:
         stability = run.stability("rank_order", undefined)
         for name, values in (
             ("rank-order stability", None if stability is None else stability.samples),
@@ -179,7 +179,7 @@ def _only(runs: Runs, fits: Callable[[Run], bool], which: str) -> Run:
 
 
 def _common(one: Run, other: Run) -> tuple[xr.DataArray, xr.DataArray]:
-    """Give the scores of two runs for the seeds, contexts and personas that both have."""
+    """Return the scores of two runs for the seeds, contexts and personas that both have."""
     names = ("seed", "context", "persona")
     shared = {
         name: [label for label in one.scores[name].to_numpy() if label in other.scores[name].to_numpy()]
@@ -194,5 +194,5 @@ def _common(one: Run, other: Run) -> tuple[xr.DataArray, xr.DataArray]:
 def samples_by_label(
     samples: pd.DataFrame, value: str = "stability"
 ) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
-    """Give the samples of each label, for tests between models."""
+    """Return the samples of each label, for tests between models."""
     return {str(label): part[value].to_numpy(float) for label, part in samples.groupby("label", sort=False)}

@@ -1,5 +1,5 @@
 """Statistics as pure functions of labelled arrays and tables.
 
-`scores` turns answers into scores, `stability` measures them; the rest says how sure that is. Imports `inputs` and
-`errors`.
+`scores` turns answers into scores, and `stability` computes stabilities from them. The other modules estimate
+uncertainty, noise and data quality. Imports `inputs` and `errors`.
 """

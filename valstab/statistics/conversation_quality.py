@@ -1,7 +1,7 @@
-"""What is wrong with conversations: messages that are empty, repeated, out of the role, or cut off.
+"""Flaws of conversations: messages that are empty, repeated, out of the role, or cut off.
 
-Pure functions of the records in `conversations.jsonl`. Whether an instability comes from broken conversations is then a
-matter of computing it again without them.
+Pure functions of the records in `conversations.jsonl`. Stability can be computed again without flawed conversations,
+to check whether it depends on them.
 """
 
 import re
@@ -16,7 +16,7 @@ FLAWS = ("empty", "repeated", "persona_break", "label_leak", "cut_off")
 
 
 SERIOUS = FLAWS[:-1]
-"""All but cut-off messages: that a message reached its limit of tokens says little about it."""
+"""All flaws but cut-off messages: these say little about the quality of a conversation."""
 
 
 SESSION_COLUMNS = ["seed", "context", "persona"]
@@ -44,15 +44,15 @@ CONTROL_MARK = r"<\|[a-z_]+\|>|\[/?INST\]|<</?SYS>>|</?s>|<(?:start|end)_of_turn
 
 
 CUT_ENDS = ",;:-\u2013\u2014(["
-"""Besides letters, marks and digits, what a whole message does not end with."""
+"""Characters that show a cut-off message at its end, as letters, marks and digits do."""
 
 
 def inspect(conversations: Iterable[Mapping[str, Any]], max_new_tokens: int = 100) -> pd.DataFrame:
-    """Count what is wrong with the generated messages of each conversation, of both speakers.
+    """Count the flaws of the generated messages of each conversation, of both speakers.
 
     Args:
-        conversations: records with seed, context, persona and messages, each of them with a text. The first
-            message is the topic's opening, which is not generated, nor inspected.
+        conversations: records with seed, context, persona and messages, each with a text. The first message
+            is the topic's opening: it is neither generated nor inspected.
         max_new_tokens: the longest message, in tokens.
 
     Returns:
@@ -77,9 +77,9 @@ def inspect(conversations: Iterable[Mapping[str, Any]], max_new_tokens: int = 10
 
 
 def seems_cut(text: str, max_new_tokens: int) -> bool:
-    """Tell whether a generated message seems to have ended at the limit of its tokens.
+    """Check whether a generated message seems to have ended at its limit of tokens.
 
-    What an engine gives is text alone, so this is a guess: the message has at least as many characters as the limit has
+    This is a guess, since engines return text only: the message has at least as many characters as the limit has
     tokens, and ends in the middle of a sentence.
     """
     text = text.rstrip()
@@ -89,12 +89,12 @@ def seems_cut(text: str, max_new_tokens: int) -> bool:
 
 
 def cut_messages(texts: Sequence[str], max_new_tokens: int) -> list[int]:
-    """Give the places of a conversation's messages that seem cut; the opening (place 0) was not generated."""
+    """Return the indices of messages that seem cut off; the opening (index 0) is not generated and left out."""
     return [place for place, text in enumerate(texts) if place and seems_cut(text, max_new_tokens)]
 
 
 def by_context(flags: pd.DataFrame) -> pd.DataFrame:
-    """Sum `inspect` up for each context, in order of appearance.
+    """Summarise the table of `inspect` for each context, in order of appearance.
 
     Returns:
         By context: conversations and messages (numbers), the share of messages with each flaw (NaN without messages),
@@ -109,12 +109,12 @@ def by_context(flags: pd.DataFrame) -> pd.DataFrame:
 
 
 def without_affected(scores: xr.DataArray, flags: pd.DataFrame, flaws: Sequence[str] = SERIOUS) -> xr.DataArray:
-    """Take out the scores after flawed conversations, to see whether the stability hangs on these.
+    """Return the scores without those after flawed conversations, for a sensitivity analysis.
 
     Args:
         scores: dimensions seed, context, persona, key.
-        flags: as `inspect` gives them, of (at least) the same conversations.
-        flaws: what counts as one; cut-off messages don't, unless they are named.
+        flags: as `inspect` returns them, of at least the same conversations.
+        flaws: columns of `flags` that count as flaws; by default all but cut-off messages.
 
     Returns:
         The scores, all of an affected seed, context and persona NaN.

@@ -1,7 +1,7 @@
-"""How sure a stability is: intervals, what chance gives, tests between models, and how much more would settle it.
+"""Uncertainty of a stability: intervals, the null distribution, tests between models, and required sample sizes.
 
-Pure functions of scores with the dimensions seed, context, persona, key (`valstab.stability`). The same arguments
-give the same numbers: random draws come from `seed`. Formulas and how to read them: docs/measures.md.
+Pure functions of scores with the dimensions seed, context, persona, key (`valstab.statistics.stability`). The same
+arguments return the same numbers: random draws depend on `seed` only. Formulas and their reading: `docs/measures.md`.
 """
 
 import itertools
@@ -30,7 +30,7 @@ class Interval(NamedTuple):
 
 
 class Null(NamedTuple):
-    """What chance gives: mean and SD of the stability of shuffled scores, their 95th percentile, and the p-value."""
+    """Null distribution: mean, SD and 95th percentile of the stability of shuffled scores, and the p-value."""
 
     mean: float
     sd: float
@@ -39,7 +39,7 @@ class Null(NamedTuple):
 
 
 class RequiredN(NamedTuple):
-    """How many of each, the others as they are, would tell two models apart; None where no number would."""
+    """Number of each needed to separate two models, with the others fixed; None where no number is enough."""
 
     personas: int | None
     contexts: int | None
@@ -57,7 +57,7 @@ def bootstrap(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Say how much a stability would vary with other personas, contexts or seeds (Efron & Tibshirani 1993, ch. 13).
+    """Estimate how a stability varies over personas, contexts or seeds (Efron & Tibshirani 1993, ch. 13).
 
     One dimension is resampled with replacement, the others stay as they are. A context that is drawn twice is not
     paired with itself; resamples without two different contexts, and without any defined correlation, are left out.
@@ -91,14 +91,22 @@ def permutation_null(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Null:
-    """Say what stability chance gives with this many personas, contexts, seeds and keys (Phipson & Smyth 2010).
+    """Test a stability against chance by permutation (Phipson & Smyth 2010).
 
-    Rank-order: the personas are shuffled in each seed and context by itself, each with all its keys. Ipsative: the
-    keys are shuffled in each seed, context and persona by itself. Both keep which scores there are, and their ties.
+    Rank-order: shuffles the personas in each seed and context independently, each with all its keys. Ipsative:
+    shuffles the keys in each seed, context and persona independently. Both preserve the values and their ties.
+
+    Args:
+        scores: dimensions seed, context, persona, key.
+        measure: which stability.
+        without_personas: whether the personas are repetitions without a persona.
+        undefined: what an undefined correlation counts as.
+        resamples: number of shuffles.
+        seed: of the random draws.
 
     Returns:
-        The null distribution's mean, SD and 95th percentile, and p = (1 + shuffles at least as stable as what was
-        observed) / (1 + resamples); all NaN where the stability is.
+        The null distribution's mean, SD and 95th percentile, and p = (1 + shuffles at least as stable as the
+        observed scores) / (1 + resamples); all NaN where the stability is NaN.
     """
     observed = stability(scores, measure, undefined, without_personas=without_personas).mean
     if math.isnan(observed):
@@ -115,9 +123,9 @@ def permutation_null(
 def pairwise_tests(samples: Mapping[str, ArrayLike], *, paired: bool = False, alpha: float = 0.05) -> pd.DataFrame:
     """Test every pair of models by Student's t, adjusted over all pairs (paper, appendix E; Benjamini & Hochberg 1995).
 
-    Missing samples (NaN) are left out. Where the samples don't vary, a difference is certain (t infinite, p 0), and no
-    difference is none (t 0, p 1). Where one has fewer than two values there is no test: t is NaN, df 0, and p is 1, so
-    that the family always has all pairs.
+    Missing samples (NaN) are left out. Samples without variance give t infinite and p 0 if the means differ, and t 0
+    and p 1 if they are equal. A model with fewer than two samples is not tested: t is NaN, df 0 and p 1. The pair
+    still counts in the adjustment.
 
     Args:
         samples: for each model, by name, the samples behind its mean: `Stability.samples`.
@@ -143,13 +151,13 @@ def pairwise_tests(samples: Mapping[str, ArrayLike], *, paired: bool = False, al
 
 
 def significance_groups(means: Mapping[str, float], tests: pd.DataFrame) -> dict[str, str]:
-    """Give models letters so that two share one if, and only if, they don't differ significantly (Piepho 2004).
+    """Return letters for models: two share a letter if, and only if, they don't differ significantly (Piepho 2004).
 
-    Letters start from the highest mean, and none could be left out.
+    The highest mean has the letter `a`. No letter is redundant.
 
     Args:
         means: each model's stability, by name.
-        tests: as `pairwise_tests` gives them, of the same names.
+        tests: as `pairwise_tests` returns them, of the same names.
 
     Returns:
         Each model's letters, by name, in the order of `means`.
@@ -158,7 +166,7 @@ def significance_groups(means: Mapping[str, float], tests: pd.DataFrame) -> dict
     differ = tests.loc[tests["significant"].astype(bool), ["one", "other"]].itertuples(index=False, name=None)
     groups = [frozenset(ranked)]
     for pair in differ:
-        # Insert: a group with both becomes two with one each. Absorb: what lies within another group goes.
+        # Insert: split a group that has both. Absorb: drop a group that is part of another.
         split = {
             kept for group in groups for kept in ([group - {name} for name in pair] if group >= set(pair) else [group])
         }
@@ -180,18 +188,19 @@ def required_n(
     resamples: int = 1000,
     seed: int = 0,
 ) -> RequiredN:
-    """Say how many personas, contexts or seeds would tell two models apart, if they differ as much as they seem to.
+    """Estimate how many personas, contexts or seeds separate two models, if the true difference is the observed one.
 
-    Seeds: the smallest number with which the paper's test (two-sided, unadjusted) has the power, by `samples_needed`.
-    Without personas the test's samples are the repetitions with every seed: both numbers follow from it.
+    Seeds: the smallest number for which the paper's test (appendix E; two-sided, unadjusted) has the power, by
+    `samples_needed`. Without personas the samples are repetitions x seeds, and both numbers follow from n.
 
     Personas and contexts: the bootstrap standard error s of the difference d shrinks with the square root of their
-    number n, so that n (s z / d)^2 are needed, z = z(1 - alpha/2) + z(power). Where both models have the same personas
-    (contexts), both are resampled alike, so that what these have in common cancels.
+    number n, so that n (s z / d)^2 are needed, z = z(1 - alpha/2) + z(power). Models with the same personas (contexts)
+    are resampled alike, so that their shared variance cancels.
 
     Returns:
         The numbers, at least 2. Contexts and personas are None where the models don't differ or there are too few
-        to resample; seeds where the samples don't tell their spread.
+        to resample. Seeds are None where the models don't differ, a model has fewer than two samples, or more than
+        `power.MOST_SAMPLES` are needed.
     """
     found = [stability(scores, measure, undefined, without_personas=without_personas) for scores in (one, other)]
     difference = found[0].mean - found[1].mean
@@ -220,7 +229,7 @@ def required_n(
 
 
 def _test(one: NDArray[np.float64], other: NDArray[np.float64], *, paired: bool) -> tuple[float, float, float, float]:
-    """Give the difference, t, its degrees of freedom and p."""
+    """Return the difference of the means, t, its degrees of freedom, and p."""
     if paired:
         if len(one) != len(other):
             raise ValueError(f"paired samples must be equally many, not {len(one)} and {len(other)}")
@@ -248,7 +257,7 @@ def _test(one: NDArray[np.float64], other: NDArray[np.float64], *, paired: bool)
 
 
 def _needed_groups(groups: list[frozenset[str]]) -> list[frozenset[str]]:
-    """Leave out groups, the smallest first, whose every pair (and single member) also shares another."""
+    """Drop redundant groups, the smallest first: all their pairs and members are in other groups too."""
     kept = list(groups)
     for group in sorted(groups, key=len):
         others = [other for other in kept if other != group]

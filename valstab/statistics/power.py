@@ -1,4 +1,4 @@
-"""How large a sample would tell two means apart."""
+"""Sample sizes for a test between two means."""
 
 import math
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 MOST_SAMPLES = 1_000_000
-"""Samples of each model beyond which a difference is called out of reach."""
+"""Largest number of samples of each model; beyond it no number counts as enough."""
 
 
 MIN_P = 1e-12
@@ -15,7 +15,7 @@ MIN_P = 1e-12
 
 
 def samples_needed(effect: float, power: float = 0.8, alpha: float = 0.05) -> int | None:
-    """Give the smallest number of samples of each of two models for a two-sided Student's t-test (Cohen 1988).
+    """Return the smallest number of samples of each of two models for a two-sided Student's t-test (Cohen 1988).
 
     With n samples of each, t has 2n - 2 degrees of freedom and the noncentrality effect * sqrt(n / 2).
 
@@ -31,7 +31,7 @@ def samples_needed(effect: float, power: float = 0.8, alpha: float = 0.05) -> in
     def enough(number: int) -> bool:
         df, shift = 2 * number - 2, abs(effect) * math.sqrt(number / 2)
         critical = stats.t.ppf(1 - alpha / 2, df)
-        # SciPy gives some probabilities of the far side, too small to matter, as NaN.
+        # SciPy returns NaN for some negligible probabilities of the far tail.
         far = np.nan_to_num(stats.nct.cdf(-critical, df, shift))
         return bool(stats.nct.sf(critical, df, shift) + far >= power)
 
@@ -51,7 +51,7 @@ def samples_needed(effect: float, power: float = 0.8, alpha: float = 0.05) -> in
 
 
 def effect_size(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Give the difference of the means over the pooled SD; NaN where either has fewer than two samples."""
+    """Return the difference of the means over the pooled SD; NaN where either has fewer than two samples."""
     one, other = one[~np.isnan(one)], other[~np.isnan(other)]
     if min(len(one), len(other)) < 2:  # noqa: PLR2004
         return math.nan
@@ -64,7 +64,9 @@ def effect_size(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 
 def levels_needed(number: int, error: float, difference: float, power: float, alpha: float) -> int | None:
-    """Give the number of levels with which a difference is found by a z-test whose error shrinks with their root.
+    """Return the number of levels with which a z-test finds a difference.
+
+    The standard error is taken to shrink with the square root of the number of levels.
 
     Args:
         number: of levels now.

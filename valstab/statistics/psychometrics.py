@@ -1,6 +1,6 @@
 """Whether answers measure anything: letters chosen for their place, items that agree, values that form their circle.
 
-Pure functions of a run's answers (`valstab.ask.ask`) or scores (`valstab.scores.score`).
+Pure functions of a run's answers (`valstab.protocol.ask.ask`) or scores (`valstab.statistics.scores.score`).
 """
 
 import math
@@ -92,7 +92,7 @@ def position_bias(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def cronbach_alpha(answers: pd.DataFrame, task: Task) -> pd.Series:
-    """Say how far the items of each key go together over personas (Cronbach 1951), from raw item scores.
+    """Compute Cronbach's alpha of each key over personas, from raw item scores (Cronbach 1951).
 
     k / (k - 1) * (1 - sum of the items' variances / variance of their sum), for each seed and context over the personas
     who answered all k items.
@@ -124,7 +124,7 @@ def circular_structure(
     resamples: int = 5000,
     seed: int = 0,
 ) -> CircularStructure | None:
-    """Say how well values form Schwartz's circle: the nearer two are on it, the higher they should correlate.
+    """Test how well values form Schwartz's circle: neighbours on it should correlate most (Schwartz 1992).
 
     r is Spearman's, over personas, the mean over the seeds and contexts where it is defined. p is from a permutation
     test of the labels (Hubert & Arabie 1987): (1 + placements that fit at least as well) / (1 + resamples).
@@ -160,7 +160,7 @@ def circular_structure(
 
 
 def answer_mass(answers: pd.DataFrame) -> pd.Series:
-    """Describe the probability on the offered letters: low where the model was not answering.
+    """Summarise the probability on the offered letters. It is low where the model did not answer.
 
     Returns:
         Its minimum, 5%, 25%, median, 75%, 95%, and under_half (the share below 0.5); NaN if nothing is known.
@@ -172,11 +172,11 @@ def answer_mass(answers: pd.DataFrame) -> pd.Series:
 
 
 def mass_spread(mass: ArrayLike, low: float, bins: int = 10) -> MassSpread | None:
-    """Spread the answer mass of the questions over bins; unknown ones (NaN) are left out. None if all are unknown.
+    """Return a histogram of the answer mass without unknown ones (NaN); None if all are unknown.
 
     Args:
         mass: probabilities, shape (questions,); rounding may take them a little above 1.
-        low: the limit under which the model was mostly not answering.
+        low: probability under which the answer mass counts as low.
         bins: how many.
     """
     values = np.asarray(mass, dtype=float)

@@ -1,7 +1,7 @@
-"""How much of an instability is noise: what asking again gives, and from which sources the scores vary.
+"""Reliability of the scores: noise ceilings, variance components and generalisability.
 
-Pure functions of scores with the dimensions seed, context, persona, key. Asked again in the same context, a model
-agrees with itself only so far: that is the *noise ceiling*, which stability across contexts can't be expected to pass.
+Pure functions of scores with the dimensions seed, context, persona, key. The *noise ceiling* is the agreement of
+repeated questions in the same context. Stability across contexts is not expected to exceed it.
 """
 
 import itertools
@@ -29,7 +29,7 @@ CROSS = " x "
 
 @dataclass(frozen=True)
 class NoiseCeiling:
-    """A stability, its noise ceiling, and what is left of the instability when noise is taken out.
+    """A stability, its noise ceiling, and the stability corrected for noise.
 
     Standard errors are of a bootstrap over personas. What can't be computed is NaN.
     """
@@ -56,7 +56,7 @@ def corrected(
     resamples: int = 200,
     seed: int = 0,
 ) -> dict[str, NoiseCeiling]:
-    """Correct a stability for the noise of its measurement (Spearman 1904), by each ceiling that there is.
+    """Correct a stability for attenuation by noise, with each available ceiling (Spearman 1904).
 
     For each two contexts r12 / sqrt(r11 r22), where r12 is their stability, r11 and r22 their ceilings, all of them
     means over units and seeds; then the mean over pairs where both ceilings are above 0.
@@ -64,13 +64,13 @@ def corrected(
     Args:
         scores: dimensions seed, context, persona, key.
         measure: which stability.
-        again: scores of a second asking after the same conversations, if there was one.
+        again: scores of the retests after the same conversations; None without retests.
         undefined: what an undefined correlation counts as.
         resamples: of the bootstrap over personas, for the standard errors.
         seed: of the random draws.
 
     Returns:
-        "seed" (if there are several seeds) and "order" (if there is a second asking).
+        "seed" (if there are several seeds) and "order" (if there are retests).
 
     Raises:
         ValueError: if the labels of `scores` and `again` differ.
@@ -85,12 +85,12 @@ def corrected(
 
 
 def variance_components(scores: xr.DataArray) -> pd.DataFrame:
-    """Divide the variance of scores by where it comes from: personas, contexts, seeds, and how they interact.
+    """Estimate the variance of scores due to personas, contexts, seeds and their interactions.
 
     A fully crossed random-effects analysis of one key at a time, whose estimates are averaged over keys (Brennan 2001,
-    ch. 3). The highest interaction includes the residual. A dimension with one level is no source: what it would add is
-    in the others. A persona with any missing score is left out. Negative estimates, which chance gives where a
-    component is small, become 0 after the average.
+    ch. 3). The highest interaction includes the residual. A dimension with one level is no source: its
+    variance is part of the others. A persona with any missing score is left out. Negative estimates become 0 after
+    the average; they occur by chance where a component is small.
 
     Args:
         scores: dimensions seed, context, persona, key, and any others, such as order (askings of the same).
@@ -125,17 +125,17 @@ def variance_components(scores: xr.DataArray) -> pd.DataFrame:
 
 
 def generalisability(components: pd.DataFrame, sizes: Mapping[str, int]) -> float:
-    """Give the relative generalisability coefficient of personas (Shavelson & Webb 1991, ch. 6; Brennan 2001, ch. 4).
+    """Return the relative generalisability coefficient of personas (Shavelson & Webb 1991, ch. 6; Brennan 2001, ch. 4).
 
-    The share of the variance between personas' mean scores that other contexts and seeds would show again:
+    This is the share of the variance of personas' mean scores that generalises to other contexts and seeds:
     v(persona) / (v(persona) + the sum of v(persona x f x ...) / (n(f) n(...))).
 
     Args:
-        components: as `variance_components` gives them.
-        sizes: over how many contexts, seeds, ... a persona's score is averaged: all that the components have.
+        components: as `variance_components` returns them.
+        sizes: number of levels of each facet (context, seed, ...) in the mean score of a persona.
 
     Returns:
-        Between 0 and 1; NaN where no variance has to do with personas.
+        Between 0 and 1; NaN where personas and their interactions have no variance.
 
     Raises:
         ValueError: if a size is missing or not above 0.
@@ -197,7 +197,7 @@ def _ceiling(
 def _stability_and_ceiling(
     scores: xr.DataArray, again: xr.DataArray | None, measure: Measure, undefined: Undefined
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    """Give the mean stability of each two contexts (NaN on the diagonal), and the mean ceiling of each context."""
+    """Return the mean stability of each two contexts (NaN on the diagonal), and the mean ceiling of each context."""
     unit = AXES[measure].unit
     r12 = fill_undefined(correlations(scores, measure), undefined).mean(["seed", unit])
     differ = xr.DataArray(~np.eye(r12.sizes["context"], dtype=bool), dims=("context", "other"))
@@ -212,13 +212,13 @@ def _disattenuated(r12: xr.DataArray, r11: xr.DataArray) -> xr.DataArray:
 
 
 def _means(r12: xr.DataArray, r11: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """Give the mean stability, ceiling and corrected stability."""
+    """Return the mean stability, ceiling and corrected stability."""
     pair = ["context", "other"]
     return r12.mean(pair), r11.mean("context"), _disattenuated(r12, r11).mean(pair)
 
 
 def _mean_square(scores: xr.DataArray, effect: tuple[str, ...], sources: list[str]) -> float:
-    """Give the mean square of an effect: of its cell means without all lower effects, averaged over keys."""
+    """Return the mean square of an effect, averaged over keys: of its cell means minus all lower effects."""
     averaged = [name for name in sources if name not in effect]
     left = scores.mean(averaged)
     for name in effect:
@@ -230,7 +230,7 @@ def _mean_square(scores: xr.DataArray, effect: tuple[str, ...], sources: list[st
 
 
 def _component(effect: frozenset[str], squares: Mapping[frozenset[str], float], sizes: Mapping[str, int]) -> float:
-    """Solve the expected mean squares for one effect: the closed form of working down from the highest interaction."""
+    """Solve the expected mean squares for one effect in closed form (see `docs/measures.md`)."""
     above = [other for other in squares if other >= effect]
     contrast = math.fsum((-1.0) ** len(other - effect) * squares[other] for other in above)
     return contrast / math.prod(size for name, size in sizes.items() if name not in effect)

@@ -1,6 +1,6 @@
-"""The stability of scores that were drawn again: resampled with replacement, or shuffled.
+"""Stabilities of scores that are resampled with replacement or shuffled.
 
-The draws are computed in batches, all of a batch's resamples at once, along a dimension "resample".
+The resamples of a batch are computed together, along a dimension "resample".
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,15 +24,15 @@ Over = Literal["persona", "context", "seed"]
 
 
 RESAMPLES_AT_ONCE = 50
-"""Resamples that are computed at once: memory is theirs, and more are not faster."""
+"""Number of resamples in a batch. Larger batches take more memory and are not faster."""
 
 
 MIN_LEVELS: Mapping[Over, int] = {"persona": 2, "context": 3, "seed": 2}
-"""Levels without which resampling shows no spread: two contexts are always the same pair."""
+"""Smallest number of levels for which resampling has any spread: two contexts are always the same pair."""
 
 
 class StabilitySpec(NamedTuple):
-    """What kind of stability is computed: see `valstab.stability.stability`."""
+    """The stability to compute: arguments of `valstab.statistics.stability.stability`."""
 
     measure: Measure
     undefined: Undefined
@@ -40,9 +40,12 @@ class StabilitySpec(NamedTuple):
 
 
 def draw_levels(number: int, resamples: int, seed: int) -> Iterator[NDArray[np.intp]]:
-    """Draw `number` levels of as many, with replacement, for each resample: batches of rows.
+    """Draw levels with replacement for each resample, in batches.
 
-    They depend on the numbers and `seed` alone: what has the same levels is resampled alike.
+    The draws depend on the arguments only: data with the same number of levels are resampled alike.
+
+    Yields:
+        Indices of levels, shape (resamples of the batch, number).
     """
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, RESAMPLES_AT_ONCE):
@@ -77,10 +80,10 @@ def resampled(scores: xr.DataArray, kind: StabilitySpec, over: Over, resamples: 
 
 
 def shuffled(scores: xr.DataArray, kind: StabilitySpec, resamples: int, seed: int) -> NDArray[np.float64]:
-    """Compute the stability with what it correlates over shuffled, so that only chance is left.
+    """Compute the stability of shuffled scores, for its distribution under chance.
 
-    Rank-order: the personas of each seed and context, each with all its keys. Ipsative: the keys of each seed, context
-    and persona.
+    Rank-order: shuffles the personas in each seed and context, each with all its keys. Ipsative: shuffles the keys in
+    each seed, context and persona.
 
     Returns:
         One stability for each shuffle.
@@ -99,18 +102,18 @@ def shuffled(scores: xr.DataArray, kind: StabilitySpec, resamples: int, seed: in
 
 
 def drop_labels(scores: xr.DataArray) -> xr.DataArray:
-    """Take the labels off, which are no longer unique when levels are drawn twice."""
+    """Return the scores without labels: these are not unique once a level is drawn twice."""
     return scores.drop_vars(list(scores.coords))
 
 
 def nan_std(values: NDArray[np.float64]) -> float:
-    """Give the SD (ddof=1) of what is known; NaN of fewer than two."""
+    """Return the SD (ddof=1) of the values that are not NaN; NaN for fewer than two."""
     known = values[~np.isnan(values)]
     return float(known.std(ddof=1)) if len(known) > 1 else float("nan")
 
 
 def _pooled(rho: xr.DataArray, kind: StabilitySpec) -> NDArray[np.float64]:
-    """Average settled correlations to one stability for each resample."""
+    """Average correlations, with undefined ones already filled, to one stability for each resample."""
     each = sample_means(mean_over_pairs(rho), kind.measure, without_personas=kind.without_personas)
     return each.mean([name for name in each.dims if name != "resample"]).to_numpy()
 

@@ -1,9 +1,9 @@
 """Stability of scores, as pure functions of labelled arrays (`docs/protocol.md`; paper, section 3.2).
 
-`scores` always has the dimensions seed, context, persona, key, as `valstab.scores.score` gives them. A
-correlation is Spearman's rho with average ranks for ties, of scores rounded to 9 decimals: centring
-in floating point would break exact ties at random. It is undefined (NaN) where a side is constant. Scores that are
-missing (NaN) are left out of the correlations that they would be part of.
+`scores` always has the dimensions seed, context, persona, key, as `valstab.statistics.scores.score` returns
+them. A correlation is Spearman's rho with average ranks for ties, of scores rounded to 9 decimals: centring in
+floating point would break exact ties at random. It is undefined (NaN) where a side is constant. Correlations leave
+out missing scores (NaN).
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ MEASURE_NAMES: Mapping[Measure, str] = {"rank_order": "Rank-order", "ipsative": 
 
 
 class Axes(NamedTuple):
-    """What a measure correlates over, and what it then has one correlation of for each two contexts."""
+    """The dimension that a measure correlates over, and the dimension of its units: one correlation for each."""
 
     over: str
     unit: str
@@ -46,7 +46,7 @@ class Stability:
     se: float
     """Standard error: SD (ddof=1) over the samples, over the square root of their number."""
     samples: xr.DataArray
-    """What the mean is of: one stability each. Dimension: seed, or seed and persona (without personas)."""
+    """Stabilities whose mean is `mean`. Dimension: seed, or seed and persona (without personas)."""
     per_seed: xr.DataArray
     """Dimension: seed."""
     pairs: xr.DataArray
@@ -62,7 +62,7 @@ class Stability:
 
     @property
     def undefined_fraction(self) -> float:
-        """The part of the correlations that is undefined."""
+        """Share of the correlations that are undefined, between 0 and 1."""
         return self.undefined / self.correlations
 
 
