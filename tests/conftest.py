@@ -1,4 +1,4 @@
-"""What the tests share: the embedded model, and commands in a folder of their own."""
+"""Shared fixtures: the embedded model, and commands in a folder of their own."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ def embedded() -> "TransformersEngine":
 
 @pytest.fixture(scope="session")
 def migrated_database(request, tmp_path_factory) -> Path:
-    """An empty MLflow database. Making one takes seconds, so it stays in pytest's cache until MLflow is another."""
+    """An empty MLflow database. Creating one takes seconds, so pytest's cache keeps it for each version of MLflow."""
     cache = getattr(request.config, "cache", None)
     folder = cache.mkdir("valstab") if cache else tmp_path_factory.mktemp("mlflow")
     path = folder / f"mlflow-{version('mlflow')}.db"
@@ -65,7 +65,7 @@ def launch_folder(tmp_path, monkeypatch, migrated_database) -> Path:
 
 @pytest.fixture(scope="session")
 def heavy_process(request, tmp_path_factory) -> Iterator[WarmProcess]:
-    """A process that has imported all that a run or a comparison imports."""
+    """A process that has imported all modules of a run and of a comparison."""
     process = WarmProcess(_shared_folder(request, tmp_path_factory), "heavy")
     yield process
     process.close()
@@ -73,14 +73,14 @@ def heavy_process(request, tmp_path_factory) -> Iterator[WarmProcess]:
 
 @pytest.fixture(scope="session")
 def light_process(request, tmp_path_factory) -> Iterator[WarmProcess]:
-    """A process that has imported what a command imports before it knows that its settings are right."""
+    """A process that has imported what a command needs to check its settings."""
     process = WarmProcess(_shared_folder(request, tmp_path_factory), "light")
     yield process
     process.close()
 
 
 def _shared_folder(request, tmp_path_factory) -> Path:
-    """Return a folder that all workers of pytest-xdist have in common."""
+    """Return a folder that all workers of pytest-xdist share."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if hasattr(request.config, "workerinput") else folder
 
@@ -90,7 +90,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def valstab(request) -> Command:
-    """Run `python -m valstab ...` (or another module of it): forked, or in slow tests a new process as a user's is."""
+    """Run `python -m valstab ...` or another of its modules: in a fork, or in slow tests in a new process."""
     if request.node.get_closest_marker("slow"):
         return request.getfixturevalue("valstab_process")
     return _forking(request.getfixturevalue("heavy_process"), request.getfixturevalue("launch_folder"))
@@ -98,13 +98,13 @@ def valstab(request) -> Command:
 
 @pytest.fixture
 def valstab_light(light_process, launch_folder) -> Command:
-    """Do the same for a command that is to end before it imports what takes seconds."""
+    """Run a command that must end before it imports slow modules."""
     return _forking(light_process, launch_folder)
 
 
 @pytest.fixture
 def valstab_process(launch_folder) -> Command:
-    """Do the same in a new process, as a user does."""
+    """Run a command in a new process, as a user does."""
 
     def command(*arguments: str, module: str = "valstab", **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

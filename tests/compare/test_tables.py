@@ -15,7 +15,7 @@ DRAWS = 30
 
 
 def of_draws(measure, make):
-    """Give the mean over independent draws and its standard error."""
+    """Return the mean over independent draws and its standard error."""
     values = [
         float(Runs((synthetic.run("m", make(random)),)).samples(measure)["stability"].mean()) for random in range(DRAWS)
     ]
@@ -92,7 +92,7 @@ def test_context_pairs_are_ordered_by_the_openings_length():
 
 
 def donations(values: xr.DataArray, weight: float, random: int = 0) -> xr.DataArray:
-    """Give coins that follow one value with a known correlation, five races alike in it."""
+    """Return coins that have a known correlation with one value, the same for five races."""
     noise = np.random.default_rng(random).normal(size=(*values.shape[:3], 5))
     coins = weight * values.isel(key=2).to_numpy()[..., None] + np.sqrt(1 - weight**2) * noise
     labels = {name: values[name] for name in synthetic.NAMES[:3]}

@@ -26,7 +26,7 @@ def preset(name):
 
 
 def swept(name):
-    """Give what a preset sweeps: lists by key."""
+    """Return the swept values of a preset, as lists by key."""
     params = OmegaConf.select(preset(name), "hydra.sweeper.params") or {}
     return {str(key): [value.strip() for value in str(values).split(",")] for key, values in params.items()}
 

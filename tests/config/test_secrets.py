@@ -175,7 +175,7 @@ def test_a_tracking_server_s_password(valstab, launch_folder):
         valstab("-m", "model=random", *SMALL, "seeds=[0],[1]", **PLANTED, **place),
         valstab(module="valstab.compare", **PLANTED, **place, HYDRA_FULL_ERROR="1"),
     ]
-    assert [result.returncode for result in results] == [0, 1, 1]  # results of a run stay for valstab.sync
+    assert [result.returncode for result in results] == [0, 1, 1]  # `valstab sync` logs the results of a run later
     assert leaks(launch_folder, *results) == []
 
 

@@ -56,7 +56,7 @@ def begin(
 
 
 def outcome(folder: Path) -> dict[str, object]:
-    """Give what must not depend on what happened on the way: the newest results, and what MLflow has."""
+    """Return what a fault must not change: hashes of the newest results, and MLflow's runs and metrics."""
     results = max(folder.glob("outputs/*/*/results.mlflow.json")).with_name("results")
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
         statuses = database.execute("select status, name from runs order by start_time").fetchall()
@@ -69,7 +69,7 @@ def outcome(folder: Path) -> dict[str, object]:
 
 
 def differences(expected: Mapping[str, object], found: Mapping[str, object]) -> dict[str, tuple[object, object]]:
-    """Give what is not as expected, by name, and say it on standard error."""
+    """Return the differences from the expected outcome, by name, and print them on standard error."""
     different = {key: (value, found.get(key)) for key, value in expected.items() if value != found.get(key)}
     if different:
         print(different, file=sys.stderr)

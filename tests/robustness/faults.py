@@ -33,7 +33,7 @@ def findings(times: int = TIMES) -> Iterator[Finding]:
 
 
 def full_disk(folder: Path, expected: dict[str, object], times: int) -> Finding:
-    """Let a small disk be full; when there is space again, the same command must end as if nothing had been."""
+    """Fill a small disk during a run; with space again, the same command must reach the expected outcome."""
     used = sum(file.stat().st_size for file in (folder / "alone").rglob("*") if file.is_file())
     held = full = 0
     for number in range(times):
@@ -68,7 +68,7 @@ def damaged_store(folder: Path, expected: dict[str, object], times: int) -> Find
 
 
 def mlflow_away(folder: Path, expected: dict[str, object], times: int) -> Finding:
-    """Let nobody answer for MLflow; `valstab.sync` must log all of it later."""
+    """Run while no MLflow server answers; `valstab sync` must log everything later."""
     held = 0
     for number in range(max(1, times // 10)):
         place = folder / f"away_{number}"
@@ -79,7 +79,7 @@ def mlflow_away(folder: Path, expected: dict[str, object], times: int) -> Findin
 
 
 def jumping_clock(folder: Path, expected: dict[str, object], times: int) -> Finding:
-    """Let the clock jump by up to a day, back or forth, whenever it is read."""
+    """Run with a clock that jumps by up to a day, back or forth, at each reading."""
     held = 0
     read = time.time
     for number in range(max(1, times // 10)):
@@ -110,7 +110,7 @@ def two_processes(folder: Path, expected: dict[str, object], times: int) -> Find
 
 
 def _is_clear(ended: Ended) -> bool:
-    """Say whether a command succeeded, or ended in one line that says why."""
+    """Return whether a command succeeded, or ended with a one-line error."""
     return ended.code == 0 or (
         "Traceback" not in ended.said and ended.said.strip().splitlines()[-1].startswith("valstab: ")
     )

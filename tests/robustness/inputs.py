@@ -76,7 +76,7 @@ class Loader(NamedTuple):
 
 
 def violation(loader: Loader, content: bytes) -> str | None:
-    """Say what else than a result or a one-line `UserError` an input leads to; None where it is as promised."""
+    """Return a description of any outcome other than a result or a one-line `UserError`; None if there is none."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         previous = signal.signal(signal.SIGALRM, _too_long)
@@ -182,7 +182,7 @@ def _parquet() -> bytes:
 
 
 def _run() -> dict[str, bytes]:
-    """Give the files of a small run's results."""
+    """Return the files of a small run's results."""
     keys = {str(number): "Religion" for number in range(1, 6)}
     document = {
         "task": "religion",
@@ -251,7 +251,7 @@ LOADERS = {
 
 
 def mutated(valid: tuple[bytes, ...]) -> st.SearchStrategy[bytes]:
-    """Give valid content with parts cut, doubled, replaced or in another encoding; and any bytes."""
+    """Return a strategy: valid content with parts cut, doubled, replaced or re-encoded, or arbitrary bytes."""
 
     @st.composite
     def edited(draw: st.DrawFn) -> bytes:
@@ -279,7 +279,7 @@ def mutated(valid: tuple[bytes, ...]) -> st.SearchStrategy[bytes]:
 
 
 def _retyped(valid: bytes) -> st.SearchStrategy[bytes]:
-    """Give a JSON document with one value of another type, dropped or doubled; other content as it is."""
+    """Return a strategy: a JSON document with one value retyped, dropped or doubled; other content unchanged."""
     try:
         document = json.loads(valid)
     except ValueError:
@@ -333,7 +333,7 @@ def tried(loader: Loader, examples: int, start: int = 0) -> tuple[int, dict[str,
 
 
 def guided(name: str, runs: int) -> tuple[int, dict[str, bytes]]:
-    """Let atheris look for inputs that reach more of valstab, in a process of its own; as `tried`."""
+    """Search with atheris, in a new process, for inputs that reach more code; return the same as `tried`."""
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "corpus"
         corpus.mkdir()

@@ -102,7 +102,7 @@ class Place:
         self._before: set[Path] = set()
 
     def watched(self) -> list[Phase]:
-        """Let a run end, and give how long its phases took."""
+        """Run to the end, and return how long each phase took."""
         process = self._start()
         phases, before = [], time.monotonic()
         for name, sign in PHASES.items():
@@ -137,7 +137,7 @@ class Place:
             raise SystemExit(f"the run that was killed did not go on:\n{self._log()}")
 
     def outcome(self) -> dict[str, object]:
-        """Give all that must not depend on kills: files, MLflow's runs with their numbers, the store's soundness."""
+        """Return what kills must not change: files, MLflow's runs with their numbers, and whether the store is intact."""
         results = self._newest()
         client = mlflow.MlflowClient(f"sqlite:///{self._folder}/mlflow.db")
         experiment = client.get_experiment_by_name("valstab")

@@ -92,7 +92,7 @@ def measured(folder: Path, module: str, *arguments: str, **environment: str) -> 
 
 @contextmanager
 def sqlite(folder: Path) -> Iterator[str]:
-    """Give the URI of a database file, which nobody made yet."""
+    """Return the URI of a database file that does not exist yet."""
     yield f"sqlite:///{folder / 'mlflow.db'}"
 
 
@@ -167,7 +167,7 @@ def _started(folder: Path, name: int, uri: str, *overrides: str) -> subprocess.P
 
 
 def _unlogged(client: MlflowClient, run_id: str, results: Path) -> Iterator[str]:
-    """Say what of a run's results is not in its MLflow run."""
+    """Return which of a run's results its MLflow run lacks."""
     run = client.get_run(run_id)
     if run.info.status != "FINISHED":
         yield f"its MLflow run is {run.info.status}"

@@ -61,13 +61,13 @@ class Outcome(NamedTuple):
     """How many conversations and answers the store had."""
 
     def agrees(self, other: "Outcome") -> bool:
-        """Say whether all texts and letters are the same, and the probabilities but for rounding in float32."""
+        """Return whether all texts and letters are equal, and the probabilities up to float32 rounding."""
         logprobs = [outcome.answers.filter(like="logprob_") for outcome in (self, other)]
         same_letters = self.answers["letter"].equals(other.answers["letter"])
         return self.said == other.said and same_letters and np.allclose(*logprobs, atol=1e-3)
 
     def apart(self, other: "Outcome") -> "Difference":
-        """Tell two outcomes apart."""
+        """Return the difference between two outcomes."""
         (mine, theirs) = (outcome.answers for outcome in (self, other))
         best = np.sort(mine.filter(like="logprob_").to_numpy(float), axis=1)
         differs = (mine["letter"] != theirs["letter"]).to_numpy()
@@ -78,16 +78,16 @@ class Outcome(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How far two outcomes are apart."""
+    """The difference between two outcomes: how many messages and letters differ, and by what margin."""
 
     messages: int
     letters: int
     margin: float
-    """The most that the chosen letter of a question that was answered otherwise led by, in log-probability."""
+    """Largest lead of a chosen letter over the second, among questions with different answers, in nats."""
 
     @property
     def is_rounding(self) -> bool:
-        """Say whether all was said alike, and other letters were chosen only in ties but for rounding in float32."""
+        """Return whether all messages are equal, and letters differ only where float32 rounding can decide a tie."""
         return not self.messages and self.margin < TIE
 
 
@@ -142,7 +142,7 @@ def in_a_process(*options: str, threads: int = 1) -> Outcome:
 
 
 def deaths(folder: Path, lives: Sequence[int]) -> Finding:
-    """Let a server die after each number of answers."""
+    """Kill a server after each of these numbers of answers."""
     held = sum(goes_on_after_death(folder / f"{number}-answers", number) for number in lives)
     return Finding(
         "the server dies half way, and comes back", len(lives), held, "a conversation's unfinished questions"
@@ -189,7 +189,7 @@ def goes_on_after_bad_numbers(engine: TransformersEngine, folder: Path, value: f
 
 
 def ended_by_bad_numbers(engine: TransformersEngine, folder: Path, value: float, number: int) -> str:
-    """Let the weights become a `value` before a forward pass of a run; give the error that ends it, if any does."""
+    """Set weights to `value` before a run's forward pass of this number; return the error that ends it, or an empty text."""
     weight = engine.causal.model.get_output_embeddings().weight
     sound = weight.detach().clone()
 
@@ -209,7 +209,7 @@ def ended_by_bad_numbers(engine: TransformersEngine, folder: Path, value: float,
 
 
 def goes_on_after_shortages(model: ModelConfig, folder: Path, shortage: Exception, every: int) -> bool:
-    """Let memory run out at `every` so many-th forward pass of a run; say if its results are as if undisturbed."""
+    """Run out of memory at each `every`-th forward pass; return whether the results equal those of a normal run."""
     engine = TransformersEngine(model, "none", device="cpu")
     expected = gather(small_plan(), engine, folder / "undisturbed")
     struck = []
@@ -227,7 +227,7 @@ def goes_on_after_shortages(model: ModelConfig, folder: Path, shortage: Exceptio
 
 
 def goes_on_after_death(folder: Path, lives: int) -> bool:
-    """Let a server die after so many answers of the 32 that a run asks for; say if the run started again is whole."""
+    """Kill a server after `lives` of a run's 32 answers; return whether the restarted run is complete."""
 
     def asked(url: str, store: str) -> Outcome:
         model = ModelConfig(name="served", path="served")

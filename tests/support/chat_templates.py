@@ -56,4 +56,4 @@ PHI4 = """\
 {{- '<|im_start|>' + message.role + '<|im_sep|>' + message.content + '<|im_end|>' }}{% endfor %}\
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}"""
 FORGETFUL = CHATML.replace("for message in messages", "for message in messages if message.role != 'system'")
-"""Leaves the system message out without a word."""
+"""A template that leaves the system message out without an error."""

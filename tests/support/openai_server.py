@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 AT_ONCE = ("retry-after-ms", "1")
-"""A header by which the openai package repeats a request without a pause."""
+"""A header that makes the openai package repeat a request without a pause."""
 
 
 class Server:
@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def openai_servers():
-    """Give a function that starts a server with a script; at the end all are closed."""
+    """Yield a function that starts a server with a script; all servers are closed at the end."""
     servers = []
 
     def start(*script):

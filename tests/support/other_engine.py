@@ -1,4 +1,4 @@
-"""Answer some questions with an engine of another environment and print them; the argument is the model."""
+"""Answer questions with an engine of another environment and print the answers; the argument is the model."""
 
 import json
 import sys

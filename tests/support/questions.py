@@ -1,4 +1,4 @@
-"""Questions and talks for comparing engines, as the protocol makes them; also imported where there is no pytest."""
+"""Questions and conversations of the protocol, to compare engines; also imported where pytest is missing."""
 
 from valstab.config.compose import compose_run
 from valstab.protocol.ask import choice_requests, option_orders

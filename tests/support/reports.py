@@ -1,4 +1,4 @@
-"""Reports to test: of small studies, made without MLflow."""
+"""Reports of small studies, made without MLflow."""
 
 import time
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from valstab.results.report.page import write_report
 from valstab.results.results import Results, measure
 
 HOSTILE = ("engine=random", "model.name=scripted", "engine._target_=tests.support.scripted.HostileEngine")
-"""Overrides of a model whose messages are markup."""
+"""Overrides for a model whose messages are markup."""
 COST = RunCost(
     queries_per_second=12.5,
     conversing_seconds=3.0,
@@ -33,14 +33,14 @@ COST = RunCost(
 
 @dataclass(frozen=True)
 class Study:
-    """What a report was made of, and the report."""
+    """A report and the data that it shows."""
 
     plan: Plan
     conversations: list[Conversation]
     results: Results
     path: Path
     seconds: float
-    """What writing the report took."""
+    """Duration of writing the report, in seconds."""
 
     @property
     def answers(self) -> pd.DataFrame:
@@ -48,7 +48,7 @@ class Study:
 
 
 def study(path, *overrides, said=None):
-    """Make a study and its report; `said` replaces the texts of a conversation by others."""
+    """Make a study and its report; `said` returns the texts that replace those of a conversation."""
     config = compose_run("store.path=null", *overrides)
     plan = make_plan(config)
     engine = load_engine(config)

@@ -1,4 +1,4 @@
-"""Engines whose answers are known."""
+"""Engines with known answers."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from valstab.hashing import derive_seed
 
 
 class PersonaEngine:
-    """Answers each item by the persona alone: the same option in every context, wherever it is offered."""
+    """Chooses options by persona alone: the same option in every context, under whichever letter it is offered."""
 
     def __init__(self, model, quantization):
         self.usage = Usage()
@@ -37,7 +37,7 @@ class PersonaEngine:
 
 
 class CountingEngine(PersonaEngine):
-    """Counts what it is asked for."""
+    """Counts the requests that it gets."""
 
     messages = 0
     questions = 0
@@ -55,7 +55,7 @@ class CountingEngine(PersonaEngine):
 
 
 class SlowEngine(PersonaEngine):
-    """Takes its time over each question, so that it can be killed in between."""
+    """Answers slowly, so that its process can be killed between two questions."""
 
     def _answer(self, choice):
         time.sleep(0.002)
@@ -63,14 +63,14 @@ class SlowEngine(PersonaEngine):
 
 
 class FailingEngine(PersonaEngine):
-    """Fails when it is to answer."""
+    """Raises an error at the first question."""
 
     def score_options(self, dialogues):
         raise EngineError("the model's probabilities are not numbers (NaN)")
 
 
 class TerseEngine(PersonaEngine):
-    """Gives no probabilities: a letter for items with an even seed, and nothing that can be read for the others."""
+    """Answers without probabilities: a letter if the seed is even, otherwise an unreadable answer."""
 
     def _answer(self, choice):
         chosen = np.argmax(super()._answer(choice))
@@ -78,14 +78,14 @@ class TerseEngine(PersonaEngine):
 
 
 class SilentEngine(PersonaEngine):
-    """Never gives an answer that can be read."""
+    """Gives unreadable answers only."""
 
     def _answer(self, choice):
         return [np.nan] * len(choice.options)
 
 
 class HostileEngine(PersonaEngine):
-    """Says what would be markup or script, and after a topic that has "chess" in it changes some of its answers."""
+    """Generates markup and scripts, and changes some answers after a topic that contains "chess"."""
 
     message = (
         '</script><img src=x onerror="window.hacked=1"><!-- ${x} "quotes", \u0645\u0631\u062d\u0628\u0627\nnew line'
@@ -103,14 +103,14 @@ class HostileEngine(PersonaEngine):
 
 
 class DyingEngine(PersonaEngine):
-    """Takes its whole process with it, as the system does where memory runs out."""
+    """Kills its own process, as the system does when memory runs out."""
 
     def score_options(self, dialogues):
         os._exit(1)
 
 
 class InterruptedEngine(PersonaEngine):
-    """Says three messages, then somebody presses Ctrl-C."""
+    """Generates three messages, then raises KeyboardInterrupt, as Ctrl-C does."""
 
     def generate(self, requests):
         for index, reply in super().generate(requests):
@@ -120,7 +120,7 @@ class InterruptedEngine(PersonaEngine):
 
 
 class WordyEngine(PersonaEngine):
-    """Says as many words as it may, counts words as tokens, and can read so many; remembers what it was shown."""
+    """Has a context window counted in words, generates messages of maximum length, and records its prompts."""
 
     window_tokens = 10**6
 
@@ -144,7 +144,7 @@ class WordyEngine(PersonaEngine):
 
 
 class OddEngine(PersonaEngine):
-    """Says what a model may say and nobody expects, one after the other."""
+    """Generates unusual messages in turn, such as a model may produce."""
 
     messages = (
         "",

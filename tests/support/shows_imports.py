@@ -1,4 +1,4 @@
-"""Run `python -m valstab`, and say on standard error which of the modules that take seconds it has imported."""
+"""Run `python -m valstab`, and print on standard error which slow modules it has imported."""
 
 import atexit
 import runpy

@@ -1,4 +1,4 @@
-"""Settings of small sweeps, and what MLflow has of them."""
+"""Settings of small sweeps, and their runs in MLflow."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def logged(folder):
 
 
 def runs(folder):
-    """Give the sweep's run and those of its jobs, by their number."""
+    """Return the sweep's run, and the runs of its jobs by number."""
     found = logged(folder)
     (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in found if run is not parent]

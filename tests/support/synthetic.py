@@ -52,12 +52,12 @@ def scores(
 
 
 def spearman_of(correlation: float) -> float:
-    """Give Spearman's rho of two normal variables with a Pearson correlation."""
+    """Return Spearman's rho of two normal variables with this Pearson correlation."""
     return 6 / np.pi * np.arcsin(correlation / 2)
 
 
 def run(label: str, values: xr.DataArray, *, n_messages: int = 3, task: str = "pvq", population: str = "people") -> Run:
-    """Make a run of scores, with one item a key (the questionnaire's own keys, if the number fits)."""
+    """Return a run with these scores and one item per key; the keys are the task's own if their number fits."""
     of_task = _task(task)
     if values.sizes["key"] == len(of_task.keys):
         values = values.assign_coords(key=list(of_task.keys))
@@ -80,7 +80,7 @@ def _task(name: str):
 
 
 def write_results(folder: Path, *overrides: str, persona: float = 1.0, noise: float = 0.0, random: int = 0) -> Path:
-    """Write a results folder as a run leaves it, with answers that follow the persona as far as noise allows."""
+    """Write a results folder as a run does, with answers that depend on the persona and on noise."""
     from valstab.results.results import measure
     from valstab.results.write import write_results as write
 

@@ -1,4 +1,4 @@
-"""Tiny models with random weights, and a tokenizer of a thousand tokens: fast, and as real as large ones."""
+"""Tiny models of real architectures with random weights, and a tokenizer of a thousand tokens."""
 
 from functools import cache
 from pathlib import Path
@@ -29,12 +29,12 @@ SETTINGS = {
     "eos_token_id": 1,
     "pad_token_id": 1,
 }
-"""Of most architectures."""
+"""Settings that most architectures share."""
 
 
 @cache
 def tokenizer() -> PreTrainedTokenizerFast:
-    """Make a byte-level tokenizer with a chat template, whose vocabulary knows some words."""
+    """Return a byte-level tokenizer with a chat template and some words in its vocabulary."""
     model = Tokenizer(models.BPE())
     model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     model.decoder = decoders.ByteLevel()

@@ -11,7 +11,7 @@ SPECIAL += ["<|start_header_id|>", "<|end_header_id|>"]
 
 
 def tokenizer_of(template: str | None, **options) -> PreTrainedTokenizerFast:
-    """Make a byte-level tokenizer, in which some markers are single tokens; it has no pad token."""
+    """Return a byte-level tokenizer with some markers as single tokens, and without a pad token."""
     model = Tokenizer(models.BPE())
     model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     model.decoder = decoders.ByteLevel()

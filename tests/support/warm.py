@@ -1,8 +1,7 @@
-"""Processes that have imported what commands need, and fork a command from themselves whenever a test asks for one.
+"""Processes that have imported large modules in advance, and fork a command when a test asks for one.
 
-What is forked is a process of its own, with its own arguments, folder, environment and pipes. It has only not to import
-MLflow and Hydra again, which takes a new one seconds. All workers of pytest share these processes; they end when the
-last worker does.
+The fork is a separate process with its own arguments, folder, environment and pipes. It saves the seconds that a new
+process needs to import MLflow and Hydra. All workers of pytest share these processes, which end after the last worker.
 """
 
 import atexit
@@ -37,23 +36,23 @@ IMPORTED = {
         *("valstab.sweeps.parent", "valstab.tracking.comparison"),
     ),
 }
-"""What each kind of process has imported. The light one has what a mistake is answered with.
+"""The modules that each kind of process has imported. `light` has those that are needed to report a mistake.
 
-Not the modules that `python -m` names: they are executed in the fork, as in a new process.
+The modules that `python -m` names are not among them: they are executed in the fork, as in a new process.
 """
 ROOT = Path(__file__).parents[2]
 PATIENCE = 300.0
-"""Seconds that the process has to import everything."""
+"""Maximum time for the imports, in seconds."""
 MOST_BYTES = 1 << 20
-"""Of a request."""
+"""Maximum size of a request, in bytes."""
 STAY = b"stay"
-"""What a worker sends, and is answered, to keep the process alive."""
+"""The message that a worker sends, and receives as the answer, to keep the process alive."""
 STREAMS = 3
-"""Standard input, output and error."""
+"""Number of standard streams: input, output and error."""
 
 
 class WarmProcess:
-    """The process, reached through a Unix socket; started unless another worker has done so."""
+    """A process with imported modules, reached by a Unix socket; it is started unless another worker has started it."""
 
     def __init__(self, folder: Path, kind: str) -> None:
         self._kind = kind
@@ -93,7 +92,7 @@ class WarmProcess:
         return self.start(module, arguments, folder, environment).wait()
 
     def close(self) -> None:
-        """Let the process end, unless other workers need it; wait for the one started here."""
+        """Release the process, which ends when no worker needs it; if it was started here, wait for its end."""
         self._life.close()
         if self._started:
             self._started.wait()
