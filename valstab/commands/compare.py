@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from valstab.statistics.stability import Measure, Undefined
 
 THREE_DECIMALS = "{:.3f}".format
+"""Formats a number of a printed table."""
 
 
 MAX_ROWS = 40
@@ -150,8 +151,8 @@ def check_comparison(config: CompareConfig) -> None:
 def _summary(title: str, sentences: tuple[str, ...], table: "pd.DataFrame", notes: list[str]) -> str:
     from valstab.results import markdown
 
-    said = "\n".join(f"- {markdown.escape_markdown(sentence)}" for sentence in (*sentences, *notes))
-    return f"## {markdown.escape_markdown(title)}\n\n{said}\n\n{markdown.table(table)}\n"
+    bullets = "\n".join(f"- {markdown.escape_markdown(sentence)}" for sentence in (*sentences, *notes))
+    return f"## {markdown.escape_markdown(title)}\n\n{bullets}\n\n{markdown.table(table)}\n"
 
 
 def _parameters(config: CompareConfig, number: int) -> Mapping[str, str]:

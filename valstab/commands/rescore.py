@@ -28,8 +28,10 @@ TEXT_TYPE = ("text", ("string", "large_string"))
 """A type of column: its name in messages, and the Arrow types that belong to it."""
 
 WHOLE_TYPE = ("whole numbers", ("integer",))
+"""The type of seeds and item numbers."""
 
 NUMBER_TYPE = ("numbers", ("integer", "floating"))
+"""The type of scores and probabilities."""
 
 COLUMN_TYPES = {
     "seed": WHOLE_TYPE,

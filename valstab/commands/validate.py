@@ -93,8 +93,8 @@ def _first_prompt(plan: Plan, session: Session) -> Prompt:
     from valstab.protocol.ask import choice_requests, option_orders
     from valstab.protocol.converse import Conversation, opening_messages
 
-    said = opening_messages(session)
-    conversation = Conversation(session, (*said, PLACEHOLDER_REPLY) if said else ())
+    opening = opening_messages(session)
+    conversation = Conversation(session, (*opening, PLACEHOLDER_REPLY) if opening else ())
     return choice_requests(plan, conversation, option_orders(plan.task, session))[0].prompt
 
 

@@ -15,12 +15,15 @@ from valstab.config.schema import DTYPES, FORMATS, OVERFLOWS, QUANTIZATIONS, UND
 from valstab.errors import ConfigError, require, require_text
 
 ANSWER_PREFIXES = ("continue", "message")
+"""Values of `engine.answer_prefix`."""
 
 
 BACKENDS = ("mp", "ray")
+"""Values of `engine.distributed_executor_backend`, besides null."""
 
 
 SEED_LIMIT = 1 << 63
+"""Absolute value that a seed must stay below."""
 
 
 MAX_COUNT = 1_000_000
@@ -28,15 +31,19 @@ MAX_COUNT = 1_000_000
 
 
 Range = tuple[Callable[[float], bool], str]
+"""A test whether a number is allowed, and the rule for the error message."""
 
 
 AT_LEAST_ONE: Range = (lambda value: value >= 1, "must be at least 1")
+"""The range from 1."""
 
 
 ABOVE_ZERO: Range = (lambda value: value > 0, "must be above 0")
+"""The range above 0."""
 
 
 NOT_BELOW_ZERO: Range = (lambda value: value >= 0, "must be 0 or more")
+"""The range from 0."""
 
 
 ENGINE_RANGES: Mapping[str, Range] = {
@@ -55,6 +62,7 @@ ENGINE_RANGES: Mapping[str, Range] = {
     "max_model_len": AT_LEAST_ONE,
     "block_size": AT_LEAST_ONE,
 }
+"""Ranges of the engines' settings, by name."""
 
 
 SAMPLING_RANGES: Mapping[str, Range] = {
@@ -63,6 +71,7 @@ SAMPLING_RANGES: Mapping[str, Range] = {
     "top_k": (lambda value: value >= 0, "must be at least 1, or 0 for the whole vocabulary"),
     "repetition_penalty": ABOVE_ZERO,
 }
+"""Ranges of the sampling settings, by name."""
 
 
 def check_config(config: Config) -> None:

@@ -26,8 +26,8 @@ def model_label(name: str, quantization: str) -> str:
         >>> model_label("mixtral_4bit", "4bit"), model_label("mixtral_4bit", "none")
         ('mixtral_4bit', 'mixtral_4bit none')
     """
-    said = next((each for each in ("8bit", "4bit") if name.endswith(each)), "none")
-    return name if quantization == said else f"{name} {quantization}"
+    named = next((each for each in ("8bit", "4bit") if name.endswith(each)), "none")
+    return name if quantization == named else f"{name} {quantization}"
 
 
 def run_name(config: Config) -> str:

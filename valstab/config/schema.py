@@ -8,27 +8,34 @@ from omegaconf import MISSING
 from valstab.config.engines import EngineConfig
 
 QUANTIZATIONS = ("none", "8bit", "4bit")
+"""Values of `model.quantization`."""
 
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+"""Values of `model.dtype`."""
 
 
 FORMATS = ("auto", "base", "chat")
+"""Values of `model.format`."""
 
 
 UNDEFINED = ("zero", "drop")
+"""Values of `undefined`."""
 
 
 OVERFLOWS = ("stop", "truncate")
+"""Values of `overflow`."""
 
 
 MEASURES = ("rank_order", "ipsative")
+"""Values of `figure.measure`: the two stabilities of a run."""
 
 
 FIGURE_KINDS = (
     *("bars", "tests", "lines", "context_pairs", "values_and_behaviour", "components"),
     *("neutral_profile", "neutral_order", "appraisal", "leaderboard"),
 )
+"""Values of `figure.kind`."""
 
 
 @dataclass

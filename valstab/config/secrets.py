@@ -22,6 +22,7 @@ KEY_IN_URL = re.compile(
 
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+"""The name of an environment variable."""
 
 
 SECRET_VARIABLE = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(_|$)", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""What runs a language model.
+"""Engines, which run language models.
 
 `base` defines an engine's interface, `factory` creates the engine that a configuration names, and each other engine is
 a module or a package. An engine generates text and scores options; it knows nothing of psychology. May import `config`

@@ -92,7 +92,7 @@ class Usage:
 
     @property
     def usd(self) -> float | None:
-        """The price of that in US dollars; None if it costs nothing."""
+        """The price of these tokens in US dollars; None without prices."""
         return self.prices and usd(self.prices, self.encoded_tokens, self.generated_tokens)
 
 
@@ -102,7 +102,7 @@ def usd(prices: Prices, read: float, written: float) -> float:
 
 
 def peak_bytes() -> int:
-    """Return the most bytes that this process has held in memory."""
+    """Return the peak memory use of this process, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -110,20 +110,20 @@ class Cache(NamedTuple):
     """The memory for what an engine has encoded."""
 
     tokens: int = 0
-    """Token capacity of one batch, and of what is kept between messages; 0 is no limit, and nothing kept."""
+    """Maximum tokens of a batch, and of the prompts stored between messages; 0 is no limit, and nothing is stored."""
     token_bytes: int = 0
     """Bytes of one token."""
     rows: int = 0
-    """The most dialogues in one batch; 0 is no limit."""
+    """Maximum number of dialogues in one batch; 0 is no limit."""
     peak_bytes: Callable[[], int] = peak_bytes
-    """Returns the most bytes that this memory has held so far, weights included."""
+    """Returns the peak use of this memory so far in bytes, weights included."""
 
 
 class Window(NamedTuple):
     """A model's context window."""
 
     tokens: int
-    """The most tokens of a prompt and what is generated after it."""
+    """Maximum number of tokens of a prompt together with its continuation."""
     count: Callable[[Prompt], int]
     """Returns the number of tokens of a prompt."""
 
@@ -143,7 +143,7 @@ class Engine(Protocol):
 
     @property
     def properties(self) -> Mapping[str, str]:
-        """What else is recorded with the results, such as the device."""
+        """Other information that is recorded with the results, such as the device."""
         ...
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:

@@ -9,11 +9,11 @@ from valstab.config.schema import ModelConfig
 from valstab.engines.base import EngineError
 
 PACKAGE_PREFIX = "package:"
-"""What a `model.path` begins with that names a file in an installed package: `package:PACKAGE/FILE`."""
+"""Start of a `model.path` for a file in an installed package: `package:PACKAGE/FILE`."""
 
 
 BLOCK_BYTES = 1 << 16
-"""Bytes of a block that is hashed."""
+"""Size of a hashed block, in bytes."""
 
 
 BLOCKS = 64
@@ -21,7 +21,7 @@ BLOCKS = 64
 
 
 HUB_TIMEOUT = 10
-"""Seconds in which the hub has to answer."""
+"""Maximum time for the hub's answer, in seconds."""
 
 
 NO_SAFETENSORS = re.compile(r"no file named .*\.safetensors|not appear to have a file named .*\.safetensors")
@@ -33,7 +33,7 @@ PICKLED = (
     "where you trust them, AutoModelForCausalLM.from_pretrained(PATH).save_pretrained(FOLDER), and the same with "
     "AutoTokenizer, make a FOLDER for model.path"
 )
-"""The explanation of such a message."""
+"""The explanation for a checkpoint without safetensors."""
 
 
 OWN_CODE = "it has Python code of its own, which runs only with model.trust_remote_code=true: read it before"

@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 FIRST_LETTER = re.compile(r"\s*(?:answer\s*:?\s*)?\(?([A-Z])(?:\)|[.:,](?=\s|$)|\s*$)", re.IGNORECASE)
+"""The letter that a sampled answer begins with."""
 
 
 LETTER_IN_BRACKETS = re.compile(r"\(([A-Z])\)")
+"""An option that a sampled answer names in brackets."""
 
 
 UNREADABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError)
-"""What `read_completion` raises where the document is not what the API promises."""
+"""Errors that `read_completion` raises if a document does not have the form of the API."""
 
 
 class Completion(NamedTuple):

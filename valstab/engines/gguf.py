@@ -15,7 +15,7 @@ def unpack(file: Path) -> Path:
     """Return a folder with a GGUF file's weights as float32 safetensors, in the user's cache.
 
     The folder is named by a hash of the file's content and the version of transformers, since versions read the same
-    file in different ways. What is there already is not unpacked again.
+    file in different ways. A folder that exists already is reused.
     """
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()

@@ -16,9 +16,9 @@ UNSCALED_ROPE_TYPES = ("linear", "dynamic", "yarn")
 
 
 def context_window(config: Any) -> int | None:
-    """Return the most tokens that a transformers model can read, generated ones included; None if there is no limit.
+    """Return the maximum tokens of a transformers model, generated ones included; None if there is no limit.
 
-    For a multimodal model it is that of its language model. Where several names state a length, the smallest counts.
+    For a multimodal model, the limit is that of its language model. Of several lengths, the smallest counts.
     """
     text = config.get_text_config()
     lengths = [length for name in LENGTH_NAMES if isinstance(length := getattr(text, name, None), int) and length > 0]
@@ -49,7 +49,7 @@ def require_numbers(scores: "Tensor") -> None:
     """Check that each row of scores, (rows, vocabulary), is a distribution: no NaN, no +inf, not only -inf.
 
     Raises:
-        EngineError: if a row is none.
+        EngineError: if a row is not a distribution.
     """
     if not scores.amax(-1).isfinite().all():
         raise EngineError(

@@ -34,7 +34,7 @@ class ResolvedSampling:
 
 
 class LoadedModel(NamedTuple):
-    """What was loaded: the folder or hub id, the tokenizer and the model."""
+    """A loaded model: its folder or hub id, its tokenizer and the model itself."""
 
     source: str
     tokenizer: Any

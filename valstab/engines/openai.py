@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 ANSWER_TOKENS = 16
-"""Tokens of a sampled answer."""
+"""Maximum length of a sampled answer, in tokens."""
 
 
 Request = TypeVar("Request")
@@ -39,16 +39,16 @@ class OpenaiEngine:
     """A model behind an OpenAI-compatible server: chat completions, or completions for a base model.
 
     Args:
-        model: `path` is the server's name of the model, or anything if it has only one. `template` is for the
-            server's chat template.
+        model: `path` is the server's name of the model, or anything if it has only one. `template` has
+            arguments of the server's chat template.
         quantization: `none`, since the server decides.
         url: address of the API.
         key_variable: environment variable that holds the key.
-        concurrency: requests at a time, at most.
+        concurrency: maximum number of requests at the same time.
         timeout: seconds without an answer after which a request is repeated.
-        max_retries: how often a request is repeated.
-        answer_prefix: `continue` or `message`: how the model's turn is opened.
-        top_logprobs: length of the list of probable tokens.
+        max_retries: maximum number of repetitions of a request.
+        answer_prefix: `continue` or `message`; see `valstab.config.engines.OpenaiConfig`.
+        top_logprobs: number of most probable tokens to request; 0 requests none.
         usd_per_million_input: price of a million prompt tokens, in US dollars.
         usd_per_million_output: price of a million generated tokens, in US dollars.
 

@@ -1,4 +1,4 @@
-"""Send requests to an OpenAI-compatible server with the openai package, and word its errors in one line.
+"""Send requests to an OpenAI-compatible server with the openai package, and describe its errors in one line.
 
 The package repeats a request after a connection error, a timeout, or a status of 408, 409, 429 or 5xx. It waits as long
 as `Retry-After` says, otherwise half a second, and longer each time up to 8 seconds.
@@ -20,21 +20,23 @@ NO_QUOTA = "insufficient_quota"
 
 
 REPEATED_STATUSES = (408, 409, 429)
-"""HTTP statuses that are asked again, besides those of `SERVER_ERROR` and above."""
+"""HTTP statuses after which a request is repeated, besides `SERVER_ERROR` and above."""
 
 
 SERVER_ERROR = 500
+"""Lowest HTTP status of a server error."""
 
 
 LONGEST_PAUSE = 8
-"""Seconds between two requests where an answer can't be read."""
+"""Maximum pause after an unreadable answer, in seconds."""
 
 
 MODEL_LIST_TIMEOUT = 10
-"""Seconds, at most, for the list of models."""
+"""Maximum time for the list of models, in seconds."""
 
 
 HEADER_TEXT = re.compile(r"[\x21-\x7e]*")
+"""Characters that an API key may have in an HTTP header."""
 
 
 Answer = TypeVar("Answer")
@@ -49,8 +51,8 @@ class OpenaiClient:
         url: address of the API.
         key: the key, or an empty text if the server wants none.
         key_variable: name of the key's environment variable, which stands for the key in error messages.
-        timeout: seconds without an answer.
-        max_retries: how often a request is repeated.
+        timeout: seconds without an answer after which a request is repeated.
+        max_retries: maximum number of repetitions of a request.
 
     Raises:
         EngineError: if the openai package is not installed, or no request can be made with this key and environment.
@@ -85,7 +87,7 @@ class OpenaiClient:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def model_names(self) -> list[str]:
-        """Return the names of the server's models, or an empty list if it does not say."""
+        """Return the names of the server's models, or an empty list if it does not list them."""
         client = self._client.with_options(max_retries=0, timeout=min(MODEL_LIST_TIMEOUT, self._timeout))
 
         async def list_models() -> Any:

@@ -1,4 +1,4 @@
-"""Answer at random: a baseline in which no measure must find stability."""
+"""Answer at random: a baseline in which no measure may find stability."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -9,11 +9,11 @@ from valstab.config.schema import ModelConfig
 from valstab.engines.base import Cache, ChoiceRequest, GenerationRequest, Usage
 
 WORDS = ("yes", "no", "perhaps", "well", "so", "today", "here", "often", "good", "again")
-"""The vocabulary."""
+"""The vocabulary of messages."""
 
 
 MAX_WORDS = 8
-"""The most words of a message."""
+"""Maximum number of words in a message."""
 
 
 class RandomEngine:

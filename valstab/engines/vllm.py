@@ -25,7 +25,7 @@ from valstab.engines.loading import precision, resolved_sampling
 from valstab.engines.tokenizer import PromptTokenizer
 
 DIALOGUES_AT_ONCE = 64
-"""Dialogues whose questions vLLM gets in one call."""
+"""Number of dialogues whose questions are passed to vLLM in one call."""
 
 
 CPU_BLOCK_TOKENS = 32
@@ -37,10 +37,11 @@ CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "4",
     "VLLM_LOGGING_LEVEL": "WARNING",
 }
-"""Environment variables for vLLM on the CPU, where the user has not set them; the cache's space is in GiB."""
+"""Defaults of vLLM's environment variables on the CPU; VLLM_CPU_KVCACHE_SPACE is in GiB."""
 
 
 PARALLEL_SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+"""Names of the settings for several GPUs."""
 
 
 class VllmEngine:
@@ -152,7 +153,7 @@ def _import_vllm() -> Any:
 
 
 def _quantized(quantization: str) -> dict[str, Any]:
-    """Return the arguments of `vllm.LLM` that say how to load the weights."""
+    """Return the arguments of `vllm.LLM` for loading the weights."""
     if quantization == "4bit":
         return {"load_format": "bitsandbytes", "quantization": "bitsandbytes"}
     return {"load_format": "safetensors"}

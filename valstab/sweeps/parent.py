@@ -17,6 +17,7 @@ from valstab.tracking.names import MAX_VALUE_CHARACTERS, error_tag
 from valstab.tracking.provenance import provenance
 
 ENDED_EARLY = "valstab: the sweep was ended before all of its jobs were done"
+"""The description of the failures of a sweep that was interrupted."""
 
 
 RERUN_TAG = "rerun"

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 METRIC_COLUMNS = (*(f"{name}{part}" for name in MEASURES for part in ("", "_se")), "answer_mass", "unparsed_fraction")
+"""Metrics of a run that are columns of the table."""
 
 
 FINISHED = "FINISHED"
+"""MLflow's status of a run that ended without a failure."""
 
 
 def job_table(runs: Sequence["Run"]) -> pd.DataFrame:

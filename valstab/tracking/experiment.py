@@ -11,6 +11,7 @@ from filelock import FileLock
 from valstab.tracking.client import TrackingError, mlflow_errors
 
 SQLITE_PREFIX = "sqlite:///"
+"""Start of the URI of a SQLite database."""
 
 
 def open_experiment(name: str) -> str:

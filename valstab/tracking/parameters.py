@@ -15,7 +15,7 @@ NOT_PARAMETERS = re.compile(
 
 
 def run_parameters(config: Config) -> dict[str, str]:
-    """Return the parameters that tell runs apart: the options' names, and settings that are numbers or short words.
+    """Return the parameters that distinguish runs: the options' names, and settings that are numbers or short words.
 
     An option's name stands for the content of its file; `config.yaml` has all of it.
     """
