@@ -2,7 +2,7 @@
 
     runs = valstab.load_runs(experiments=["fig4a"])
     runs.table                      # one row a run: model, task, n_messages, rank_order, ...
-    runs.samples("rank_order")      # one row a seed: what means and standard errors are over
+    runs.samples("rank_order")      # one row a seed: samples of means and standard errors
     runs.scores                     # one row for each seed, context, persona and key
     runs.answers                    # one row a question
 
@@ -32,7 +32,7 @@ LABEL_SETTINGS = (
     ("max_new_tokens", "max_new_tokens={}"),
     ("model.path", "{}"),
 )
-"""Settings that are added to a run's label, one after the other, where runs of one label differ in them."""
+"""Settings that are added to labels, one after the other, where runs with the same label differ in them."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Run:
     task: Task
     """Without texts: which item belongs to which key."""
     digest: str | None
-    """SHA-256 of what was asked; None where it is not known."""
+    """SHA-256 of the questions' wording; None where it is unknown."""
     n_messages: int
     without_personas: bool
     """Whether there are repetitions without a persona instead of personas."""
@@ -92,23 +92,23 @@ class Run:
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs to look at together."""
+    """Finished runs, to analyse together."""
 
     runs: tuple[Run, ...]
     replaced: tuple[str, ...] = ()
-    """Ids of older runs with the same configuration as one that is here: left out."""
+    """Ids of older runs that are left out, since a newer one has the same configuration."""
 
     def __iter__(self) -> Iterator[Run]:
-        """Go through the runs."""
+        """Iterate over the runs."""
         return iter(self.runs)
 
     def __len__(self) -> int:
-        """Count the runs."""
+        """Return the number of runs."""
         return len(self.runs)
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row a run: what it was, and its stabilities (mean and standard error)."""
+        """One row for each run: its settings, and its stabilities (mean and standard error)."""
         return pd.DataFrame([_row(run) for run in self.runs])
 
     @cached_property
@@ -127,8 +127,8 @@ class Runs:
         """Return the samples of a stability: one row for each seed, or for each repetition without a persona.
 
         Returns:
-            The columns label, n_messages, population, task, sample and stability. Runs in which the measure has
-            no meaning have no rows.
+            The columns label, n_messages, population, task, sample and stability. Runs to which the measure
+            does not apply have no rows.
         """
         parts = []
         for run in self.runs:

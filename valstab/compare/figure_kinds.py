@@ -1,4 +1,4 @@
-"""What each kind of comparison is made of: the runs it takes, its tables, its pictures and its findings."""
+"""The kinds of comparison: for each, the runs it needs, its tables, its pictures and its sentences."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,18 +21,18 @@ MEASURE_TITLES = {measure: f"{name.lower()} stability" for measure, name in MEAS
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found: tables and pictures by name, the main ones first, and sentences."""
+    """Result of a comparison: tables and pictures by name, the main ones first, and sentences."""
 
     tables: Mapping[str, pd.DataFrame]
     pictures: Mapping[str, Picture]
     sentences: tuple[str, ...]
     numbers: Mapping[str, float] = field(default_factory=dict)
-    """What MLflow charts: metrics by name."""
+    """Metrics for MLflow, by name."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be compared, and how."""
+    """The runs to compare, and how."""
 
     figure: FigureConfig
     runs: Runs

@@ -24,7 +24,7 @@ class Board:
 
 
 def boards(runs: Runs, undefined: Undefined = "zero", resamples: int = 1000) -> list[Board]:
-    """Make a board of each measure for each set of runs that can be compared."""
+    """Return a leaderboard of each measure for each set of comparable runs."""
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         groups.setdefault(tuple(of_run(run) for of_run in ASPECTS.values()), []).append(run)

@@ -1,4 +1,4 @@
-"""What the personas are labelled, for colours: read from a file, or asked of a model (`task=character`)."""
+"""Labels of the personas, for the colours of figures: read from a file, or asked of a model (`task=character`)."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def read_labels(source: str) -> dict[str, str]:
 
     Args:
         source: a CSV file with the columns name and label, or the results folder or MLflow id of a run of
-            `task=character`: then the label nearest to a character's mean answer.
+            `task=character`, whose labels are those nearest to each character's mean answer.
 
     Raises:
         ConfigError: if it is neither, or a label is unknown.

@@ -202,12 +202,12 @@ def required_n(
         to resample. Seeds are None where the models don't differ, a model has fewer than two samples, or more than
         `power.MOST_SAMPLES` are needed.
     """
-    found = [stability(scores, measure, undefined, without_personas=without_personas) for scores in (one, other)]
-    difference = found[0].mean - found[1].mean
+    observed = [stability(scores, measure, undefined, without_personas=without_personas) for scores in (one, other)]
+    difference = observed[0].mean - observed[1].mean
 
     def levels(over: Over) -> int | None:
-        kind = StabilitySpec(measure, undefined, without_personas)
-        drawn = [resampled(scores, kind, over, resamples, seed) for scores in (one, other)]
+        spec = StabilitySpec(measure, undefined, without_personas)
+        drawn = [resampled(scores, spec, over, resamples, seed) for scores in (one, other)]
         if one[over].equals(other[over]):
             error = nan_std(drawn[0] - drawn[1])
         else:
@@ -215,7 +215,7 @@ def required_n(
         number = max(one.sizes[over], other.sizes[over])
         return levels_needed(number, error, difference, power, alpha)
 
-    values = [each.samples.to_numpy().ravel() for each in found]
+    values = [each.samples.to_numpy().ravel() for each in observed]
     of_test = samples_needed(effect_size(*values), power, alpha)
     contexts = levels("context")
     if without_personas and measure == "ipsative":

@@ -1,4 +1,4 @@
-"""Whether answers measure anything: letters chosen for their place, items that agree, values that form their circle.
+"""Quality of the answers: position bias, internal consistency, circular structure and answer mass.
 
 Pure functions of a run's answers (`valstab.protocol.ask.ask`) or scores (`valstab.statistics.scores.score`).
 """
@@ -42,10 +42,10 @@ CONTEXT_COLUMNS = ["seed", "context"]
 
 
 class MassSpread(NamedTuple):
-    """How the answer mass, the probability on the offered letters, spreads over the questions."""
+    """Distribution over the questions of the answer mass, the probability on the offered letters."""
 
     shares: tuple[float, ...]
-    """Of the questions in each bin; the bins are equally wide, from 0 to 1."""
+    """Share of the questions in each bin; the bins are equally wide, from 0 to 1."""
     low: float
     """Share of the questions under the limit."""
 
@@ -56,7 +56,7 @@ class CircularStructure(NamedTuple):
     fit: float
     """Pearson correlation, over pairs of values, of the distance on the circle with 1 - r."""
     p: float
-    """Share of random placements of the values that fit as well."""
+    """p-value: (1 + random placements that fit at least as well) / (1 + random placements)."""
     correlations: xr.DataArray
     """Correlation of each two values. Dimensions: key, other."""
 

@@ -52,7 +52,7 @@ def draw_levels(number: int, resamples: int, seed: int) -> Iterator[NDArray[np.i
         yield rng.integers(number, size=(min(RESAMPLES_AT_ONCE, resamples - start), number))
 
 
-def resampled(scores: xr.DataArray, kind: StabilitySpec, over: Over, resamples: int, seed: int) -> NDArray[np.float64]:
+def resampled(scores: xr.DataArray, spec: StabilitySpec, over: Over, resamples: int, seed: int) -> NDArray[np.float64]:
     """Compute the stability with the levels of one dimension drawn with replacement.
 
     A context that is drawn twice is not paired with itself.
@@ -64,22 +64,22 @@ def resampled(scores: xr.DataArray, kind: StabilitySpec, over: Over, resamples: 
     if number < MIN_LEVELS[over]:
         return np.full(resamples, np.nan)
     plain = drop_labels(scores)
-    rho = fill_undefined(correlations(plain, kind.measure), kind.undefined)
+    rho = fill_undefined(correlations(plain, spec.measure), spec.undefined)
 
     def statistic(rows: NDArray[np.intp]) -> NDArray[np.float64]:
         drawn = xr.DataArray(rows, dims=("resample", over))
         if over == "context":
             other = drawn.rename(context="other")
-            return _pooled(rho.isel(context=drawn, other=other).where(drawn != other), kind)
-        if over == AXES[kind.measure].over:
+            return _pooled(rho.isel(context=drawn, other=other).where(drawn != other), spec)
+        if over == AXES[spec.measure].over:
             # Who is drawn changes the ranks.
-            return _pooled(fill_undefined(correlations(plain.isel({over: drawn}), kind.measure), kind.undefined), kind)
-        return _pooled(rho.isel({over: drawn}), kind)
+            return _pooled(fill_undefined(correlations(plain.isel({over: drawn}), spec.measure), spec.undefined), spec)
+        return _pooled(rho.isel({over: drawn}), spec)
 
     return np.concatenate([statistic(rows) for rows in draw_levels(number, resamples, seed)])
 
 
-def shuffled(scores: xr.DataArray, kind: StabilitySpec, resamples: int, seed: int) -> NDArray[np.float64]:
+def shuffled(scores: xr.DataArray, spec: StabilitySpec, resamples: int, seed: int) -> NDArray[np.float64]:
     """Compute the stability of shuffled scores, for its distribution under chance.
 
     Rank-order: shuffles the personas in each seed and context, each with all its keys. Ipsative: shuffles the keys in
@@ -92,9 +92,9 @@ def shuffled(scores: xr.DataArray, kind: StabilitySpec, resamples: int, seed: in
     ordered = drop_labels(scores).transpose("seed", "context", "persona", "key")
 
     def statistic(number: int) -> NDArray[np.float64]:
-        mixed = _shuffle(np.broadcast_to(ordered.to_numpy(), (number, *ordered.shape)), kind.measure, rng)
+        mixed = _shuffle(np.broadcast_to(ordered.to_numpy(), (number, *ordered.shape)), spec.measure, rng)
         again = xr.DataArray(mixed, dims=("resample", *ordered.dims))
-        return _pooled(fill_undefined(correlations(again, kind.measure), kind.undefined), kind)
+        return _pooled(fill_undefined(correlations(again, spec.measure), spec.undefined), spec)
 
     return np.concatenate(
         [statistic(min(RESAMPLES_AT_ONCE, resamples - start)) for start in range(0, resamples, RESAMPLES_AT_ONCE)]
@@ -112,9 +112,9 @@ def nan_std(values: NDArray[np.float64]) -> float:
     return float(known.std(ddof=1)) if len(known) > 1 else float("nan")
 
 
-def _pooled(rho: xr.DataArray, kind: StabilitySpec) -> NDArray[np.float64]:
+def _pooled(rho: xr.DataArray, spec: StabilitySpec) -> NDArray[np.float64]:
     """Average correlations, with undefined ones already filled, to one stability for each resample."""
-    each = sample_means(mean_over_pairs(rho), kind.measure, without_personas=kind.without_personas)
+    each = sample_means(mean_over_pairs(rho), spec.measure, without_personas=spec.without_personas)
     return each.mean([name for name in each.dims if name != "resample"]).to_numpy()
 
 

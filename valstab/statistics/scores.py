@@ -1,4 +1,4 @@
-"""From answers to scores: one number for each seed, context, persona and key (`docs/protocol.md`; paper B.5)."""
+"""Compute scores from answers: one number for each seed, context, persona and key (`docs/protocol.md`; paper B.5)."""
 
 from typing import Any
 

@@ -156,7 +156,7 @@ def stability(
 def applicable_stabilities(
     scores: xr.DataArray, undefined: Undefined = "zero", *, without_personas: bool = False
 ) -> dict[Measure, Stability]:
-    """Compute those stabilities that have a meaning.
+    """Compute the stabilities that apply to the scores.
 
     Rank-order needs several personas (not repetitions), ipsative several keys, and both a second context.
     """
@@ -174,11 +174,11 @@ def applicable_stabilities(
 
 
 def correlations(scores: xr.DataArray, measure: Measure, across: str = "context") -> xr.DataArray:
-    """Correlate each two contexts (or seeds: what `across` names) of every unit.
+    """Correlate each two contexts (or seeds, as `across` says) of every unit.
 
     Returns:
-        rho, NaN where it is undefined, with the dimensions `across` and "other", and those of `scores` but for what
-        the measure correlates over; further dimensions of `scores` stay. The matrices are symmetric.
+        rho, NaN where it is undefined. Dimensions: `across`, "other", and the others of `scores` without the one
+        that the measure correlates over. The matrices are symmetric.
     """
     over = AXES[measure].over
     if scores.isnull().any():
@@ -193,20 +193,20 @@ def mean_over_pairs(rho: xr.DataArray, across: str = "context") -> xr.DataArray:
 
 
 def sample_means(per_unit: xr.DataArray, measure: Measure, *, without_personas: bool = False) -> xr.DataArray:
-    """Average the stabilities of units into the samples of which a stability is the mean: seeds, or repetitions."""
+    """Average the stabilities of units to the samples: seeds, or repetitions without personas."""
     return per_unit if without_personas and measure == "ipsative" else per_unit.mean(AXES[measure].unit)
 
 
 def fill_undefined(rho: xr.DataArray, undefined: Undefined) -> xr.DataArray:
-    """Count an undefined correlation as 0, or leave it NaN, which means leave out."""
+    """Replace undefined correlations by 0 ("zero"), or leave them NaN, so that means leave them out ("drop")."""
     return rho.fillna(0.0) if undefined == "zero" else rho
 
 
 def spearman(one: xr.DataArray, other: xr.DataArray, over: str) -> xr.DataArray:
-    """Compute Spearman's rho along `over`; the other dimensions are matched by name."""
+    """Compute Spearman's rho along `over`; the other dimensions are matched by name. NaN where undefined."""
     one, other = xr.align(one, other, join="exact")
     if one.isnull().any() or other.isnull().any():
-        # Each pair of sides is ranked by itself, over what both have.
+        # Each pair of sides is ranked by itself, over the scores that both have.
         one, other = xr.broadcast(one, other)
         both = one.notnull() & other.notnull()
         one, other = one.where(both), other.where(both)
