@@ -51,7 +51,7 @@ class Run:
     task: Task
     """Without texts: which item belongs to which key."""
     digest: str | None
-    """SHA-256 of the questions' wording; None where it is unknown."""
+    """SHA-256 of the questions and their scoring, in hexadecimal; None where it is unknown."""
     n_messages: int
     without_personas: bool
     """Whether there are repetitions without a persona instead of personas."""
