@@ -20,7 +20,7 @@ from valstab.results.interim import InterimEstimate
 from valstab.results.report.page import write_report
 from valstab.results.results import Results, measure
 from valstab.results.summary import describe, print_summary
-from valstab.results.write import write_answers, write_config, write_conversations, write_results
+from valstab.results.write import write_answers, write_config, write_conversations, write_pictures, write_results
 from valstab.tracking.datasets import describe_datasets
 from valstab.tracking.metrics import log_results
 from valstab.tracking.run import tracked_run
@@ -54,7 +54,8 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
         tracking.record.inputs = describe_datasets(config, plan, engine.identity)
         data = collect(config, plan, engine, folder)
         results = measure(data.answers, plan.task, config.undefined, without_personas=plan.without_personas)
-        write_results(results, folder, title)
+        write_results(results, folder)
+        write_pictures(results, folder, title)
         write_report(folder / "report.html", plan, results, data.conversations, data.cost, title=title)
         print_summary(results, title, data, folder)
         log_results(tracking.record, results, data.cost, describe(results, data.cost), data.engine)

@@ -34,15 +34,21 @@ def swept(name):
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_job_of_a_preset_can_be_planned(name):
     sweep = swept(name)
-    for model in sweep.pop("model", ["random"]):
-        config = compose_run(f"+experiment={name}", f"model={model}")
-        assert config.model.name == model
+    models = sweep.pop("model", ["random"])
+    assert models in (["random"], swept("paper_models")["model"])  # the latter are composed below
+    config = compose_run(f"+experiment={name}", "model=random")
     for key, values in sweep.items():
         for value in values:
             config = compose_run(f"+experiment={name}", "model=random", f"{key}={value}")
             make_plan(config)
     if name not in {"quickstart", "paper_models"}:
         assert config.tracking.experiment == TESTED.get(name, name)
+
+
+@pytest.mark.parametrize("model", swept("paper_models")["model"])
+def test_every_model_of_the_paper_can_be_swept(model):
+    config = compose_run("+experiment=fig4a", f"model={model}")
+    assert config.model.name == model
 
 
 def test_the_paper_s_models_are_all_there():

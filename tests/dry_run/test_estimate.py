@@ -104,6 +104,7 @@ def clocked(monkeypatch):
     return engine
 
 
+@pytest.mark.slow
 def test_a_run_takes_what_was_estimated(clocked, launch_folder):
     config = compose_run("population.limit=50", "topics.names=[joke,chess]", "seeds=[0,1]", "n_messages=5")
     plan = make_plan(config)

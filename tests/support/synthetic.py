@@ -114,7 +114,7 @@ def write_results(folder: Path, *overrides: str, persona: float = 1.0, noise: fl
             messages += [{"role": "assistant", "text": f"Reply {i}."} for i in range(config.n_messages)]
             said = messages if config.n_messages else []
             file.write(json.dumps({"seed": int(seed), "context": context, "persona": name, "messages": said}) + "\n")
-    write(measure(answers, task, "zero", without_personas=config.population.personas is None), folder, "synthetic")
+    write(measure(answers, task, "zero", without_personas=config.population.personas is None), folder)
     return folder
 
 

@@ -27,17 +27,15 @@ def write_answers(data: CollectedData, folder: Path) -> None:
         data.retests.to_parquet(folder / "retests.parquet", index=False)
 
 
-def write_results(results: Results, folder: Path, title: str) -> None:
-    """Write `profiles.csv`, `stability.json` and the pictures in `plots/`.
-
-    Args:
-        results: the results to write.
-        folder: the folder to write to; it exists.
-        title: the title of each picture.
-    """
+def write_results(results: Results, folder: Path) -> None:
+    """Write `profiles.csv` and `stability.json` to an existing folder."""
     profiles(results.scores).to_csv(folder / "profiles.csv")
     document = json.dumps(results.document(), indent=1, ensure_ascii=False)
     (folder / "stability.json").write_text(document + "\n", encoding="utf-8")
+
+
+def write_pictures(results: Results, folder: Path, title: str) -> None:
+    """Draw the pictures in `plots/`, each with the title."""
     pictures = folder / "plots"
     pictures.mkdir(exist_ok=True)
     for name, figure in figures(results, title):
