@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # MLflow and torch take seconds, which tests without them nee
     from valstab.engines.huggingface.engine import TransformersEngine
 
 settings.register_profile("quick", max_examples=25, deadline=None)
-settings.register_profile("deep", max_examples=200, deadline=None)
+settings.register_profile("deep", max_examples=100, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
@@ -93,7 +93,13 @@ def valstab(request) -> Command:
     """Run `python -m valstab ...` or another of its modules: in a fork, or in slow tests in a new process."""
     if request.node.get_closest_marker("slow"):
         return request.getfixturevalue("valstab_process")
-    return _forking(request.getfixturevalue("heavy_process"), request.getfixturevalue("launch_folder"))
+    return request.getfixturevalue("valstab_forked")
+
+
+@pytest.fixture
+def valstab_forked(heavy_process, launch_folder) -> Command:
+    """Do the same, forked in slow tests too."""
+    return _forking(heavy_process, launch_folder)
 
 
 @pytest.fixture

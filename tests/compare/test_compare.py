@@ -222,7 +222,7 @@ def test_the_command_answers_a_mistake_with_one_line(valstab):
 
 
 @pytest.mark.slow
-def test_every_figure_from_its_preset_on_the_embedded_model(valstab, launch_folder):
+def test_every_figure_from_its_preset_on_the_embedded_model(valstab_forked, launch_folder):
     """Each preset runs for real at a small scale, and its figures are drawn from what MLflow has."""
     small = ["population.limit=2", "seeds=[0]"]  # what presets have in common is asked once: it is in the store
     data = Path(synthetic.__file__).parents[2] / "valstab/inputs/data"
@@ -251,15 +251,15 @@ def test_every_figure_from_its_preset_on_the_embedded_model(valstab, launch_fold
         "ceiling": [one, topics, *pvq],
     }
     for name, overrides in jobs.items():
-        command = valstab(f"+experiment={name}", *small, *overrides)
+        command = valstab_forked(f"+experiment={name}", *small, *overrides)
         assert command.returncode == 0, f"{name}: {command.stderr}"
     figures = [*jobs, "fig9", *(f"fig{n}" for n in (16, 17, 18, 19, 20, 21))]
     for name in figures:
         if name in {"ceiling", "fig17", "fig18", "fig19", "fig20", "fig21"}:
             continue  # tests need two models: fig16 has them
-        command = valstab(f"figure={name}", "resamples=50", module="valstab.compare")
+        command = valstab_forked(f"figure={name}", "resamples=50", module="valstab.compare")
         assert command.returncode == 0, f"{name}: {command.stderr}"
-    command = valstab("figure=appraisal", "experiments=[ceiling]", "resamples=50", module="valstab.compare")
+    command = valstab_forked("figure=appraisal", "experiments=[ceiling]", "resamples=50", module="valstab.compare")
     assert "asked again after the same conversations with other option orders" in command.stdout
     pictures = {path.stem for path in launch_folder.glob("outputs/*/*/results/fig*.png")}
     assert {name for name in figures if name.startswith("fig")} - {f"fig{n}" for n in range(17, 22)} <= pictures
