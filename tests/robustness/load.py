@@ -192,5 +192,5 @@ def _to_do(store: Path, *overrides: str) -> int:
     """Count the conversations and questions that the store lacks of a study."""
     config = compose_run(*overrides, f"store.path={store}")
     plan, engine = make_plan(config), load_engine(config)
-    found = estimate(plan, engine, *open_store(config, plan, engine))
+    found = estimate(plan, engine, *open_store(config.store.path, plan, engine))
     return found.conversations + found.questions
