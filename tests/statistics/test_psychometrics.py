@@ -1,4 +1,4 @@
-"""Letters, items, circle and answer mass, by hand and by independent methods."""
+"""Items, circle and answer mass, by hand and by independent methods."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import norm, pearsonr, spearmanr
+from scipy.stats import pearsonr, spearmanr
 
 from tests.support.score_arrays import labelled
 from valstab.inputs.items import Item
@@ -21,62 +21,7 @@ from valstab.statistics.psychometrics import (
     circular_structure,
     cronbach_alpha,
     mass_spread,
-    position_bias,
 )
-
-
-def lettered(*rows) -> pd.DataFrame:
-    """Answers of (chosen letter, letters of the options, probability of each option)."""
-    return pd.DataFrame(
-        [
-            {"letter": letter, "letters": letters, **{f"logprob_{i}": math.log(p) for i, p in enumerate(given, 1)}}
-            for letter, letters, given in rows
-        ]
-    )
-
-
-FOUR = lettered(("A", "AB", (0.8, 0.2)), ("A", "BA", (0.3, 0.6)), ("A", "AB", (0.5, 0.4)), ("B", "BA", (0.7, 0.1)))
-
-
-def test_position_bias_by_hand():
-    a, b = position_bias(FOUR).to_dict("records")
-    # A: 3 of 4 where 2 are expected. Chi-square 1/2 + 1/2 = 1 with one degree of freedom, p = 0.3173.
-    assert (a["letter"], a["share"], a["expected"], a["difference"]) == ("A", 0.75, 0.5, 0.25)
-    assert (b["letter"], b["share"], b["expected"], b["difference"]) == ("B", 0.25, 0.5, -0.25)
-    assert a["p"] == b["p"] == pytest.approx(0.31731, abs=1e-5)
-    # A stood for the first option, the second, the first, the second.
-    assert a["probability"] == pytest.approx((0.8 + 0.6 + 0.5 + 0.1) / 4)
-    assert b["probability"] == pytest.approx((0.2 + 0.3 + 0.4 + 0.7) / 4)
-
-
-def test_chance_is_uniform_over_what_was_offered():
-    two = lettered(("B", "BA", (0.5, 0.5))).assign(logprob_3=math.nan)
-    three = lettered(("C", "CAB", (0.6, 0.3, 0.1)))
-    table = position_bias(pd.concat([two, three])).set_index("letter")
-    assert table["expected"].to_dict() == pytest.approx({"A": 5 / 12, "B": 5 / 12, "C": 1 / 6})
-    assert table["share"].to_dict() == {"A": 0, "B": 0.5, "C": 0.5}
-    assert table["probability"].to_dict() == pytest.approx({"A": 0.4, "B": 0.3, "C": 0.6})
-
-
-def test_p_is_that_of_the_normal_test_of_a_share():
-    rng = np.random.default_rng(0)
-    letters = rng.choice(list("ABCDEF"), size=600, p=[0.3, 0.14, 0.14, 0.14, 0.14, 0.14])
-    answers = lettered(*((letter, "FACEBD", [1 / 6] * 6) for letter in letters))
-    table = position_bias(answers).set_index("letter")
-    for letter in "ABCDEF":
-        z = ((letters == letter).sum() - 100) / math.sqrt(600 * 1 / 6 * 5 / 6)
-        assert table.loc[letter, "p"] == pytest.approx(2 * norm.sf(abs(z)))
-    assert table.loc["A", "p"] < 1e-6
-
-
-def test_unread_answers_are_left_out_and_unknown_probabilities_stay_unknown():
-    unread = lettered(("A", "AB", (1, 1))).assign(letter=None, logprob_1=math.nan, logprob_2=math.nan)
-    assert position_bias(pd.concat([FOUR, unread])).equals(position_bias(FOUR))
-    (a, _) = position_bias(unread).to_dict("records")
-    assert [a["letter"], *map(math.isnan, list(a.values())[1:])] == ["A", *[True] * 5]
-    sampled = FOUR.assign(logprob_1=math.nan, logprob_2=math.nan)
-    assert position_bias(sampled)["share"].tolist() == [0.75, 0.25]
-    assert position_bias(sampled)["probability"].isna().all()
 
 
 def task(keys: str) -> Task:

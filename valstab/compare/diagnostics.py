@@ -10,7 +10,8 @@ import xarray as xr
 from valstab.analysis.runs import Run, Runs
 from valstab.statistics import conversation_quality
 from valstab.statistics.inference import bootstrap, permutation_null
-from valstab.statistics.psychometrics import answer_mass, circular_structure, cronbach_alpha, position_bias
+from valstab.statistics.position import position_bias, position_effect
+from valstab.statistics.psychometrics import answer_mass, circular_structure, cronbach_alpha
 from valstab.statistics.reliability import corrected, generalisability, variance_components
 from valstab.statistics.stability import Measure, Undefined
 
@@ -30,6 +31,7 @@ class Diagnostics:
     stability: pd.DataFrame
     variance: pd.DataFrame
     positions: pd.DataFrame
+    position_effect: pd.DataFrame
     mass: pd.DataFrame
     alpha: pd.DataFrame
     conversations: pd.DataFrame
@@ -46,6 +48,7 @@ def diagnose(runs: Runs, measure: Measure, undefined: Undefined = "zero", resamp
         stability=pd.DataFrame([_stability(run, measure, undefined, resamples) for run in runs]),
         variance=_of_all(runs, _variance),
         positions=_of_all(runs, _positions),
+        position_effect=_of_all(runs, _position_effect),
         mass=_of_all(runs, _mass),
         alpha=_of_all(runs, _alpha),
         conversations=_of_all(runs, _conversations),
@@ -122,6 +125,10 @@ def _sensitivity(run: Run, measure: Measure, undefined: Undefined) -> dict[str, 
 
 def _positions(run: Run) -> pd.DataFrame:
     return position_bias(run.answers) if "letters" in run.answers else pd.DataFrame()
+
+
+def _position_effect(run: Run) -> pd.DataFrame:
+    return pd.DataFrame([position_effect(run.answers)]) if "letters" in run.answers else pd.DataFrame()
 
 
 def _variance(run: Run) -> pd.DataFrame:

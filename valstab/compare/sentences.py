@@ -7,7 +7,9 @@ import pandas as pd
 from scipy import stats
 
 from valstab.compare.diagnostics import Diagnostics
-from valstab.statistics.psychometrics import LOW_ANSWER_MASS, POSITION_BIAS_SHARE
+from valstab.results.summary import describe_position
+from valstab.statistics.position import PositionEffect
+from valstab.statistics.psychometrics import LOW_ANSWER_MASS
 
 WHY_NONE = {
     "rank_order": "it needs several personas and two contexts",
@@ -167,13 +169,10 @@ def describe_diagnostics(found: Diagnostics, title: str) -> Sentences:
             said.append(
                 f"{_run(row)}: the answer mass is low (median {row['median']:.2f}): it was mostly not answering."
             )
-    if not found.positions.empty:
-        worst = found.positions.loc[found.positions.groupby(["label", "n_messages"])["share"].idxmax()]
-        said += [
-            f"{_run(row)}: {row['share']:.0%} of the answers are ({row['letter']}), whatever stood there: they follow "
-            "the position more than the content."
-            for _, row in worst[worst["share"] > POSITION_BIAS_SHARE].iterrows()
-        ]
+    for _, row in found.position_effect.iterrows():
+        effect = PositionEffect(*row[list(PositionEffect._fields)])
+        if effect.dominates:
+            said.append(f"{_run(row)}: {describe_position(effect)}.")
     return tuple(said)
 
 

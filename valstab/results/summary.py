@@ -7,7 +7,8 @@ from rich.console import Console
 
 from valstab.protocol.collected import CollectedData, RunCost
 from valstab.results.results import Results
-from valstab.statistics.psychometrics import LOW_ANSWER_MASS, POSITION_BIAS_SHARE
+from valstab.statistics.position import PositionEffect, position_effect
+from valstab.statistics.psychometrics import LOW_ANSWER_MASS
 from valstab.statistics.stability import MEASURE_NAMES, Measure
 
 MEANINGS: Mapping[Measure, str] = {
@@ -90,13 +91,19 @@ def warnings(results: Results) -> list[str]:
         notes.append(f"no answer could be read for {unparsed:.1%} of the questions; these are left out")
     if results.answer_mass is not None and results.answer_mass < LOW_ANSWER_MASS:
         notes.append("the answer mass is low: the model was mostly not answering with a letter")
-    shares = results.answers["letter"].value_counts(normalize=True)
-    if len(shares) and shares.iloc[0] > POSITION_BIAS_SHARE:
-        notes.append(
-            f"the model chose ({shares.index[0]}) for {shares.iloc[0]:.0%} of the questions, whichever option stood "
-            "there: its answers follow the position more than the content"
-        )
+    effect = position_effect(results.answers)
+    if effect.dominates:
+        notes.append(describe_position(effect))
     return notes
+
+
+def describe_position(effect: PositionEffect) -> str:
+    """Describe answers that depend on the letter more than on the option, without a full stop."""
+    return (
+        "answers follow the position more than the content: two answers to the same question, under new letters, have "
+        f"the same letter in {effect.same_letter:.0%} and the same option in {effect.same_option:.0%} of pairs (chance "
+        f"{effect.chance:.0%}, p = {effect.p:.2g})"
+    )
 
 
 def _size(results: Results, cost: RunCost) -> str:

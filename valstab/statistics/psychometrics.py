@@ -1,4 +1,4 @@
-"""Quality of the answers: position bias, internal consistency, circular structure and answer mass.
+"""Quality of the answers: internal consistency, circular structure and answer mass.
 
 Pure functions of a run's answers (`valstab.protocol.ask.ask`) or scores (`valstab.statistics.scores.score`).
 """
@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from valstab.inputs.task import Task
 from valstab.statistics.stability import spearman
@@ -31,10 +30,6 @@ SCHWARTZ_CIRCLE: tuple[tuple[str, ...], ...] = (
 
 LOW_ANSWER_MASS = 0.5
 """Answer mass (a probability) below which a model mostly does not answer with a letter."""
-
-
-POSITION_BIAS_SHARE = 0.5
-"""Share of answers with one letter above which position bias is reported. Chance: 1 / number of options."""
 
 
 CONTEXT_COLUMNS = ["seed", "context"]
@@ -59,36 +54,6 @@ class CircularStructure(NamedTuple):
     """p-value: (1 + random placements that fit at least as well) / (1 + random placements)."""
     correlations: xr.DataArray
     """Correlation of each two values. Dimensions: key, other."""
-
-
-def position_bias(answers: pd.DataFrame) -> pd.DataFrame:
-    """Compare how often each letter is chosen with chance; options stand under random letters.
-
-    Args:
-        answers: with the columns letter, letters and logprob_1, logprob_2, ... Those without a letter are left out.
-
-    Returns:
-        One row for each letter that was offered: letter, share (of the answers), expected (under uniform choice of what
-        was offered), difference, p (chi-square test of the share, 1 degree of freedom; it takes the answers as
-        independent, so many answers of few personas make it too small), probability (mean, where it is known, of
-        the letter where it was offered). NaN where there are no answers.
-    """
-    offered = answers["letters"].astype(str)
-    alphabet = sorted(set("".join(offered.unique())))
-    probabilities = _letter_probabilities(answers, alphabet)
-    given = answers["letter"].notna()
-    number = int(given.sum())
-    rows = []
-    for letter in alphabet:
-        chosen = int((answers["letter"] == letter).sum())
-        chance = offered[given].str.contains(letter, regex=False) / offered[given].str.len()
-        share = chosen / number if number else math.nan
-        expected = float(chance.mean())
-        observed = [chosen, number - chosen]
-        by_chance = [chance.sum(), number - chance.sum()]
-        p = float(stats.chisquare(observed, by_chance).pvalue) if number and min(by_chance) > 0 else math.nan
-        rows.append((letter, share, expected, share - expected, p, probabilities[letter]))
-    return pd.DataFrame(rows, columns=["letter", "share", "expected", "difference", "p", "probability"])
 
 
 def cronbach_alpha(answers: pd.DataFrame, task: Task) -> pd.Series:
@@ -185,20 +150,6 @@ def mass_spread(mass: ArrayLike, low: float, bins: int = 10) -> MassSpread | Non
         return None
     counts, _ = np.histogram(values, bins=bins, range=(0, 1))
     return MassSpread(tuple((counts / values.size).tolist()), float((values < low).mean()))
-
-
-def _letter_probabilities(answers: pd.DataFrame, alphabet: list[str]) -> dict[str, float]:
-    """Average each letter's probability; `letters` says under which letter each option of the scale stood."""
-    columns = sorted(
-        (name for name in answers if str(name).startswith("logprob_")), key=lambda name: int(str(name).split("_")[1])
-    )
-    probabilities = np.exp(answers[columns].to_numpy(dtype=float))
-    widest = len(columns)
-    if not widest:
-        return dict.fromkeys(alphabet, math.nan)
-    under = np.array([list(str(letters).ljust(widest)[:widest]) for letters in answers["letters"]]).reshape(-1, widest)
-    found = {letter: probabilities[(under == letter) & ~np.isnan(probabilities)] for letter in alphabet}
-    return {letter: float(values.mean()) if len(values) else math.nan for letter, values in found.items()}
 
 
 def _alpha(items: pd.DataFrame) -> float:

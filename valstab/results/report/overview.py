@@ -13,7 +13,8 @@ from valstab.protocol.plan import Plan
 from valstab.results.results import Results
 from valstab.results.summary import warnings
 from valstab.statistics.conversation_quality import cut_messages
-from valstab.statistics.psychometrics import LOW_ANSWER_MASS, mass_spread, position_bias
+from valstab.statistics.position import position_bias
+from valstab.statistics.psychometrics import LOW_ANSWER_MASS, mass_spread
 
 DECIMALS = 4
 """Decimals of the scores in a report."""
