@@ -154,7 +154,7 @@ def test_what_a_stability_can_bear(compared, tmp_path):
     assert "nothing says that it is stable at all" in printed
     assert "steady (n=3): after the same topic with another seed it is 0." in printed
     assert pd.read_csv(results / "conversations.csv")["context"].tolist() == ["joke", "chess", "poem"] * 2
-    for name in ("variance", "positions", "position_effect", "mass", "alpha", "conversations"):
+    for name in ("variance", "positions", "position_effect", "consistency", "mass", "alpha", "conversations"):
         assert set(pd.read_csv(results / f"{name}.csv")["label"]) == {"steady", "chance"}
     shares = pd.read_csv(results / "variance.csv").groupby("label")["share"].sum()
     assert shares.tolist() == pytest.approx([1, 1])

@@ -49,6 +49,16 @@ def test_alpha_by_hand():
     assert alpha.to_dict() == pytest.approx({"a": (2 / 3 + 1) / 2})  # b has one item
 
 
+def test_alpha_of_centred_answers_by_hand():
+    # Who says more to everything: raw items go together perfectly. Less the persons' means 3, 5, 6, the first two items
+    # are -1 0 1 and 0 1 -1: variance 1 each, of their sum 1.
+    answers = answered([[2, 3, 4], [5, 6, 4], [7, 5, 6]])
+    assert cronbach_alpha(answers, task("aab"), centred=True)["a"] == pytest.approx(2 * (1 - 2 / 1))
+    agreeing = answered([[1, 1, 2], [3, 3, 4], [6, 6, 7]])
+    assert cronbach_alpha(agreeing, task("aab"))["a"] == pytest.approx(1)
+    assert math.isnan(cronbach_alpha(agreeing, task("aab"), centred=True)["a"])
+
+
 def test_alpha_is_undefined_without_differences():
     answers = answered([[1, 2], [2, 1], [1, 2]])  # everybody's sum is 3
     assert cronbach_alpha(answers, task("aa")).isna().all()

@@ -10,9 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tests.support.score_arrays import BY_HAND, labelled, random_scores
+from tests.support.score_arrays import BY_HAND, SHROUT_FLEISS, labelled, random_scores
 from valstab.statistics.inference import bootstrap
-from valstab.statistics.reliability import corrected, generalisability, variance_components
+from valstab.statistics.reliability import corrected, dependability, generalisability, variance_components
 from valstab.statistics.stability import ipsative, rank_order
 
 # The three orders of BY_HAND, as three seeds of one context.
@@ -282,3 +282,17 @@ def test_generalisability_over_contexts_is_cronbachs_alpha(values):
     assume(total > 0 and not table["clipped"].iloc[0])
     alpha = k / (k - 1) * (1 - contexts.var(axis=1, ddof=1).sum() / total)
     assert generalisability(table, {"context": k}) == pytest.approx(alpha, abs=1e-9)
+
+
+def test_dependability_by_hand_and_as_published():
+    # Of TINY: 10.5, and 2.5 + 4 as error, over two contexts half of it.
+    components = variance_components(TINY)
+    assert dependability(components, {"context": 1}) == pytest.approx(10.5 / 17)
+    assert dependability(components, {"context": 2}) == pytest.approx(10.5 / 13.75)
+    # Shrout & Fleiss (1979), tables 2 and 4: ICC(2,1) = .29 and ICC(2,4) = .62.
+    published = variance_components(labelled(SHROUT_FLEISS.T[None, :, :, None]))
+    assert dependability(published, {"context": 1}) == pytest.approx(0.29, abs=0.005)
+    assert dependability(published, {"context": 4}) == pytest.approx(0.62, abs=0.005)
+    with pytest.raises(ValueError, match="context"):
+        dependability(components, {})
+    assert math.isnan(dependability(variance_components(TINY * 0), {"context": 2}))

@@ -31,3 +31,7 @@ BY_HAND = labelled(
         ]
     ]
 )
+
+
+SHROUT_FLEISS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]])
+"""Ratings of six targets (rows) by four judges (Shrout & Fleiss 1979, table 2): people and contexts here."""

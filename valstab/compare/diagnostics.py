@@ -9,10 +9,12 @@ import xarray as xr
 
 from valstab.analysis.runs import Run, Runs
 from valstab.statistics import conversation_quality
+from valstab.statistics.agreement import agreement
+from valstab.statistics.consistency import item_consistency
 from valstab.statistics.inference import bootstrap, permutation_null
 from valstab.statistics.position import position_bias, position_effect
 from valstab.statistics.psychometrics import answer_mass, circular_structure, cronbach_alpha
-from valstab.statistics.reliability import corrected, generalisability, variance_components
+from valstab.statistics.reliability import corrected, dependability, generalisability, variance_components
 from valstab.statistics.stability import Measure, Undefined
 
 
@@ -23,7 +25,8 @@ class Diagnostics:
     `stability` has a row a run: mean and se, 95% intervals over personas (low, high), contexts and seeds, chance (the
     95th percentile of shuffled scores) and p, the noise ceilings (ceiling: same topic, other seed;
     order_ceiling: same conversation, other option orders), the stability corrected for each, the generalisability
-    coefficient, the circle's fit, and the stability without conversations that went wrong.
+    coefficient and the index of dependability, the intraclass correlations between contexts (absolute and consistency),
+    the circle's fit, and the stability without conversations that went wrong.
 
     Published results lack letters of options, answer mass and conversations: they have no rows in those tables.
     """
@@ -32,6 +35,7 @@ class Diagnostics:
     variance: pd.DataFrame
     positions: pd.DataFrame
     position_effect: pd.DataFrame
+    consistency: pd.DataFrame
     mass: pd.DataFrame
     alpha: pd.DataFrame
     conversations: pd.DataFrame
@@ -49,6 +53,7 @@ def diagnose(runs: Runs, measure: Measure, undefined: Undefined = "zero", resamp
         variance=_of_all(runs, _variance),
         positions=_of_all(runs, _positions),
         position_effect=_of_all(runs, _position_effect),
+        consistency=_of_all(runs, _consistency),
         mass=_of_all(runs, _mass),
         alpha=_of_all(runs, _alpha),
         conversations=_of_all(runs, _conversations),
@@ -102,7 +107,11 @@ def _structure(run: Run) -> dict[str, float]:
     row = {}
     if not run.without_personas and run.scores.sizes["persona"] > 1:
         sizes = {"context": run.scores.sizes["context"], "seed": run.scores.sizes["seed"]}
-        row["generalisability"] = generalisability(variance_components(run.scores), sizes)
+        components = variance_components(run.scores)
+        row["generalisability"] = generalisability(components, sizes)
+        row["dependability"] = dependability(components, sizes)
+        found = agreement(run.scores)
+        row["icc_absolute"], row["icc_consistency"] = float(found.absolute.mean()), float(found.consistency.mean())
         circle = circular_structure(run.scores)
         if circle is not None:
             row |= {"circle_fit": circle.fit, "circle_p": circle.p}
@@ -143,7 +152,13 @@ def _variance(run: Run) -> pd.DataFrame:
 def _alpha(run: Run) -> pd.DataFrame:
     if run.without_personas or run.scores.sizes["persona"] < 2:  # noqa: PLR2004
         return pd.DataFrame()
-    return cronbach_alpha(run.answers, run.task).rename("alpha").rename_axis("key").reset_index()
+    raw = cronbach_alpha(run.answers, run.task).rename("alpha")
+    centred = cronbach_alpha(run.answers, run.task, centred=True).rename("alpha_centred")
+    return pd.concat([raw, centred], axis=1).rename_axis("key").reset_index()
+
+
+def _consistency(run: Run) -> pd.DataFrame:
+    return item_consistency(run.answers, run.retests)
 
 
 def _mass(run: Run) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from valstab.inputs.task import Task
-from valstab.statistics.stability import spearman
+from valstab.statistics.stability import RANK_DECIMALS, spearman
 
 SCHWARTZ_CIRCLE: tuple[tuple[str, ...], ...] = (
     ("Universalism",),
@@ -56,8 +56,8 @@ class CircularStructure(NamedTuple):
     """Correlation of each two values. Dimensions: key, other."""
 
 
-def cronbach_alpha(answers: pd.DataFrame, task: Task) -> pd.Series:
-    """Compute Cronbach's alpha of each key over personas, from raw item scores (Cronbach 1951).
+def cronbach_alpha(answers: pd.DataFrame, task: Task, *, centred: bool = False) -> pd.Series:
+    """Compute Cronbach's alpha of each key over personas (Cronbach 1951).
 
     k / (k - 1) * (1 - sum of the items' variances / variance of their sum), for each seed and context over the personas
     who answered all k items.
@@ -65,6 +65,8 @@ def cronbach_alpha(answers: pd.DataFrame, task: Task) -> pd.Series:
     Args:
         answers: with the columns seed, context, persona, item, score.
         task: which item belongs to which key.
+        centred: whether to subtract each person's mean over all items first, as the scores of a centred task do. Raw
+            scores share a person's general agreeing.
 
     Returns:
         The mean over the seeds and contexts where it is defined, by key, of the keys with more than one item. It is
@@ -75,6 +77,8 @@ def cronbach_alpha(answers: pd.DataFrame, task: Task) -> pd.Series:
     table = answers.pivot_table(
         index=[*CONTEXT_COLUMNS, "persona"], columns="item", values="score", dropna=False, sort=False
     )
+    if centred:
+        table = table.sub(table.mean(axis=1), axis=0).round(RANK_DECIMALS)
     alphas = {
         key: table.reindex(columns=numbers).groupby(level=CONTEXT_COLUMNS, sort=False).apply(_alpha).mean()
         for key, numbers in several.items()

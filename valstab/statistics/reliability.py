@@ -140,18 +140,37 @@ def generalisability(components: pd.DataFrame, sizes: Mapping[str, int]) -> floa
     Raises:
         ValueError: if a size is missing or not above 0.
     """
-    variance = dict(zip(components["effect"], components["variance"], strict=True))
-    error = 0.0
-    for effect, value in variance.items():
-        first, *facets = effect.split(CROSS)
-        if first != "persona" or not facets:
-            continue
+    with_persona = components[components["effect"].str.split(CROSS, regex=False).str[0] == "persona"]
+    return dependability(with_persona, sizes)
+
+
+def dependability(components: pd.DataFrame, sizes: Mapping[str, int]) -> float:
+    """Return the index of dependability Phi, the absolute generalisability coefficient (Brennan 2001, ch. 4).
+
+    As `generalisability`, with what moves all personas alike as error too: v(persona) / (v(persona) + the sum of every
+    other component over the numbers of levels of its facets).
+
+    Args:
+        components: as `variance_components` returns them.
+        sizes: number of levels of each facet (context, seed, ...) in the mean score of a persona.
+
+    Returns:
+        Between 0 and 1; NaN where there is no variance.
+
+    Raises:
+        ValueError: if a size is missing or not above 0.
+    """
+    persona, error = 0.0, 0.0
+    for effect, value in zip(components["effect"], components["variance"], strict=True):
+        facets = [name for name in effect.split(CROSS) if name != "persona"]
         for facet in facets:
             if sizes.get(facet, 0) < 1:
                 raise ValueError(f"sizes must say how many of {facet} there are, at least 1")
-        error += value / math.prod(sizes[facet] for facet in facets)
-    total = variance["persona"] + error
-    return float(variance["persona"] / total) if total > 0 else math.nan
+        if facets:
+            error += value / math.prod(sizes[facet] for facet in facets)
+        else:
+            persona += value
+    return float(persona / (persona + error)) if persona + error > 0 else math.nan
 
 
 def _between_seeds(scores: xr.DataArray, measure: Measure, undefined: Undefined) -> xr.DataArray:
