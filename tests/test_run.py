@@ -11,6 +11,7 @@ from valstab.config.compose import compose_run
 from valstab.engines.base import EngineError
 from valstab.errors import ConfigError
 from valstab.inputs.files import DATA
+from valstab.inputs.population import load_population
 from valstab.protocol.plan import make_plan
 from valstab.protocol.prompts import letters
 from valstab.run import run
@@ -132,7 +133,7 @@ def test_artifacts(finished):
         assert (folder / "results" / name).read_bytes() == (artifacts / name).read_bytes()
     answers = pd.read_parquet(artifacts / "answers.parquet")
     assert list(answers) == [
-        *("seed", "context", "persona", "item", "letter", "score", "answer_mass", "letters"),
+        *("seed", "context", "persona", "gender", "item", "letter", "score", "answer_mass", "letters"),
         *(f"logprob_{number}" for number in range(1, 7)),
     ]
     assert answers["seed"].unique().tolist() == [3, 7]
@@ -150,6 +151,8 @@ def test_the_log_probabilities_are_in_the_order_of_the_scale(finished):
     logprobs = answers[[f"logprob_{number}" for number in range(1, 7)]].to_numpy()
     # The scripted engine gives 0.9 to one option; its place on the scale is the score.
     assert (logprobs.argmax(axis=1) + 1 == answers["score"]).all()
+    personas = load_population(compose_run(*SCRIPTED, *SMALL).population)
+    assert answers.groupby("persona")["gender"].unique().map(list).to_dict() == {p.name: [p.gender] for p in personas}
     # `letters` tells where each option stood, so the chosen one stood under the chosen letter.
     chosen = [row.letters[int(row.score) - 1] for row in answers.itertuples()]
     assert chosen == answers["letter"].tolist()

@@ -151,6 +151,10 @@ def test_what_a_stability_can_bear(compared, tmp_path):
     assert table.loc["steady", "ceiling"] == pytest.approx(table.loc["steady", "mean"], abs=0.1)
     assert table.loc["steady", "generalisability"] > 0.8
     assert "chance (n=3): chance alone reaches" in printed
+    assert (
+        "steady (n=3): among people for whom the questionnaire has the same wording (he or she) it is "
+        f"{table.loc['steady', 'within_gender']:.3f};" in printed
+    )
     assert "nothing says that it is stable at all" in printed
     assert "steady (n=3): after the same topic with another seed it is 0." in printed
     assert pd.read_csv(results / "conversations.csv")["context"].tolist() == ["joke", "chess", "poem"] * 2

@@ -14,8 +14,8 @@ from scipy.stats import chi2, norm, t, ttest_ind
 from tests.support.score_arrays import BY_HAND, labelled, random_scores
 from valstab.statistics.inference import bootstrap, pairwise_tests, permutation_null, required_n, significance_groups
 from valstab.statistics.power import effect_size, levels_needed, samples_needed
-from valstab.statistics.resampling import StabilitySpec, draw_levels, resampled
-from valstab.statistics.stability import stability
+from valstab.statistics.resampling import Exchange, StabilitySpec, draw_levels, resampled, shuffled
+from valstab.statistics.stability import rank_order_within, stability
 
 MEASURES = ("rank_order", "ipsative")
 
@@ -101,6 +101,65 @@ def test_missing_scores_are_resampled_too():
         for row in drawn_rows(8, 10, seed=3)
     ]
     assert found == pytest.approx(expected)
+
+
+def spec(measure):
+    return StabilitySpec(measure, "zero", without_personas=False)
+
+
+def test_people_of_one_stratum_are_exchanged_among_themselves():
+    # The first three have low scores in every context, the last two high ones. Exchanges within keep rho at least at
+    # the worst order of both: 3 2 1 5 4, which is 1 - 6 (4 + 0 + 4 + 1 + 1) / 120 = 0.5.
+    scores = labelled([[[[1], [2], [3], [4], [5]]] * 2])
+    found = shuffled(scores, spec("rank_order"), 300, 0, Exchange(["a", "a", "a", "b", "b"]))
+    assert found.min() == pytest.approx(0.5)
+    assert found.max() == pytest.approx(1)
+    assert shuffled(scores, spec("rank_order"), 300, 0).min() < 0
+    alone = shuffled(scores, spec("rank_order"), 20, 0, Exchange(list("abcde")))
+    assert alone == pytest.approx(1)
+
+
+def test_with_sliding_orders_people_are_shifted_and_keys_shuffled_alike():
+    # Five shifts on a circle: rho of 12345 with 12345 is 1, with 23451 and 51234 it is 0, with 34512 and 45123 -0.5.
+    scores = labelled([[[[1], [2], [3], [4], [5]]] * 2])
+    shifts = shuffled(scores, spec("rank_order"), 300, 0, Exchange(sliding_orders=True))
+    assert sorted(set(shifts.round(6))) == pytest.approx([-0.5, 0, 1])
+    # Two people with the same values: their keys are shuffled alike, so that both have the same rho.
+    rng = np.random.default_rng(0)
+    twins = labelled(np.repeat(rng.permuted(np.tile(np.arange(4.0), (1, 2, 1, 1)), axis=-1), 2, axis=2))
+    alike = shuffled(twins, spec("ipsative"), 200, 0, Exchange(sliding_orders=True))
+    # Sums of squared differences of two orders of four are even, so rho is a multiple of 0.2; means of two need not be.
+    assert (alike * 5).round(6).tolist() == (alike * 5).round(0).tolist()
+    apart = shuffled(twins, spec("ipsative"), 200, 0)
+    assert (apart * 5).round(6).tolist() != (apart * 5).round(0).tolist()
+
+
+def worded_scores(run, *, personas=20, women=10, contexts=4, differ=0.3):
+    """Scores of a model that knows the wording only: it answers some items otherwise where they say "she"."""
+    rng = np.random.default_rng(run)
+    items = 20
+    he = rng.integers(1, 7, size=items)
+    she = np.where(rng.random(items) < differ, rng.integers(1, 7, size=items), he)
+    gender = ["F"] * women + ["M"] * (personas - women)
+    meant = np.stack([she if one == "F" else he for one in gender])
+    noise = rng.integers(1, 7, size=(1, contexts, personas, items))
+    given = np.where(rng.random(noise.shape) < 0.7, meant, noise)
+    centred = given - given.mean(axis=-1, keepdims=True)
+    return labelled(centred.reshape(1, contexts, personas, 5, 4).mean(axis=-1)), gender
+
+
+def test_the_wording_alone_is_no_order_of_people():
+    found = {"all": 0, "within": 0}
+    within = []
+    for run in range(60):
+        scores, gender = worded_scores(run)
+        for name, exchange in (("all", Exchange()), ("within", Exchange(gender))):
+            found[name] += permutation_null(scores, "rank_order", resamples=19, seed=run, exchange=exchange).p <= 0.05
+        within.append(rank_order_within(scores, gender))
+    # Of 60 at 5%, more than 7 are found with probability 0.02.
+    assert found["within"] <= 7
+    assert found["all"] > 15
+    assert np.mean(within) == pytest.approx(0, abs=3 * np.std(within) / math.sqrt(60))
 
 
 def test_the_seed_settles_every_draw():

@@ -19,6 +19,7 @@ from valstab.statistics.stability import (
     neutral_profile,
     neutral_similarity,
     rank_order,
+    rank_order_within,
     value_behaviour,
 )
 
@@ -220,3 +221,14 @@ def test_other_people_are_refused():
     others = scores.assign_coords(persona=[f"other{i}" for i in range(6)])
     with pytest.raises(ValueError, match="align"):
         value_behaviour(scores, others)
+
+
+def test_rank_order_within_labels_by_hand():
+    # Among the first three the order turns round in one of two pairs of contexts; among the last two it stays.
+    scores = labelled([[[[1], [2], [3], [9], [10]], [[3], [2], [1], [5], [7]], [[3], [2], [1], [1], [2]]]])
+    pairs = [-1, -1, 1]
+    assert rank_order_within(scores, ["a"] * 3 + ["b"] * 2) == pytest.approx((2 * np.mean(pairs) + 1 * 1) / 3)
+    # Who is alone in a label has no order; without labels that two share there is none.
+    assert rank_order_within(scores, ["a"] * 3 + ["b", "c"]) == pytest.approx(np.mean(pairs))
+    assert np.isnan(rank_order_within(scores, list("abcde")))
+    assert rank_order_within(scores, ["a"] * 5) == pytest.approx(rank_order(scores).mean)

@@ -99,6 +99,7 @@ def write_results(folder: Path, *overrides: str, persona: float = 1.0, noise: fl
         names=["seed", "context", "persona", "item"],
     )
     answers = index.to_frame(index=False)
+    answers["gender"] = answers["persona"].map({each.name: each.gender for each in personas})
     offered = np.array([rng.permutation(len(task.scores)) for _ in range(len(answers))])
     of_option = np.array(list("ABCDEF"))[offered]
     answers["letter"] = of_option[np.arange(len(answers)), option.ravel()]

@@ -251,4 +251,6 @@ def _run(files: Sequence[_ResultsFile], identifier: str) -> Run:
         without_personas=files[0].without_personas,
         scores=score(answers, task),
         answers=answers,
+        # Person p's item i has the order of person p - 1's item i + 1.
+        sliding_orders=True,
     )

@@ -59,6 +59,8 @@ class Run:
     answers: pd.DataFrame
     retests: pd.DataFrame | None = None
     """Answers to the same questions with other option orders, with a column retest (1, 2, ...)."""
+    sliding_orders: bool = False
+    """Whether neighbouring personas share option orders, as in the paper's published code."""
     conversations: Sequence[Mapping[str, Any]] = ()
     """One a conversation: seed, context, persona, and messages with role and text."""
 
@@ -71,6 +73,17 @@ class Run:
     def personas(self) -> list[str]:
         """The names of the personas, in the order of the run."""
         return [str(name) for name in self.scores["persona"].to_numpy()]
+
+    @property
+    def genders(self) -> list[str] | None:
+        """The gender of the questionnaire's wording for each persona, in the order of the run; None where unknown.
+
+        Results of older versions and of the published code lack it.
+        """
+        if "gender" not in self.answers:
+            return None
+        known = dict(zip(self.answers["persona"], self.answers["gender"], strict=True))
+        return [str(known[name]) for name in self.personas]
 
     @property
     def opening_lengths(self) -> dict[str, int]:

@@ -42,7 +42,11 @@ COLUMN_TYPES = {
 }
 """The columns that a file must have, with their types."""
 
-OPTIONAL_COLUMNS = {"letter": ("text", ("string", "large_string", "null")), "answer_mass": NUMBER_TYPE}
+OPTIONAL_COLUMNS = {
+    "gender": TEXT_TYPE,
+    "letter": ("text", ("string", "large_string", "null")),
+    "answer_mass": NUMBER_TYPE,
+}
 """The columns that are read if a file has them, with their types."""
 
 LABEL_COLUMNS = ("seed", "context", "persona", "item")

@@ -15,7 +15,8 @@ from valstab.statistics.inference import bootstrap, permutation_null
 from valstab.statistics.position import position_bias, position_effect
 from valstab.statistics.psychometrics import answer_mass, circular_structure, cronbach_alpha
 from valstab.statistics.reliability import corrected, dependability, generalisability, variance_components
-from valstab.statistics.stability import Measure, Undefined
+from valstab.statistics.resampling import Exchange
+from valstab.statistics.stability import Measure, Undefined, rank_order_within
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Diagnostics:
     """Tables of all runs; each has a column label.
 
     `stability` has a row a run: mean and se, 95% intervals over personas (low, high), contexts and seeds, chance (the
-    95th percentile of shuffled scores) and p, the noise ceilings (ceiling: same topic, other seed;
+    95th percentile of shuffled scores) and p, the rank-order stability within each gender where the questionnaire is
+    worded for two (within_gender; shuffles are within them too), the noise ceilings (ceiling: same topic, other seed;
     order_ceiling: same conversation, other option orders), the stability corrected for each, the generalisability
     coefficient and the index of dependability, the intraclass correlations between contexts (absolute and consistency),
     the circle's fit, and the stability without conversations that went wrong.
@@ -78,11 +80,25 @@ def _stability(run: Run, measure: Measure, undefined: Undefined, resamples: int)
                 resamples=resamples,
             )
             row |= dict(zip(names, (interval.low, interval.high), strict=True))
+    strata = _strata(run)
     null = permutation_null(
-        run.scores, measure, without_personas=run.without_personas, undefined=undefined, resamples=resamples
+        run.scores,
+        measure,
+        without_personas=run.without_personas,
+        undefined=undefined,
+        resamples=resamples,
+        exchange=Exchange(strata, run.sliding_orders),
     )
     row |= {"chance": null.high, "p": null.p}
+    if measure == "rank_order" and strata is not None:
+        row["within_gender"] = rank_order_within(run.scores, strata, undefined)
     return row | _ceilings(run, measure, undefined) | _structure(run) | _sensitivity(run, measure, undefined)
+
+
+def _strata(run: Run) -> list[str] | None:
+    """Return the genders of the personas' wordings, where there are two."""
+    genders = run.genders
+    return genders if genders is not None and len(set(genders)) > 1 else None
 
 
 def _ceilings(run: Run, measure: Measure, undefined: Undefined) -> dict[str, float]:
@@ -97,10 +113,19 @@ def _ceilings(run: Run, measure: Measure, undefined: Undefined) -> dict[str, flo
 
 
 def _repeated(run: Run) -> xr.DataArray:
-    """Return the scores with repetitions in the same context as seeds, for a run without personas."""
-    if not run.without_personas or run.retests is not None:
+    """Return scores whose seeds repeat the same questions: without personas and with one seed, the repetitions.
+
+    Each repetition is worded for one gender: there is a persona for each, with as many repetitions as both have.
+    """
+    if not run.without_personas or run.retests is not None or run.scores.sizes["seed"] > 1:
         return run.scores
-    return run.scores.isel(seed=0, drop=True).rename(persona="seed").expand_dims(persona=["nobody"])
+    repetitions = run.scores.isel(seed=0, drop=True)
+    labels = np.asarray(run.genders or [""] * run.scores.sizes["persona"])
+    groups = [repetitions.isel(persona=labels == label) for label in np.unique(labels)]
+    several = [group for group in groups if group.sizes["persona"] > 1] or groups
+    number = min(group.sizes["persona"] for group in several)
+    parts = [group.isel(persona=slice(number)).rename(persona="seed") for group in several]
+    return xr.concat([part.assign_coords(seed=range(number)) for part in parts], "persona")
 
 
 def _structure(run: Run) -> dict[str, float]:

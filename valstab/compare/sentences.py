@@ -183,6 +183,11 @@ def _appraised(row: pd.Series) -> list[str]:
         f"chance alone reaches {row['chance']:.3f} in one of twenty (p = {row['p']:.3g}): "
         + ("nothing says that it is stable at all." if by_chance else "it is more stable than chance.")
     )
+    if np.isfinite(row.get("within_gender", np.nan)):
+        said.append(
+            "among people for whom the questionnaire has the same wording (he or she) it is "
+            f"{row['within_gender']:.3f}; chance exchanges people of the same wording only."
+        )
     ceiling = row.get("ceiling", np.nan)
     if np.isfinite(ceiling):
         if ceiling <= row["chance"]:

@@ -77,11 +77,11 @@ def ask(
 
     Answers in `log` are not asked again. A `retest` (1, 2, ...) repeats the items with other option orders.
 
-    The answers are in the plan's order, with the columns seed, context, persona, item, letter, score, answer_mass (the
-    total probability of the offered letters), letters (the letter that offered each option) and logprob_1, logprob_2,
-    ... (in nats). The last two are in the order of the scale. An answer read from sampled text has no probabilities
-    (NaN). An unreadable answer has neither a letter nor a score. The stage counts questions; its note is made by
-    `note` from the answers so far.
+    The answers are in the plan's order, with the columns seed, context, persona, gender (of the wording), item, letter,
+    score, answer_mass (the total probability of the offered letters), letters (the letter that offered each option)
+    and logprob_1, logprob_2, ... (in nats). The last two are in the order of the scale. An answer read from sampled
+    text has no probabilities (NaN). An unreadable answer has neither a letter nor a score. The stage counts questions;
+    its note is made by `note` from the answers so far.
     """
     orders = [option_orders(plan.task, conversation.session, retest) for conversation in conversations]
     keys = [answers_key(plan, conversation, retest) for conversation in conversations]
@@ -210,6 +210,7 @@ def _table(
     position = orders.argsort(axis=1)
     on_scale = np.take_along_axis(known, position, axis=1)
     labels = pd.DataFrame([session.labels for session in sessions], columns=SESSION_COLUMNS)
+    labels["gender"] = [session.persona.gender for session in sessions]
     return (
         labels.loc[labels.index.repeat(n_items)]
         .assign(

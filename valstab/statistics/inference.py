@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from valstab.statistics.power import MIN_P, effect_size, levels_needed, samples_needed
-from valstab.statistics.resampling import Over, StabilitySpec, nan_std, resampled, shuffled
+from valstab.statistics.resampling import FREE, Exchange, Over, StabilitySpec, nan_std, resampled, shuffled
 from valstab.statistics.stability import Measure, Undefined, stability
 
 
@@ -90,11 +90,13 @@ def permutation_null(
     undefined: Undefined = "zero",
     resamples: int = 1000,
     seed: int = 0,
+    exchange: Exchange = FREE,
 ) -> Null:
     """Test a stability against chance by permutation (Phipson & Smyth 2010).
 
     Rank-order: shuffles the personas in each seed and context independently, each with all its keys. Ipsative:
-    shuffles the keys in each seed, context and persona independently. Both preserve the values and their ties.
+    shuffles the keys in each seed, context and persona independently. Both preserve the values and their ties. Where
+    personas differ in more than who they are, or are not independent, `exchange` says so.
 
     Args:
         scores: dimensions seed, context, persona, key.
@@ -103,6 +105,7 @@ def permutation_null(
         undefined: what an undefined correlation counts as.
         resamples: number of shuffles.
         seed: of the random draws.
+        exchange: which personas chance may exchange; by default all, each by itself.
 
     Returns:
         The null distribution's mean, SD and 95th percentile, and p = (1 + shuffles at least as stable as the
@@ -111,7 +114,7 @@ def permutation_null(
     observed = stability(scores, measure, undefined, without_personas=without_personas).mean
     if math.isnan(observed):
         return Null(math.nan, math.nan, math.nan, math.nan)
-    chance = shuffled(scores, StabilitySpec(measure, undefined, without_personas), resamples, seed)
+    chance = shuffled(scores, StabilitySpec(measure, undefined, without_personas), resamples, seed, exchange)
     return Null(
         mean=float(np.nanmean(chance)),
         sd=nan_std(chance),

@@ -3,7 +3,7 @@
 The resamples of a batch are computed together, along a dimension "resample".
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -37,6 +37,20 @@ class StabilitySpec(NamedTuple):
     measure: Measure
     undefined: Undefined
     without_personas: bool
+
+
+class Exchange(NamedTuple):
+    """What chance may exchange: between which personas, and whether these are independent."""
+
+    strata: Sequence[str] | None = None
+    """A label for each persona, such as the gender of its wording: only personas with the same label are exchanged."""
+    sliding_orders: bool = False
+    """Whether neighbouring personas share option orders, as in the paper's published code, so that their answers are
+    alike by chance: personas are shifted together along a circle, and keys shuffled alike for all of them."""
+
+
+FREE = Exchange()
+"""All personas are exchanged, each by itself."""
 
 
 def draw_levels(number: int, resamples: int, seed: int) -> Iterator[NDArray[np.intp]]:
@@ -79,11 +93,13 @@ def resampled(scores: xr.DataArray, spec: StabilitySpec, over: Over, resamples: 
     return np.concatenate([statistic(rows) for rows in draw_levels(number, resamples, seed)])
 
 
-def shuffled(scores: xr.DataArray, spec: StabilitySpec, resamples: int, seed: int) -> NDArray[np.float64]:
+def shuffled(
+    scores: xr.DataArray, spec: StabilitySpec, resamples: int, seed: int, exchange: Exchange = FREE
+) -> NDArray[np.float64]:
     """Compute the stability of shuffled scores, for its distribution under chance.
 
     Rank-order: shuffles the personas in each seed and context, each with all its keys. Ipsative: shuffles the keys in
-    each seed, context and persona.
+    each seed, context and persona. `exchange` says between which personas.
 
     Returns:
         One stability for each shuffle.
@@ -92,7 +108,8 @@ def shuffled(scores: xr.DataArray, spec: StabilitySpec, resamples: int, seed: in
     ordered = drop_labels(scores).transpose("seed", "context", "persona", "key")
 
     def statistic(number: int) -> NDArray[np.float64]:
-        mixed = _shuffle(np.broadcast_to(ordered.to_numpy(), (number, *ordered.shape)), spec.measure, rng)
+        values = np.broadcast_to(ordered.to_numpy(), (number, *ordered.shape))
+        mixed = _shuffle_keys(values, exchange, rng) if spec.measure == "ipsative" else _shuffle(values, exchange, rng)
         again = xr.DataArray(mixed, dims=("resample", *ordered.dims))
         return _pooled(fill_undefined(correlations(again, spec.measure), spec.undefined), spec)
 
@@ -118,9 +135,23 @@ def _pooled(rho: xr.DataArray, spec: StabilitySpec) -> NDArray[np.float64]:
     return each.mean([name for name in each.dims if name != "resample"]).to_numpy()
 
 
-def _shuffle(values: NDArray[np.float64], measure: Measure, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Shuffle an array of the shape (resample, seed, context, persona, key)."""
-    if measure == "ipsative":
-        return rng.permuted(values, axis=-1)
-    order = rng.permuted(np.broadcast_to(np.arange(values.shape[3]), values.shape[:-1]), axis=-1)
+def _shuffle(values: NDArray[np.float64], exchange: Exchange, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Shuffle the personas of an array of the shape (resample, seed, context, persona, key)."""
+    *sets, personas, _ = values.shape
+    order = np.broadcast_to(np.arange(personas), (*sets, personas)).copy()
+    if exchange.sliding_orders:
+        order = (order + rng.integers(personas, size=(*sets, 1))) % personas
+    else:
+        labels = np.zeros(personas) if exchange.strata is None else np.asarray(exchange.strata)
+        for label in np.unique(labels):
+            order[..., labels == label] = rng.permuted(order[..., labels == label], axis=-1)
     return np.take_along_axis(values, order[..., np.newaxis], axis=3)
+
+
+def _shuffle_keys(values: NDArray[np.float64], exchange: Exchange, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Shuffle the keys of an array of the shape (resample, seed, context, persona, key)."""
+    if not exchange.sliding_orders:
+        return rng.permuted(values, axis=-1)
+    *sets, _, keys = values.shape
+    order = rng.permuted(np.broadcast_to(np.arange(keys), (*sets, 1, keys)), axis=-1)
+    return np.take_along_axis(values, order, axis=-1)

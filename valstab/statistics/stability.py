@@ -6,7 +6,7 @@ floating point would break exact ties at random. It is undefined (NaN) where a s
 out missing scores (NaN).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -73,6 +73,29 @@ def rank_order(scores: xr.DataArray, undefined: Undefined = "zero") -> Stability
     seeds; the units are the keys.
     """
     return stability(scores, "rank_order", undefined)
+
+
+def rank_order_within(scores: xr.DataArray, strata: Sequence[str], undefined: Undefined = "zero") -> float:
+    """Rank-order stability among personas with the same label, such as the gender of the questionnaire's wording.
+
+    The mean over labels with at least two personas, weighted by n - 1: the variance of rho among n people without any
+    order is 1 / (n - 1).
+
+    Args:
+        scores: dimensions seed, context, persona, key.
+        strata: a label for each persona.
+        undefined: what an undefined correlation counts as.
+
+    Returns:
+        The weighted mean; NaN where no two personas have the same label.
+    """
+    labels = np.asarray(strata)
+    groups = [scores.isel(persona=labels == label) for label in np.unique(labels)]
+    several = [group for group in groups if group.sizes["persona"] > 1]
+    if not several:
+        return float("nan")
+    means = [rank_order(group, undefined).mean for group in several]
+    return float(np.average(means, weights=[group.sizes["persona"] - 1 for group in several]))
 
 
 def ipsative(scores: xr.DataArray, undefined: Undefined = "zero", *, without_personas: bool = False) -> Stability:
