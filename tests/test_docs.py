@@ -18,8 +18,8 @@ from sybil import Document, Region
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
+from tests.support.composed import compose_run
 from valstab.config import schema
-from valstab.config.compose import compose_run
 from valstab.config.options import CONFIG_FOLDER, read_groups
 from valstab.protocol.plan import make_plan
 from valstab.run import run

@@ -7,14 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from valstab.config.compose import compose_run
+from tests.support.composed import compose_run
 from valstab.engines.base import EngineError
+from valstab.engines.factory import load_engine
 from valstab.errors import ConfigError
 from valstab.inputs.files import DATA
 from valstab.inputs.population import load_population
 from valstab.protocol.plan import make_plan
 from valstab.protocol.prompts import letters
-from valstab.run import run
+from valstab.run import collect, run
 
 SCRIPTED = ("engine=random", "engine._target_=tests.support.scripted.PersonaEngine", "model.name=scripted")
 SMALL = ("population.limit=5", "topics.names=[joke,chess,poem]", "seeds=[3,7]")
@@ -230,8 +231,10 @@ def test_the_neutral_context(launch_folder, capsys):
 
 def test_more_personas_change_nothing_for_the_others(launch_folder):
     alone = ("model=random", *SMALL, "store.path=null")
-    few = small_run(launch_folder / "few", *alone, "population.limit=2").answers
-    more = small_run(launch_folder / "more", *alone, "seeds=[1,7]").answers
+    few, more = (
+        collect(config, make_plan(config), load_engine(config), launch_folder).answers
+        for config in (compose_run(*alone, "population.limit=2"), compose_run(*alone, "seeds=[1,7]"))
+    )
     keys = ["seed", "context", "persona", "item"]
     both = few.merge(more, on=keys)
     assert len(both) == 1 * 3 * 2 * 40

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.support import synthetic
+from tests.support.composed import compose_run
 from valstab.analysis.load import load_runs
-from valstab.config.compose import compose_run
 from valstab.errors import ConfigError
 from valstab.inputs.task import load_task
 

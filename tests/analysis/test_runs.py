@@ -9,9 +9,9 @@ import pytest
 
 import valstab
 from tests.support import synthetic
+from tests.support.composed import compose_run
 from valstab.analysis.load import load_runs
 from valstab.analysis.runs import Runs, with_unique_labels
-from valstab.config.compose import compose_run
 from valstab.errors import ConfigError
 from valstab.protocol.plan import make_plan
 from valstab.run import run
@@ -22,10 +22,11 @@ SMALL = ("population.limit=4", "topics.names=[joke,chess]", "seeds=[3,7]")
 
 @pytest.fixture(scope="module")
 def tracked(tmp_path_factory, migrated_database):
-    """Three runs in two MLflow experiments, one with a retest; their results folders."""
+    """Three runs in two MLflow experiments, one with a retest, without pictures; their results folders."""
     folder = tmp_path_factory.mktemp("tracked")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr("valstab.run.write_pictures", lambda *_: None)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         (folder / "mlflow.db").write_bytes(migrated_database.read_bytes())
         results = []

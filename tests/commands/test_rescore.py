@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from valstab.config.compose import compose_run
+from tests.support.composed import compose_run
 from valstab.protocol.plan import make_plan
 from valstab.run import run
 

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.support.composed import compose_run
 from tests.support.scripted import PersonaEngine
 from valstab.commands.validate import notes, report
 from valstab.config import schema as conf
-from valstab.config.compose import compose_run
 from valstab.errors import ConfigError
 from valstab.inputs.task import load_task
 from valstab.protocol.ask import ask

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.composed import compose_run
 from valstab.config.check import check_config
-from valstab.config.compose import compose_run
 from valstab.config.options import CONFIG_FOLDER
 from valstab.protocol.plan import make_plan
 from valstab.protocol.prompts import ChatFormat

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 import valstab
+from tests.support.composed import compose_run
 from valstab.commands.compare import compare_runs
-from valstab.config.compose import compose_comparison, compose_run
+from valstab.config.compose import compose_comparison
 from valstab.protocol.plan import make_plan
 from valstab.results.markdown import escape_markdown
 from valstab.run import run

@@ -1,13 +1,16 @@
 """Every `+experiment=` preset and every `figure=` option: they compose, and fit each other."""
 
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from tests.support.composed import compose_run
 from valstab.commands.compare import check_comparison
-from valstab.config.compose import compose_comparison, compose_run, register_schemas
+from valstab.config.compose import compose_comparison, register_schemas
 from valstab.config.options import CONFIG_FOLDER
 from valstab.protocol.plan import make_plan
 
@@ -18,6 +21,7 @@ TESTED = {"fig16": "fig4a", "fig17": "fig4b", "fig18": "fig5", "fig19": "fig8b",
 """The figures of tests, and the experiments whose runs they test."""
 
 
+@cache
 def preset(name):
     """Compose a preset with Hydra's own settings."""
     register_schemas()
@@ -34,9 +38,11 @@ def swept(name):
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_job_of_a_preset_can_be_planned(name):
     sweep = swept(name)
-    models = sweep.pop("model", ["random"])
+    models, lengths = sweep.pop("model", ["random"]), sweep.pop("n_messages", [])
     assert set(models) <= {"random", *swept("paper_models")["model"]}  # each is composed below
     config = compose_run(f"+experiment={name}", "model=random")
+    for length in lengths:
+        make_plan(replace(config, n_messages=int(length)))
     for key, values in sweep.items():
         for value in values:
             config = compose_run(f"+experiment={name}", "model=random", f"{key}={value}")

@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.support.composed import compose_run
 from tests.support.openai_server import chat_completion, openai_servers
-from valstab.config.compose import compose_run
 from valstab.config.secrets import redact
 from valstab.errors import ConfigError
 from valstab.protocol.plan import make_plan

@@ -6,7 +6,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from valstab.config.compose import compose_run
+from tests.support.composed import compose_run
 from valstab.dry_run.cost_model import DialogueLengths, GenerationWork, attended, fit, generation_work, predict
 from valstab.dry_run.estimate import estimate
 from valstab.engines.base import Cache, Usage

@@ -24,14 +24,15 @@ def tiny_model(tmp_path_factory) -> ModelConfig:
 
 
 @pytest.fixture(scope="module")
-def nonsense(tmp_path_factory, tiny_model) -> TransformersEngine:
-    """A tiny model with random weights, asked after one conversation at a time.
+def nonsense(tiny_model) -> TransformersEngine:
+    """A tiny model with random weights, asked after one conversation at a time."""
+    return TransformersEngine(tiny_model, "none", device="cpu", batch_size=ITEMS)
 
-    It was asked before: the first time takes a check of how to ask.
-    """
-    engine = TransformersEngine(tiny_model, "none", device="cpu", batch_size=ITEMS)
-    models.gather(models.small_plan(), engine, tmp_path_factory.mktemp("first"))
-    return engine
+
+@pytest.fixture(scope="module")
+def normal(tmp_path_factory, nonsense) -> models.Outcome:
+    """What it says and answers. It is asked before the tests, since the first time takes a check of how to ask."""
+    return models.gather(models.small_plan(), nonsense, tmp_path_factory.mktemp("first"))
 
 
 @pytest.mark.parametrize("row", [[0.0, math.nan], [0.0, math.inf], [-math.inf, -math.inf]])
@@ -43,11 +44,12 @@ def test_what_is_no_distribution_is_refused(row):
 
 @pytest.mark.parametrize("number", [12, 30])
 @pytest.mark.parametrize("value", models.NO_NUMBERS)
-def test_a_run_goes_on_when_weights_that_became_no_numbers_are_repaired(nonsense, tmp_path, value, number):
-    assert models.goes_on_after_bad_numbers(nonsense, tmp_path, value, number)
+def test_a_run_goes_on_when_weights_that_became_no_numbers_are_repaired(nonsense, normal, tmp_path, value, number):
+    assert models.goes_on_after_bad_numbers(nonsense, normal, tmp_path, value, number)
 
 
 @pytest.mark.parametrize(("number", "messages", "answers"), [(1, 0, 0), (12, 4, 0), (20, 8, 0), (30, 12, 2)])
+@pytest.mark.usefixtures("normal")
 def test_what_came_before_the_weights_failed_is_in_the_store(nonsense, tmp_path, number, messages, answers):
     # 3 messages of 8 tokens take 24 forward passes, the questions after each conversation 2.
     assert models.ended_by_bad_numbers(nonsense, tmp_path, math.nan, number)
@@ -62,6 +64,7 @@ def test_memory_that_runs_out_now_and_then_changes_nothing(tmp_path, tiny_model,
     assert "slower" not in caplog.text
 
 
+@pytest.mark.usefixtures("normal")
 def test_memory_that_is_never_enough_is_said_in_one_line(nonsense, tmp_path):
     def fail(_):
         raise MemoryError

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from valstab.config.compose import compose_run
+from tests.support.composed import compose_run
 from valstab.config.schema import PopulationConfig, TopicsConfig
 from valstab.errors import ConfigError
 from valstab.inputs.files import DATA

@@ -6,11 +6,12 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 from tests.robustness.inputs import LOADERS, tried, violation
+from tests.support.composed import compose_run
 from valstab.analysis.read import read_run
 from valstab.commands.rescore import rescore
-from valstab.config.compose import compose_run
 from valstab.config.explain import USER_ERRORS
 from valstab.config.schema import RescoreConfig
 from valstab.errors import ConfigError, one_line
@@ -68,10 +69,12 @@ def test_valid_input_is_read(name, tmp_path):
         LOADERS[name].load(tmp_path, content)
 
 
+@pytest.mark.hypothesis  # so that CI tries more
 @pytest.mark.parametrize("name", LOADERS)
 def test_mutated_input(name):
-    count, found = tried(LOADERS[name], 40)
-    assert count >= 40
+    examples = settings.default.max_examples
+    count, found = tried(LOADERS[name], examples)
+    assert count >= examples
     assert found == {}
 
 

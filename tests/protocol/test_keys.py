@@ -2,7 +2,7 @@
 
 import pytest
 
-from valstab.config.compose import compose_run
+from tests.support.composed import compose_run
 from valstab.hashing import content_hash, derive_seed
 from valstab.inputs.task import load_task
 from valstab.protocol.ask import answers_key, option_orders

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from valstab.config.compose import compose_run
+from tests.support.composed import compose_run
 from valstab.inputs.task import load_task
 from valstab.protocol import progress
 from valstab.protocol.plan import make_plan

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.composed import compose_run
 from tests.support.scripted import CountingEngine, InterruptedEngine, PersonaEngine
-from valstab.config.compose import compose_run
 from valstab.engines.base import Cache
 from valstab.engines.factory import load_engine
 from valstab.hashing import content_hash

@@ -9,9 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import models as architectures
 
+from tests.support.composed import compose_run
 from tests.support.embedded import SMOLLM2
 from tests.support.scripted import WordyEngine
-from valstab.config.compose import compose_run
 from valstab.config.schema import ModelConfig
 from valstab.dry_run.estimate import estimate
 from valstab.engines.base import EngineError, GenerationRequest, Message, Prompt, Window

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from tests.support import chat_templates as templates
+from tests.support.composed import compose_run
 from tests.support.scripted import OddEngine
 from tests.support.tokenizers import SAM, SPECIAL, tokenizer_of
-from valstab.config.compose import compose_run
 from valstab.engines.tokenizer import PromptTokenizer
 from valstab.protocol.plan import make_plan
 from valstab.protocol.prompts import ChatFormat, question_prompt, reply_prompt

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr
@@ -138,8 +138,10 @@ def test_agrees_with_scipy_one_correlation_at_a_time(seed):
 
 
 cubes = arrays(float, st.tuples(*[st.integers(2, 4)] * 4), elements=st.integers(-3, 3).map(float)).map(labelled)
+few = settings(max_examples=settings.default.max_examples // 3)  # each takes a tenth of a second
 
 
+@few
 @given(cubes, st.randoms())
 def test_the_order_of_contexts_personas_and_keys_does_not_matter(scores, random):
     shuffled = scores
@@ -150,6 +152,7 @@ def test_the_order_of_contexts_personas_and_keys_does_not_matter(scores, random)
         assert measure(shuffled).undefined == measure(scores).undefined
 
 
+@few
 @given(cubes, st.lists(st.integers(-5, 5), min_size=4, max_size=4))
 def test_a_constant_changes_nothing(scores, constants):
     # One for each persona leaves the order of their values; one for each context leaves the order of people.
@@ -159,6 +162,7 @@ def test_a_constant_changes_nothing(scores, constants):
     assert rank_order(scores + per_context).mean == pytest.approx(rank_order(scores).mean, abs=1e-12)
 
 
+@few
 @given(cubes)
 def test_identical_contexts_give_one_where_defined(scores):
     same = scores.isel(context=[0] * 3).assign_coords(context=list("abc"))

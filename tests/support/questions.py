@@ -1,6 +1,6 @@
 """Questions and conversations of the protocol, to compare engines; also imported where pytest is missing."""
 
-from valstab.config.compose import compose_run
+from tests.support.composed import compose_run
 from valstab.protocol.ask import choice_requests, option_orders
 from valstab.protocol.converse import Conversation, reply_request
 from valstab.protocol.plan import make_plan

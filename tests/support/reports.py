@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from valstab.config.compose import compose_run
+from tests.support.composed import compose_run
 from valstab.engines.factory import load_engine
 from valstab.protocol.ask import ask
 from valstab.protocol.collected import RunCost

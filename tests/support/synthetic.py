@@ -9,8 +9,8 @@ import pandas as pd
 import xarray as xr
 from omegaconf import OmegaConf
 
+from tests.support.composed import compose_run
 from valstab.analysis.runs import Run
-from valstab.config.compose import compose_run
 from valstab.inputs.population import load_population
 from valstab.inputs.task import load_task
 

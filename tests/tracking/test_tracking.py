@@ -19,9 +19,9 @@ from sqlalchemy import create_engine, event, insert
 from sqlalchemy.orm import Session
 from tenacity import wait_none
 
+from tests.support.composed import compose_run
 from tests.support.scripted import PersonaEngine
 from valstab.commands.sync import main, sync
-from valstab.config.compose import compose_run
 from valstab.engines.base import EngineError
 from valstab.errors import ConfigError
 from valstab.protocol.plan import make_plan
@@ -40,8 +40,9 @@ OWN = ("conversing_seconds", "asking_seconds", "queries_per_second", "peak_memor
 
 @pytest.fixture
 def launched(launch_folder, monkeypatch):
-    """Make a scripted run in its own folder; MLflow's client does not retry."""
+    """Make a scripted run in its own folder, without pictures, which take longest; MLflow's client does not retry."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr("valstab.run.write_pictures", lambda *_: None)
 
     def launch(name, *overrides):
         config = compose_run(*SCRIPTED, *SMALL, *overrides)

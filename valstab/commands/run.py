@@ -12,7 +12,7 @@ from valstab.config.options import CONFIG_FOLDER
 from valstab.config.schema import Config
 from valstab.engines.chat_format import resolve_chat_format
 from valstab.engines.factory import require_model
-from valstab.protocol.plan import make_plan
+from valstab.protocol.plan import Plan, make_plan
 from valstab.sweeps.callback import closing_sweep
 from valstab.sweeps.job import run_job
 from valstab.sweeps.tags import job_tags
@@ -24,10 +24,7 @@ def app(composed: DictConfig) -> float | None:
 
     def work() -> float | None:
         config = job_config(composed, Config)
-        check_config(config)
-        config.model = resolve_chat_format(config)
-        plan = make_plan(config)
-        require_model(config)
+        plan = checked_plan(config)
         # Imported only here, since these take seconds: a mistake above is reported without them.
         from valstab.dry_run.preview import preview
         from valstab.run import run
@@ -40,6 +37,20 @@ def app(composed: DictConfig) -> float | None:
 
     result: float | None = exit_on_mistake(lambda: run_job(work))
     return result
+
+
+def checked_plan(config: Config) -> Plan:
+    """Return a run's plan after all checks that import nothing large; set the format of the model's prompts.
+
+    Raises:
+        ConfigError: at the first invalid value.
+        EngineError: if the model's weights are not there.
+    """
+    check_config(config)
+    config.model = resolve_chat_format(config)
+    plan = make_plan(config)
+    require_model(config)
+    return plan
 
 
 def main() -> None:
