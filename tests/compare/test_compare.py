@@ -228,7 +228,8 @@ def test_the_command_answers_a_mistake_with_one_line(valstab):
 @pytest.mark.slow
 def test_every_figure_from_its_preset_on_the_embedded_model(valstab_forked, launch_folder):
     """Each preset runs for real at a small scale, and its figures are drawn from what MLflow has."""
-    small = ["population.limit=2", "seeds=[0]"]  # what presets have in common is asked once: it is in the store
+    # What presets have in common is asked once: it is in the store.
+    small = ["population.limit=2", "seeds=[0]", "max_new_tokens=20"]
     data = Path(synthetic.__file__).parents[2] / "valstab/inputs/data"
     for name in ("portraits", "recipients"):  # two items of each value, and of each race
         items = pd.read_csv(data / f"{name}.csv")

@@ -82,17 +82,19 @@ def test_a_run_a_sweep_and_a_comparison_keep_the_key_to_themselves(serve, valsta
         (200, {"choices": f"{PLANTED['OPENAI_API_KEY']}"}, "1"),
     ],
 )
-def test_a_server_that_repeats_the_key(serve, valstab, launch_folder, status, content, full):
+def test_a_server_that_repeats_the_key(serve, valstab_forked, launch_folder, status, content, full):
     server = serve((status, content))
     settings = ("engine=openai", "model=auto", "model.path=served", f"engine.url={server.url}", *SMALL)
-    result = valstab(*settings, "engine.max_retries=0", **PLANTED, **({"HYDRA_FULL_ERROR": full} if full else {}))
+    result = valstab_forked(
+        *settings, "engine.max_retries=0", **PLANTED, **({"HYDRA_FULL_ERROR": full} if full else {})
+    )
     assert result.returncode == 1
     assert len(server.bodies) >= 1
     assert leaks(launch_folder, result) == []
 
 
 @pytest.mark.slow
-def test_a_server_that_is_not_there_in_a_sweep(valstab, launch_folder):
+def test_a_server_that_is_not_there_in_a_sweep(valstab_forked, launch_folder):
     settings = (
         "engine=openai",
         "model=auto",
@@ -101,7 +103,7 @@ def test_a_server_that_is_not_there_in_a_sweep(valstab, launch_folder):
         "engine.max_retries=0",
         *SMALL,
     )
-    result = valstab("-m", *settings, "seeds=[0],[1]", **PLANTED, HYDRA_FULL_ERROR="1")
+    result = valstab_forked("-m", *settings, "seeds=[0],[1]", **PLANTED, HYDRA_FULL_ERROR="1")
     assert result.returncode == 1
     assert leaks(launch_folder, result) == []
 
@@ -165,15 +167,15 @@ def test_a_secret_in_any_other_setting(command, launch_folder, setting):
 
 
 @pytest.mark.slow
-def test_a_tracking_server_s_password(valstab, launch_folder):
+def test_a_tracking_server_s_password(valstab_forked, launch_folder):
     place = {
         "MLFLOW_TRACKING_URI": f"http://me:{CANARY}@127.0.0.1:9/mine",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     }
     results = [
-        valstab("model=random", *SMALL, **PLANTED, **place, HYDRA_FULL_ERROR="1"),
-        valstab("-m", "model=random", *SMALL, "seeds=[0],[1]", **PLANTED, **place),
-        valstab(module="valstab.compare", **PLANTED, **place, HYDRA_FULL_ERROR="1"),
+        valstab_forked("model=random", *SMALL, **PLANTED, **place, HYDRA_FULL_ERROR="1"),
+        valstab_forked("-m", "model=random", *SMALL, "seeds=[0],[1]", **PLANTED, **place),
+        valstab_forked(module="valstab.compare", **PLANTED, **place, HYDRA_FULL_ERROR="1"),
     ]
     assert [result.returncode for result in results] == [0, 1, 1]  # `valstab sync` logs the results of a run later
     assert leaks(launch_folder, *results) == []

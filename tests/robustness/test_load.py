@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.robustness.load import RUNS, STUDY, large_study, lost_at_once, sqlite
+from tests.robustness.load import STUDY, large_study, lost_at_once, sqlite
 from valstab.config.compose import compose_run
 from valstab.protocol.ask import ask, option_orders
 from valstab.protocol.converse import Conversation
@@ -51,4 +51,4 @@ def test_a_study_of_420_000_questions_stays_small_and_fast(tmp_path):
 @pytest.mark.slow
 def test_many_runs_at_once_share_a_store_and_a_database(tmp_path):
     with sqlite(tmp_path) as uri:
-        assert lost_at_once(tmp_path, uri, RUNS) == []
+        assert lost_at_once(tmp_path, uri, 8) == []
