@@ -25,12 +25,12 @@ def alone(tmp_path_factory):
     "fault", [faults.damaged_store, faults.mlflow_away, faults.jumping_clock, faults.two_processes]
 )
 def test_a_run_that_something_breaks_ends_as_if_nothing_had_been(alone, fault):
-    finding = fault(*alone, 3)
+    finding = fault(*alone, 2)
     assert finding.held == finding.tried > 0
 
 
 def test_a_full_disk(alone):
-    finding = faults.full_disk(*alone, 4)
+    finding = faults.full_disk(*alone, 3)
     if not finding.tried:
         pytest.skip(finding.what)
     assert finding.held == finding.tried
