@@ -74,7 +74,7 @@ def collect(config: Config, plan: Plan, engine: Engine, folder: Path) -> Collect
         write_conversations(conversations, folder)
         conversed = time.perf_counter()
         stage = begin("asking", "questions", plan.n_questions)
-        interim = InterimEstimate(plan.task, without_personas=plan.without_personas)
+        interim = InterimEstimate(plan.task, config.undefined, without_personas=plan.without_personas)
         asked = ask_all(plan, conversations, engine, answer_log, stage, note=interim.text)
         times = StageTimes(conversed - start, time.perf_counter() - conversed)
     data = CollectedData(

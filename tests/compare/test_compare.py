@@ -6,6 +6,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
+from scipy.stats import linregress
 
 from tests.support import synthetic
 from valstab.commands.compare import compare_runs
@@ -50,12 +51,22 @@ def test_models_side_by_side(compared, tmp_path):
     assert table.set_index("label")["group"].nunique() > 1
     tests = pd.read_csv(results / "tests.csv")
     assert len(tests) == 3
-    assert pd.read_csv(results / "paired_tests.csv")["df"].tolist() == [2, 2, 2]
-    assert pd.read_csv(results / "needed.csv")["one"].tolist() == table["label"].tolist()[:2]
+    assert pd.read_csv(results / "paper_paired_tests.csv")["df"].tolist() == [2, 2, 2]
+    assert pd.read_csv(results / "paper_tests.csv")["df"].tolist() == [4, 4, 4]
+    assert pd.read_csv(results / "undefined.csv")["undefined"].tolist() == [0, 0, 0]
     for name in ("fig4a.png", "fig4a.svg", "fig4a_tests.png", "fig4a.md", "tests.md", "findings.md", "runs.csv"):
         assert (results / name).stat().st_size > 0
-    assert "steady is the most stable (" in printed
-    assert "2 of 3 lie below the 0.569 of humans (ages 10 to 12)" in printed
+    assert f"steady ({table['mean'].iloc[0]:.3f}, 95% " in printed
+    assert (
+        "Intervals and tests are for other people, topics and seeds like these (8 people, 3 topics, 3 seeds)" in printed
+    )
+    below = table.loc[table["high"] < 0.569, "label"].tolist()
+    above = table.loc[table["low"] > 0.569, "label"].tolist()
+    assert above == ["steady"]
+    expected = (
+        f"below it: {', '.join(below)}; above it: steady" if below else "above it: steady; not told from it: 2 of 3"
+    )
+    assert expected in printed
     assert logged.data.metrics["rank_order/steady"] == pytest.approx(table["mean"].iloc[0])
     assert logged.info.run_name == "fig4a · 3 runs"
     assert logged.data.tags["mlflow.note.content"].startswith(
@@ -80,8 +91,13 @@ def test_over_length(compared, tmp_path):
     table = pd.read_csv(results / "fig6.csv")
     assert table["n_messages"].tolist() == [1, 3, 41]
     assert table["mean"].is_monotonic_decreasing
-    assert "m: rank-order stability goes from" in printed
-    assert "(significant, t-test" in printed
+    (trend,) = pd.read_csv(results / "trends.csv").to_dict("records")
+    assert (trend["shortest"], trend["longest"]) == (1, 41)
+    assert trend["high"] < 0
+    # Least squares: the slope over the lengths, for each ten messages.
+    assert trend["change"] == pytest.approx(10 * linregress(table["n_messages"], table["mean"]).slope, abs=1e-4)
+    assert "m: rank-order stability is 0." in printed
+    assert "beyond chance" in printed
 
 
 def test_lengths_are_refused_where_length_is_not_the_axis(launch_folder, tmp_path):
@@ -138,7 +154,7 @@ def test_the_highest_of_models_at_chance_is_not_called_stable(compared, tmp_path
     highest = pd.read_csv(results / "fig4a.csv").iloc[0]
     # Student's t with 2 degrees of freedom: 95% of it lies within 4.303 of 0.
     assert highest["mean"] < 4.303 * highest["se"]
-    assert f"None is seen to be stable: the highest, {highest['label']}, has {highest['mean']:.3f} ± " in printed
+    assert f"None is shown to be stable: the highest is {highest['label']} ({highest['mean']:.3f}" in printed
     assert "most stable" not in printed
 
 
@@ -155,8 +171,10 @@ def test_what_a_stability_can_bear(compared, tmp_path):
         "steady (n=3): among people for whom the questionnaire has the same wording (he or she) it is "
         f"{table.loc['steady', 'within_gender']:.3f};" in printed
     )
-    assert "nothing says that it is stable at all" in printed
+    assert "no stability is shown" in printed
     assert "steady (n=3): after the same topic with another seed it is 0." in printed
+    assert "no cost of a change of topic is shown (difference " in printed
+    assert table.loc["steady", "cost_low"] < 0 < table.loc["steady", "cost_high"]
     assert pd.read_csv(results / "conversations.csv")["context"].tolist() == ["joke", "chess", "poem"] * 2
     for name in ("variance", "positions", "position_effect", "consistency", "mass", "alpha", "conversations"):
         assert set(pd.read_csv(results / f"{name}.csv")["label"]) == {"steady", "chance"}
@@ -203,12 +221,12 @@ def test_the_leaderboard_puts_only_what_can_be_compared_on_one_board(compared, t
     printed, results, _ = compared(folders=folders)
     table = pd.read_csv(results / "leaderboard.csv")
     boards = {setting: part["label"].tolist() for setting, part in table.groupby("setting", sort=False)}
-    assert boards["Rank-order · fictional_characters (8) · pvq · 3 topics · n=3"] == ["steady", "chance"]
-    assert boards["Rank-order · fictional_characters (8) · donation · 3 topics · n=3"] == ["steady"]
+    assert boards["Rank-order · fictional_characters · pvq · 8 people, 3 topics, 3 seeds · n=3"] == ["steady", "chance"]
+    assert boards["Rank-order · fictional_characters · donation · 8 people, 3 topics, 3 seeds · n=3"] == ["steady"]
     assert len(boards) == 4
     first = table.iloc[0]
     assert first["low"] <= first["mean"] <= first["high"]
-    assert "steady leads (" in printed
+    assert "n=3: steady (0." in printed
 
 
 def test_the_command_answers_a_mistake_with_one_line(valstab):

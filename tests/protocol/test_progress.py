@@ -81,17 +81,30 @@ def rows(scores):
 def test_the_stability_so_far_is_over_what_is_answered():
     task = load_task(compose_run("task=religion").task)
     one = {(0, "joke", name): [level] * 5 for name, level in zip("abcd", (1, 2, 3, 4), strict=True)}
-    assert estimate_so_far(rows(one), task, without_personas=False) == ""  # one context
+    assert estimate_so_far(rows(one), task, "zero", without_personas=False) == ""  # one context
     # Of the second context three persons are there: 1 2 3 and 1 3 2, so rho is 0.5.
     two = one | {(0, "chess", name): [level] * 5 for name, level in zip("abc", (1, 3, 2), strict=True)}
-    assert estimate_so_far(rows(two), task, without_personas=False) == "rank-order so far 0.50"
+    assert estimate_so_far(rows(two), task, "zero", without_personas=False) == "rank-order so far 0.50"
+
+
+def test_constant_sides_count_so_far_as_they_do_at_the_end():
+    task = load_task(compose_run("task=religion").task)
+    levels = {"joke": (1, 2, 3), "chess": (2, 2, 2), "poem": (1, 2, 3)}
+    everybody = {
+        (0, context, name): [level] * 5
+        for context, each in levels.items()
+        for name, level in zip("abc", each, strict=True)
+    }
+    # One pair of three is 1, two have a side where all are equal.
+    assert estimate_so_far(rows(everybody), task, "zero", without_personas=False) == "rank-order so far 0.33"
+    assert estimate_so_far(rows(everybody), task, "drop", without_personas=False) == "rank-order so far 1.00"
 
 
 def test_without_personas_it_is_the_ipsative_stability():
     task = load_task(compose_run("task=pvq").task)
     items = np.random.default_rng(0).permutation(40).astype(float).tolist()
     same = {(0, context, "1"): items for context in ("joke", "chess")}
-    assert estimate_so_far(rows(same), task, without_personas=True) == "ipsative so far 1.00"
+    assert estimate_so_far(rows(same), task, "zero", without_personas=True) == "ipsative so far 1.00"
 
 
 def test_estimates_are_rare(monkeypatch):
@@ -100,14 +113,14 @@ def test_estimates_are_rare(monkeypatch):
     monkeypatch.setattr(interim.time, "monotonic", lambda: now[0])
     calls = []
 
-    def slow(given, task, **_):
+    def slow(given, task, *_, **__):
         assert task is plan.task
         calls.append(now[0])
         now[0] += 1.0
         return f"estimate {len(calls)} of {given}"
 
     monkeypatch.setattr(interim, "estimate_so_far", slow)
-    estimate = InterimEstimate(plan.task, without_personas=False)
+    estimate = InterimEstimate(plan.task, "zero", without_personas=False)
     texts = []
     for second in range(61):
         now[0] = max(now[0], second)

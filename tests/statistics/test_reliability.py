@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.support.score_arrays import BY_HAND, SHROUT_FLEISS, labelled, random_scores
-from valstab.statistics.inference import bootstrap
 from valstab.statistics.reliability import corrected, dependability, generalisability, variance_components
 from valstab.statistics.stability import ipsative, rank_order
 
@@ -21,28 +20,28 @@ SEEDS = labelled(BY_HAND.transpose("context", "seed", "persona", "key"))
 
 def test_the_seed_ceiling_by_hand():
     # As between the contexts of BY_HAND: -1/3 on one key, 1 on the other.
-    found = corrected(SEEDS, "rank_order", resamples=5)["seed"]
+    found = corrected(SEEDS, "rank_order")["seed"]
     assert found.per_context.values == pytest.approx([1 / 3])
-    assert found.ceiling == pytest.approx(1 / 3)
+    assert found.ceiling.value == pytest.approx(1 / 3)
 
 
 def test_the_seed_ceiling_is_stability_across_contexts_with_the_two_swapped():
     scores = random_scores((3, 4, 6, 5))
     swapped = labelled(scores.transpose("context", "seed", "persona", "key"))
     for measure, stability in (("rank_order", rank_order), ("ipsative", ipsative)):
-        found = corrected(scores, measure, resamples=5)["seed"]
-        assert found.ceiling == pytest.approx(stability(swapped).mean)
+        found = corrected(scores, measure)["seed"]
+        assert found.ceiling.value == pytest.approx(stability(swapped).mean)
         assert found.per_context.values == pytest.approx(stability(swapped).per_seed.values)
 
 
 def test_the_order_ceiling_by_hand():
     # Every context against the order 123: 1, 0.5 and -1 on the first key, 1 on the second.
     again = BY_HAND.isel(context=[0, 0, 0]).assign_coords(context=BY_HAND["context"])
-    found = corrected(BY_HAND, "rank_order", again=again, resamples=5)["order"]
+    found = corrected(BY_HAND, "rank_order", again=again)["order"]
     assert found.per_context.values == pytest.approx([1, 0.75, 0])
-    assert corrected(BY_HAND, "rank_order", again=BY_HAND, resamples=5)["order"].ceiling == 1
+    assert corrected(BY_HAND, "rank_order", again=BY_HAND)["order"].ceiling.value == 1
     # The personas' two keys: tied (left out), then in order or turned round.
-    assert corrected(BY_HAND, "ipsative", again=BY_HAND, undefined="drop", resamples=5)["order"].ceiling == 1
+    assert corrected(BY_HAND, "ipsative", again=BY_HAND, undefined="drop")["order"].ceiling.value == 1
 
 
 def test_other_people_can_not_be_a_second_asking():
@@ -57,11 +56,11 @@ TWO_SEEDS = labelled([[[[1], [2], [3]], [[1], [2], [3]]], [[[1], [3], [2]], [[1]
 
 def test_correction_for_attenuation_by_hand():
     # r12 = (1 + 0.5) / 2; the ceilings are rho(123, 132) = 0.5 and rho(123, 123) = 1.
-    found = corrected(TWO_SEEDS, "rank_order", resamples=20)["seed"]
-    assert (found.stability, found.ceiling) == (pytest.approx(0.75), pytest.approx(0.75))
+    found = corrected(TWO_SEEDS, "rank_order")["seed"]
+    assert (found.stability.value, found.ceiling.value) == (pytest.approx(0.75), pytest.approx(0.75))
     assert found.per_context.values == pytest.approx([0.5, 1])
-    assert found.corrected == pytest.approx(0.75 / math.sqrt(0.5))
-    expected = [[math.nan, found.corrected], [found.corrected, math.nan]]
+    assert found.corrected.value == pytest.approx(0.75 / math.sqrt(0.5))
+    expected = [[math.nan, found.corrected.value], [found.corrected.value, math.nan]]
     assert found.pairs.values == pytest.approx(np.array(expected), nan_ok=True)
 
 
@@ -69,34 +68,22 @@ def test_correction_needs_ceilings_above_zero():
     # In the first context the second seed turns the order round.
     scores = TWO_SEEDS.copy()
     scores[1, 0, :, 0] = [3, 2, 1]
-    found = corrected(scores, "rank_order", resamples=20)["seed"]
+    found = corrected(scores, "rank_order")["seed"]
     assert found.per_context.values == pytest.approx([-1, 1])
-    assert math.isnan(found.corrected)
-    assert math.isnan(found.corrected_se)
-    assert found.stability == 0
+    assert math.isnan(found.corrected.value)
+    assert math.isnan(found.corrected.se)
+    assert found.stability.value == 0
 
 
 def test_there_are_as_many_ceilings_as_ways_to_ask_again():
     one_seed = TWO_SEEDS.isel(seed=[0])
     assert corrected(one_seed, "rank_order") == {}
-    assert list(corrected(one_seed, "rank_order", again=one_seed, resamples=5)) == ["order"]
-    both = corrected(TWO_SEEDS, "rank_order", again=TWO_SEEDS, resamples=5)
+    assert list(corrected(one_seed, "rank_order", again=one_seed)) == ["order"]
+    both = corrected(TWO_SEEDS, "rank_order", again=TWO_SEEDS)
     assert list(both) == ["seed", "order"]
     # Asked again it answers the same: nothing to correct.
-    assert both["order"].ceiling == 1
-    assert both["order"].corrected == pytest.approx(both["order"].stability)
-
-
-@pytest.mark.parametrize("measure", ["rank_order", "ipsative"])
-def test_errors_are_those_of_a_bootstrap_over_personas(measure):
-    scores = random_scores((3, 4, 8, 5))
-    again = random_scores((3, 4, 8, 5), seed=1)
-    found = corrected(scores, measure, again=again, resamples=60, seed=4)
-    for ceiling in found.values():
-        assert ceiling.stability_se == pytest.approx(bootstrap(scores, measure, "persona", resamples=60, seed=4).se)
-        assert ceiling.ceiling_se > 0
-    swapped = labelled(scores.transpose("context", "seed", "persona", "key"))
-    assert found["seed"].ceiling_se == pytest.approx(bootstrap(swapped, measure, "persona", resamples=60, seed=4).se)
+    assert both["order"].ceiling.value == 1
+    assert both["order"].corrected.value == pytest.approx(both["order"].stability.value)
 
 
 def test_correction_finds_the_truth_behind_the_noise():
@@ -106,14 +93,17 @@ def test_correction_finds_the_truth_behind_the_noise():
     def part(variance, *shape):
         return math.sqrt(variance) * rng.normal(size=shape)
 
-    stable = part(1, 1, 1, 600, 8) + part(0.5, 1, 3, 600, 8)
-    scores, again = (labelled(stable + part(1, 4, 3, 600, 8)) for _ in range(2))
+    stable = part(1, 1, 1, 200, 8) + part(0.5, 1, 3, 200, 8)
+    scores, again = (labelled(stable + part(1, 4, 3, 200, 8)) for _ in range(2))
     r12, r11 = (6 / math.pi * math.asin(r / 2) for r in (1 / 2.5, 1.5 / 2.5))
-    for found in corrected(scores, "rank_order", again=again, resamples=10).values():
-        assert found.stability == pytest.approx(r12, abs=0.02)
-        assert found.ceiling == pytest.approx(r11, abs=0.02)
-        assert found.corrected == pytest.approx(r12 / r11, abs=0.02)
-        assert 0 < found.corrected_se < 0.03
+    for found in corrected(scores, "rank_order", again=again).values():
+        assert found.stability.value == pytest.approx(r12, abs=0.03)
+        assert found.ceiling.value == pytest.approx(r11, abs=0.03)
+        for share in (found.corrected, found.kept):
+            assert share.value == pytest.approx(r12 / r11, abs=0.03)
+            assert share.low < r12 / r11 < share.high
+            assert 0 < share.se < 0.05
+        assert found.cost.low > 0
 
 
 def components(scores) -> dict[str, float]:
@@ -242,7 +232,7 @@ def test_known_components_are_found():
     }
     # The mean of 200 replications: within 10 %, some three times its standard error.
     found = components(synthetic(truth, {"persona": 12, "context": 6, "seed": 6, "key": 200}))
-    assert found == pytest.approx(truth, rel=0.1, abs=0.02)
+    assert found == pytest.approx(truth, rel=0.1, abs=0.03)
 
 
 def test_a_fourth_source_and_dimensions_with_one_level():

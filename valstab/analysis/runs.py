@@ -9,10 +9,10 @@
 `valstab.load` finds and reads them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,8 @@ import xarray as xr
 
 from valstab.errors import ConfigError
 from valstab.inputs.task import Task
-from valstab.statistics.scores import score
-from valstab.statistics.stability import Measure, Stability, Undefined, applicable_stabilities
+from valstab.statistics.scores import genders, score
+from valstab.statistics.stability import Measure, Stability, Undefined, applicable_measures, stability
 
 LABEL_SETTINGS = (
     ("engine.name", "{}"),
@@ -33,6 +33,10 @@ LABEL_SETTINGS = (
     ("model.path", "{}"),
 )
 """Settings that are added to labels, one after the other, where runs with the same label differ in them."""
+
+
+DIGEST_CHARACTERS = 15
+"""Number of characters of a digest that are shown."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,7 @@ class Run:
 
         Results of older versions and of the published code lack it.
         """
-        if "gender" not in self.answers:
-            return None
-        known = dict(zip(self.answers["persona"], self.answers["gender"], strict=True))
-        return [str(known[name]) for name in self.personas]
+        return genders(self.answers, self.personas)
 
     @property
     def opening_lengths(self) -> dict[str, int]:
@@ -100,7 +101,9 @@ class Run:
 
     def stability(self, measure: Measure, undefined: Undefined = "zero") -> Stability | None:
         """Return a stability; None where it does not apply: see `valstab.results.results.Results`."""
-        return applicable_stabilities(self.scores, undefined, without_personas=self.without_personas).get(measure)
+        if measure not in applicable_measures(self.scores, without_personas=self.without_personas):
+            return None
+        return stability(self.scores, measure, undefined, without_personas=self.without_personas)
 
 
 @dataclass(frozen=True)
@@ -141,12 +144,12 @@ class Runs:
 
         Returns:
             The columns label, n_messages, population, task, sample and stability. Runs to which the measure
-            does not apply have no rows.
+            does not apply, or whose correlations are mostly undefined, have no rows.
         """
         parts = []
         for run in self.runs:
             stability = run.stability(measure, undefined)
-            if stability is not None:
+            if stability is not None and not stability.why_not_reported:
                 values = stability.samples.to_numpy().ravel()
                 part = pd.DataFrame({"sample": range(len(values)), "stability": values})
                 part.insert(0, "population", run.settings.get("population.name", ""))
@@ -187,17 +190,28 @@ def require_comparable(runs: Runs, axes: Sequence[str] = ()) -> None:
     Raises:
         ConfigError: if they differ in anything else; it says which runs differ in what.
     """
-    for name, of_run in ASPECTS.items():
+    for name, aspect in ASPECTS.items():
         if name in axes:
             continue
-        groups: dict[str, list[str]] = {}
+        groups: dict[Hashable, list[Run]] = {}
         for run in runs:
-            groups.setdefault(of_run(run), []).append(run.label)
+            groups.setdefault(aspect.identity(run), []).append(run)
         if len(groups) > 1:
-            said = "; ".join(f"{value}: {_some(labels)}" for value, labels in groups.items())
+            some = [_some([run.label for run in group]) for group in groups.values()]
+            shown = [aspect.shown(group[0]) for group in groups.values()]
+            if len(set(shown)) < len(shown):
+                shown = [f"{text} ({number})" for number, text in enumerate(shown, 1)]
+            differences = "; ".join(f"{text}: {labels}" for text, labels in zip(shown, some, strict=True))
             raise ConfigError(
-                "runs", f"({len(runs)})", f"can't be compared, since they differ in {name} ({said}); choose with filter"
+                "runs",
+                f"({len(runs)})",
+                f"can't be compared, since they differ in {name} ({differences}); choose with filter",
             )
+
+
+def comparison_group(run: Run) -> tuple[Hashable, ...]:
+    """Return what runs must have in common to be compared: task, wording, topics, length and personas."""
+    return tuple(aspect.identity(run) for aspect in ASPECTS.values())
 
 
 def _row(run: Run) -> dict[str, Any]:
@@ -213,8 +227,10 @@ def _row(run: Run) -> dict[str, Any]:
     }
     for measure in get_args(Measure):
         stability = run.stability(measure)
-        row[measure] = np.nan if stability is None else stability.mean
-        row[f"{measure}_se"] = np.nan if stability is None else stability.se
+        known = stability is not None and not stability.why_not_reported
+        row[measure] = stability.mean if stability is not None and known else np.nan
+        row[f"{measure}_se"] = stability.se if stability is not None and known else np.nan
+        row[f"{measure}_undefined_fraction"] = np.nan if stability is None else stability.undefined_fraction
     mass = run.answers.get("answer_mass")
     return {**row, "answer_mass": np.nan if mass is None else mass.mean(), "run": run.id}
 
@@ -226,21 +242,27 @@ def _named(part: pd.DataFrame, run: Run) -> pd.DataFrame:
     return part
 
 
-def _digest(run: Run) -> str:
-    return (run.digest or "")[:8]
+class Aspect(NamedTuple):
+    """Something that runs must have in common to be compared."""
+
+    identity: Callable[[Run], Hashable]
+    shown: Callable[[Run], str]
 
 
-ASPECTS: Mapping[str, Callable[[Run], str]] = {
-    "task": lambda run: run.task.name,
-    "wording": lambda run: run.task.wording,
-    "topics": lambda run: ", ".join(run.contexts),
-    "n_messages": lambda run: str(run.n_messages),
-    "personas": lambda run: _some(run.personas),
+ASPECTS: Mapping[str, Aspect] = {
+    "task": Aspect(lambda run: run.task.name, lambda run: run.task.name),
+    "wording": Aspect(
+        lambda run: (run.task.wording, run.digest),
+        lambda run: f"{run.task.wording} {(run.digest or 'of unknown text')[:DIGEST_CHARACTERS]}",
+    ),
+    "topics": Aspect(lambda run: tuple(run.contexts), lambda run: ", ".join(run.contexts)),
+    "n_messages": Aspect(lambda run: run.n_messages, lambda run: str(run.n_messages)),
+    "personas": Aspect(lambda run: tuple(run.personas), lambda run: _some(run.personas)),
 }
 
 
-def _identity(run: Run) -> tuple[str, ...]:
-    return (run.label, _digest(run), *(of_run(run) for of_run in ASPECTS.values()), str(run.scores["seed"].to_numpy()))
+def _identity(run: Run) -> tuple[Hashable, ...]:
+    return (run.label, *comparison_group(run), tuple(run.scores["seed"].to_numpy().tolist()))
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:

@@ -8,14 +8,15 @@ import pandas as pd
 import xarray as xr
 
 from valstab.analysis.runs import Run, Runs
+from valstab.compare.stabilities import stabilities
 from valstab.statistics import conversation_quality
 from valstab.statistics.agreement import agreement
 from valstab.statistics.consistency import item_consistency
-from valstab.statistics.inference import bootstrap, permutation_null
+from valstab.statistics.jackknife import DIMENSIONS, MIN_LEVELS, stability_interval
 from valstab.statistics.position import position_bias, position_effect
 from valstab.statistics.psychometrics import answer_mass, circular_structure, cronbach_alpha
-from valstab.statistics.reliability import corrected, dependability, generalisability, variance_components
-from valstab.statistics.resampling import Exchange
+from valstab.statistics.reliability import corrected, dependability, generalisability_interval, variance_components
+from valstab.statistics.resampling import StabilitySpec
 from valstab.statistics.stability import Measure, Undefined, rank_order_within
 
 
@@ -23,12 +24,13 @@ from valstab.statistics.stability import Measure, Undefined, rank_order_within
 class Diagnostics:
     """Tables of all runs; each has a column label.
 
-    `stability` has a row a run: mean and se, 95% intervals over personas (low, high), contexts and seeds, chance (the
-    95th percentile of shuffled scores) and p, the rank-order stability within each gender where the questionnaire is
-    worded for two (within_gender; shuffles are within them too), the noise ceilings (ceiling: same topic, other seed;
-    order_ceiling: same conversation, other option orders), the stability corrected for each, the generalisability
-    coefficient and the index of dependability, the intraclass correlations between contexts (absolute and consistency),
-    the circle's fit, and the stability without conversations that went wrong.
+    `stability` has a row a run: the columns of `valstab.compare.stabilities.Stabilities.table`; persona_low,
+    persona_high and so on (95% over one dimension, the others as they are); the rank-order stability within each gender
+    where the questionnaire is worded for two (within_gender; chance exchanges people within them too); the noise
+    ceilings with their intervals (ceiling: same topic, other seed; order_ceiling: same conversation, other option
+    orders), and for each what a change of topic costs, the share kept, and the corrected stability; for rank-order the
+    generalisability coefficient with its interval, the index of dependability, the intraclass correlations between
+    contexts (absolute and consistency) and the circle's fit; and the stability without conversations that went wrong.
 
     Published results lack letters of options, answer mass and conversations: they have no rows in those tables.
     """
@@ -63,52 +65,32 @@ def diagnose(runs: Runs, measure: Measure, undefined: Undefined = "zero", resamp
 
 
 def _stability(run: Run, measure: Measure, undefined: Undefined, resamples: int) -> dict[str, Any]:
-    stability = run.stability(measure, undefined)
+    spec = StabilitySpec(measure, undefined, run.without_personas)
+    found = stabilities([run], measure, undefined, resamples)
     row: dict[str, Any] = {"label": run.label, "n_messages": run.n_messages}
-    if stability is None:
+    if found.table.empty:
         return {**row, "mean": np.nan, "low": np.nan, "high": np.nan}
-    row |= {"mean": stability.mean, "se": stability.se}
-    for dimension in ("persona", "context", "seed"):
-        names = ("low", "high") if dimension == "persona" else (f"{dimension}_low", f"{dimension}_high")
+    row |= {str(name): value for name, value in found.table.iloc[0].items()}
+    if row["not_reported"]:
+        return row
+    for dimension in DIMENSIONS:
         if run.scores.sizes[dimension] > 1:
-            interval = bootstrap(
-                run.scores,
-                measure,
-                dimension,
-                undefined=undefined,
-                without_personas=run.without_personas,
-                resamples=resamples,
-            )
-            row |= dict(zip(names, (interval.low, interval.high), strict=True))
-    strata = _strata(run)
-    null = permutation_null(
-        run.scores,
-        measure,
-        without_personas=run.without_personas,
-        undefined=undefined,
-        resamples=resamples,
-        exchange=Exchange(strata, run.sliding_orders),
-    )
-    row |= {"chance": null.high, "p": null.p}
-    if measure == "rank_order" and strata is not None:
-        row["within_gender"] = rank_order_within(run.scores, strata, undefined)
-    return row | _ceilings(run, measure, undefined) | _structure(run) | _sensitivity(run, measure, undefined)
-
-
-def _strata(run: Run) -> list[str] | None:
-    """Return the genders of the personas' wordings, where there are two."""
-    genders = run.genders
-    return genders if genders is not None and len(set(genders)) > 1 else None
+            _, low, high, *_ = stability_interval(run.scores, spec, [dimension])
+            row |= {f"{dimension}_low": low, f"{dimension}_high": high}
+    if measure == "rank_order" and run.genders is not None and len(set(run.genders)) > 1:
+        row["within_gender"] = rank_order_within(run.scores, run.genders, undefined)
+    return row | _ceilings(run, measure, undefined) | _structure(run, measure) | _sensitivity(run, measure, undefined)
 
 
 def _ceilings(run: Run, measure: Measure, undefined: Undefined) -> dict[str, float]:
     again = None if run.retests is None else run.rescored(1)
     found = corrected(_repeated(run), measure, again=again, undefined=undefined)
-    names = {"seed": "", "order": "order_"}
+    prefixes = {"seed": "", "order": "order_"}
     return {
-        f"{names[source]}{name}": value
+        f"{prefixes[source]}{name}{suffix}": number
         for source, ceiling in found.items()
-        for name, value in (("ceiling", ceiling.ceiling), ("corrected", ceiling.corrected))
+        for name in ("ceiling", "cost", "kept", "corrected")
+        for suffix, number in zip(("", "_low", "_high"), getattr(ceiling, name)[:3], strict=True)
     }
 
 
@@ -128,18 +110,24 @@ def _repeated(run: Run) -> xr.DataArray:
     return xr.concat([part.assign_coords(seed=range(number)) for part in parts], "persona")
 
 
-def _structure(run: Run) -> dict[str, float]:
-    row = {}
-    if not run.without_personas and run.scores.sizes["persona"] > 1:
+def _structure(run: Run, measure: Measure) -> dict[str, float]:
+    """Return the generalisability and agreement of people's scores, and the fit of Schwartz's circle.
+
+    They are about differences between people, as rank-order stability is.
+    """
+    if measure != "rank_order" or run.without_personas:
+        return {}
+    row: dict[str, float] = {}
+    if run.scores.dropna("persona").sizes["persona"] >= MIN_LEVELS["persona"]:
+        value, low, high, *_ = generalisability_interval(run.scores)
+        row |= {"generalisability": value, "generalisability_low": low, "generalisability_high": high}
         sizes = {"context": run.scores.sizes["context"], "seed": run.scores.sizes["seed"]}
-        components = variance_components(run.scores)
-        row["generalisability"] = generalisability(components, sizes)
-        row["dependability"] = dependability(components, sizes)
+        row["dependability"] = dependability(variance_components(run.scores), sizes)
         found = agreement(run.scores)
-        row["icc_absolute"], row["icc_consistency"] = float(found.absolute.mean()), float(found.consistency.mean())
-        circle = circular_structure(run.scores)
-        if circle is not None:
-            row |= {"circle_fit": circle.fit, "circle_p": circle.p}
+        row |= {"icc_absolute": float(found.absolute.mean()), "icc_consistency": float(found.consistency.mean())}
+    circle = circular_structure(run.scores)
+    if circle is not None:
+        row |= {"circle_fit": circle.fit, "circle_p": circle.p}
     return row
 
 

@@ -1,8 +1,7 @@
 """The kinds of comparison: for each, the runs it needs, its tables, its pictures and its sentences."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import cast
 
 import pandas as pd
@@ -10,10 +9,11 @@ import pandas as pd
 from valstab.analysis.runs import Runs, require_comparable
 from valstab.compare import diagnostics, figures, leaderboard, sentences, tables
 from valstab.compare.persona_labels import read_labels
+from valstab.compare.stabilities import ALPHA, stabilities
 from valstab.config.schema import FigureConfig
 from valstab.errors import ConfigError
 from valstab.results.picture import Picture
-from valstab.statistics.inference import pairwise_tests, required_n, significance_groups
+from valstab.statistics.inference import pairwise_tests
 from valstab.statistics.stability import MEASURE_NAMES, Measure, Undefined
 
 MEASURE_TITLES = {measure: f"{name.lower()} stability" for measure, name in MEASURE_NAMES.items()}
@@ -64,54 +64,71 @@ def _samples(request: Request, axes: tuple[str, ...] = ()) -> pd.DataFrame:
 
 def _bars(request: Request) -> Comparison:
     figure, samples = request.figure, _samples(request)
-    tests = pairwise_tests(tables.samples_by_label(samples))
-    table = _with_groups(samples, tests)
+    found = stabilities(request.runs, request.measure, request.undefined, request.resamples)
+    table, tests = found.ranked()
     pictures = {
         figure.name: figures.bars(
             samples, title=figure.title, label=MEASURE_TITLES[request.measure], reference=dict(figure.reference)
         )
     }
     if len(table) > 1:
-        pictures[f"{figure.name}_tests"] = _tested(table, tests, figure)
+        pictures[f"{figure.name}_tests"] = _tested(table, tests, f"{figure.title}\npairs that differ (FDR {ALPHA})")
     return Comparison(
         tables={
             figure.name: table,
             "tests": tests,
-            "paired_tests": _paired(samples),
-            "needed": _needed(request, table["label"].tolist()),
+            **_paper_tests(request.runs, samples),
+            "undefined": found.table[["label", "n_messages", "undefined", "not_reported"]],
             "samples": samples,
         },
         pictures=pictures,
-        sentences=sentences.describe_models(table, tests, request.measure, dict(figure.reference)),
+        sentences=sentences.describe_models(found, request.measure, dict(figure.reference)),
         numbers=_numbers(table, request.measure),
     )
 
 
 def _tests(request: Request) -> Comparison:
     figure, samples = request.figure, _samples(request)
-    tests = pairwise_tests(tables.samples_by_label(samples))
-    table = _with_groups(samples, tests)
+    found = stabilities(request.runs, request.measure, request.undefined, request.resamples)
+    table, tests = found.ranked()
     if len(table) < 2:  # noqa: PLR2004
         raise ConfigError("runs", f"({len(request.runs)})", "need at least two models to tell apart")
+    of_paper = _paper_tests(request.runs, samples)
+    by_seeds = of_paper["paper_tests"]
+    title = f"{figure.title}\npaper's t-tests over seeds (FDR {ALPHA})"
     return Comparison(
-        tables={figure.name: tests, "means": table, "paired_tests": _paired(samples)},
-        pictures={figure.name: _tested(table, tests, figure)},
-        sentences=sentences.describe_models(table, tests, request.measure, {}),
-        numbers={"pairs": len(tests), "significant_pairs": int(tests["significant"].sum())},
+        tables={figure.name: by_seeds, "means": table, "tests": tests, **of_paper},
+        pictures={
+            figure.name: _tested(table, by_seeds, title),
+            f"{figure.name}_tests": _tested(table, tests, f"{figure.title}\npairs that differ (FDR {ALPHA})"),
+        },
+        sentences=(
+            *sentences.describe_models(found, request.measure, {}),
+            sentences.describe_paper_tests(by_seeds),
+        ),
+        numbers={
+            "pairs": len(tests),
+            "significant_pairs": int(by_seeds["significant"].sum()),
+            "pairs_that_differ": int(tests["significant"].sum()),
+        },
     )
 
 
 def _lines(request: Request) -> Comparison:
     figure, samples = request.figure, _samples(request, ("n_messages", "personas"))
     table = tables.means(samples, ["label", "n_messages"])
+    found = stabilities(request.runs, request.measure, request.undefined, request.resamples)
     return Comparison(
-        tables={figure.name: table, "samples": samples},
+        tables={figure.name: table, "trends": found.trends(), "stabilities": found.table, "samples": samples},
         pictures={
             figure.name: figures.lines(
                 samples, title=figure.title, label=MEASURE_TITLES[request.measure], reference=dict(figure.reference)
             )
         },
-        sentences=sentences.describe_length(samples, MEASURE_TITLES[request.measure]),
+        sentences=(
+            *sentences.describe_length(found, MEASURE_TITLES[request.measure]),
+            *sentences.describe_gaps(found, request.measure),
+        ),
         numbers={
             f"{label}/n{n}": mean for label, n, mean in table[["label", "n_messages", "mean"]].itertuples(index=False)
         },
@@ -119,10 +136,10 @@ def _lines(request: Request) -> Comparison:
 
 
 def _context_pairs(request: Request) -> Comparison:
-    require_comparable(request.runs)
     figure = request.figure
+    samples = _samples(request)
     pairs = tables.context_pairs(request.runs, request.measure, request.undefined)
-    means = tables.means(pairs[pairs["context"] != pairs["other"]], ["label"])
+    means = tables.means(samples, ["label"])
     return Comparison(
         tables={figure.name: pairs, "means": means},
         pictures={figure.name: figures.heat_maps(pairs, title=figure.title, label=MEASURE_TITLES[request.measure])},
@@ -135,10 +152,14 @@ def _values_and_behaviour(request: Request) -> Comparison:
     require_comparable(request.runs, ("task", "wording", "personas", "topics"))
     figure = request.figure
     samples = tables.values_and_behaviour(request.runs, figure.values, request.undefined)
-    table = tables.means(samples, ["label", "value"], "correlation")
+    table = tables.correlations_with_behaviour(request.runs, figure.values, request.undefined).merge(
+        tables.means(samples, ["label", "value"], "correlation")[["label", "value", "se", "n"]]
+    )
     return Comparison(
         tables={figure.name: table, "samples": samples},
-        pictures={figure.name: figures.panels(samples, title=figure.title, label="correlation with coins (mean ± SE)")},
+        pictures={
+            figure.name: figures.panels(samples, title=figure.title, label="correlation with coins (± SE over seeds)")
+        },
         sentences=sentences.describe_behaviour(table),
         numbers={f"{label}/{value}": mean for label, value, mean in table.iloc[:, :3].itertuples(index=False)},
     )
@@ -236,7 +257,7 @@ def _leaderboard(request: Request) -> Comparison:
             )
             for number, board in enumerate(boards, 1)
         },
-        sentences=tuple(sentences.describe_board(board.setting, board.table) for board in boards),
+        sentences=tuple(sentences.describe_board(board.setting, board.table, board.tests) for board in boards),
     )
 
 
@@ -254,39 +275,18 @@ FIGURE_FUNCTIONS: Mapping[str, Callable[[Request], Comparison]] = {
 }
 
 
-def _with_groups(samples: pd.DataFrame, tests: pd.DataFrame) -> pd.DataFrame:
-    table = tables.means(samples, ["label"]).sort_values("mean", ascending=False, kind="stable", ignore_index=True)
-    groups = significance_groups(dict(zip(table["label"], table["mean"], strict=True)), tests)
-    return table.assign(group=table["label"].map(groups))
-
-
-def _paired(samples: pd.DataFrame) -> pd.DataFrame:
-    """Test pairs of models on the same seeds, where all have the same number."""
+def _paper_tests(runs: Runs, samples: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the paper's t-tests over seeds by name: unpaired, and paired where all runs have the same seeds."""
     spread = tables.samples_by_label(samples)
-    same = len({len(values) for values in spread.values()}) == 1
-    return pairwise_tests(spread, paired=True) if same else pd.DataFrame()
+    found = {"paper_tests": pairwise_tests(spread)}
+    seeds = {tuple(run.scores["seed"].to_numpy().tolist()) for run in runs if run.label in spread}
+    if len(seeds) == 1 and len({len(values) for values in spread.values()}) == 1:
+        found["paper_paired_tests"] = pairwise_tests(spread, paired=True)
+    return found
 
 
-def _needed(request: Request, ranked: Sequence[str]) -> pd.DataFrame:
-    """Estimate how many personas, contexts or seeds separate each model from the next with a power of 80%."""
-    runs = {run.label: run for run in request.runs}
-    rows = []
-    for label, after in pairwise(ranked):
-        one, other = runs[label], runs[after]
-        found = required_n(
-            one.scores,
-            other.scores,
-            request.measure,
-            undefined=request.undefined,
-            without_personas=one.without_personas,
-            resamples=request.resamples,
-        )
-        rows.append({"one": label, "other": after, **found._asdict()})
-    return pd.DataFrame(rows)
-
-
-def _tested(table: pd.DataFrame, tests: pd.DataFrame, figure: FigureConfig) -> Picture:
-    return figures.significance(tests, table["label"].tolist(), title=f"{figure.title}\nsignificant pairs (FDR 0.05)")
+def _tested(table: pd.DataFrame, tests: pd.DataFrame, title: str) -> Picture:
+    return figures.significance(tests, table["label"].tolist(), title=title)
 
 
 def _numbers(table: pd.DataFrame, measure: Measure) -> dict[str, float]:

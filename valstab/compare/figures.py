@@ -60,7 +60,7 @@ def bars(
         ax.axhline(height, color="black", linestyle=("--", ":", "-.")[number % 3], label=f"humans, {name}")
     if reference:
         ax.legend(frameon=False, fontsize="small")
-    ax.set_ylabel(f"{label} (mean ± SE)")
+    ax.set_ylabel(f"{label} (mean ± SE over seeds)")
     ax.set_title(title, fontsize="medium")
     return figure
 
@@ -126,7 +126,7 @@ def lines(
     ax.axhline(0, color="black", linewidth=0.8)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("messages in the conversation")
-    ax.set_ylabel(f"{label} (mean ± SE)")
+    ax.set_ylabel(f"{label} (mean ± SE over seeds)")
     ax.set_title(title, fontsize="medium")
     ax.legend(frameon=False, fontsize="small")
     return figure
@@ -227,7 +227,14 @@ def intervals(table: pd.DataFrame, *, title: str = "", label: str = "rank-order 
     places = np.arange(len(table))
     mean = table["mean"].to_numpy(float)
     spans = np.abs([mean - table["low"].to_numpy(float), table["high"].to_numpy(float) - mean])
-    ax.errorbar(mean, places, xerr=np.nan_to_num(spans), fmt="o", capsize=4, label="stability, 95% interval")
+    ax.errorbar(
+        mean,
+        places,
+        xerr=np.nan_to_num(spans),
+        fmt="o",
+        capsize=4,
+        label="stability, 95% interval",
+    )
     if "chance" in table:
         ax.plot(table["chance"], places, "|", color="tab:red", markersize=16, label="95% of what chance gives")
     if "ceiling" in table and table["ceiling"].notna().any():

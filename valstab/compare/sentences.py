@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from valstab.compare.diagnostics import Diagnostics
+from valstab.compare.stabilities import ALPHA, MESSAGES, Stabilities
 from valstab.results.summary import describe_position
 from valstab.statistics.position import PositionEffect
 from valstab.statistics.psychometrics import LOW_ANSWER_MASS
+from valstab.statistics.stability import MAX_UNDEFINED_FRACTION
 
 WHY_NONE = {
     "rank_order": "it needs several personas and two contexts",
@@ -17,76 +18,71 @@ WHY_NONE = {
 }
 
 
-ALPHA = 0.05
-
-
 AFFECTED_SHARE = 0.1
 """Share of conversations that went wrong from which a stability is to be read with care."""
-
-
-MAX_UNDEFINED_SHARE = 0.5
-"""Smallest share of undefined correlations for which no stability is reported."""
 
 
 Sentences = tuple[str, ...]
 
 
-def describe_models(
-    table: pd.DataFrame, tests: pd.DataFrame, measure: str, reference: Mapping[str, float]
-) -> Sentences:
+def describe_models(found: Stabilities, measure: str, reference: Mapping[str, float]) -> Sentences:
     """Describe how models compare.
 
     Args:
-        table: the columns label, mean, se and n, highest first.
-        tests: pairwise tests, as `valstab.statistics.inference.pairwise_tests` returns them.
+        found: their stabilities.
         measure: "rank_order" or "ipsative".
         reference: human stabilities by name.
     """
-    best = table.iloc[0]
-    said = [_highest(best) if len(table) > 1 else _alone(best)]
+    table, tests = found.ranked()
+    said = [_highest(table, tests)] if len(table) else []
     if len(table) > 1:
-        pairs, differing = len(tests), int(tests["significant"].sum())
         said.append(
-            f"{differing} of {pairs} pairs of models differ significantly (Student's t-test on the samples, "
+            f"{int(tests['significant'].sum())} of {len(tests)} pairs of models differ (jackknife of the difference, "
             f"Benjamini-Hochberg at {ALPHA})."
         )
-    for name, height in reference.items():
-        below = int((table["mean"] < height).sum())
-        said.append(f"{_count(below, len(table))} below the {height:g} of humans ({name}).")
-    if reference:
-        said.append(
-            "That a model lies above would not make it as stable as people: their years of change were compared with "
-            "one change of topic."
-        )
-    if (table["n"] < 2).any():  # noqa: PLR2004
-        said.append("Where there is one sample only, there is no standard error and no test.")
+    said += _beside_humans(table, reference)
+    said += describe_gaps(found, measure)
     said.append(
-        "The tests and errors are over "
-        + ("seeds" if measure == "rank_order" else "seeds, or repetitions without a persona")
-        + ": they tell whether the same people and topics would give the same again, not whether others would."
+        f"Intervals and tests are for other people, topics and seeds like these ({found.design}); the standard errors "
+        f"are over {'seeds' if measure == 'rank_order' else 'seeds, or repetitions without a persona,'} alone, for "
+        "the same people and topics (paper)."
     )
     return tuple(said)
 
 
-def describe_length(samples: pd.DataFrame, title: str) -> Sentences:
-    """Describe how a stability changes from the shortest to the longest conversation of each label."""
-    said = []
-    for label, part in samples.groupby("label", sort=False):
-        lengths = sorted(part["n_messages"].unique())
-        short, long = (
-            part.loc[part["n_messages"] == n, "stability"].to_numpy(float) for n in (lengths[0], lengths[-1])
-        )
-        if len(lengths) < 2:  # noqa: PLR2004
-            said.append(f"{label}: one length only, so nothing is said of length.")
-            continue
-        change = (
-            f"{label}: {title} goes from {short.mean():.3f} at n={lengths[0]} to {long.mean():.3f} at n={lengths[-1]}"
-        )
-        if min(len(short), len(long)) > 1 and np.ptp(np.concatenate([short, long])) > 0:
-            p = float(stats.ttest_ind(short, long).pvalue)
-            said.append(f"{change} ({'significant' if p < ALPHA else 'not significant'}, t-test, p = {p:.2g}).")
-        else:
-            said.append(f"{change} (too few samples for a test).")
+def describe_paper_tests(tests: pd.DataFrame) -> str:
+    """Describe the result of the paper's tests."""
+    return (
+        f"The paper's t-tests over seeds find {int(tests['significant'].sum())} of {len(tests)} pairs different: for "
+        "the same people and topics."
+    )
+
+
+def describe_gaps(found: Stabilities, measure: str) -> Sentences:
+    """Describe which runs have no stability or no interval, and why."""
+    name = measure.replace("_", "-")
+    reasons: dict[str, list[str]] = {}
+    for _, row in found.table.iterrows():
+        if row["not_reported"]:
+            reasons.setdefault(f"{name} stability is {row['not_reported']}", []).append(row["label"])
+        elif row["no_interval"]:
+            reasons.setdefault(f"no interval and no test, since {row['no_interval']}", []).append(row["label"])
+        elif row["undefined"] > 0:
+            reasons.setdefault("some correlations are undefined (column undefined)", []).append(row["label"])
+    return tuple(f"{', '.join(dict.fromkeys(labels))}: {reason}." for reason, labels in reasons.items())
+
+
+def describe_length(found: Stabilities, title: str) -> Sentences:
+    """Describe how a stability changes with the length of the conversation, for each label."""
+    trends = found.trends()
+    said = [
+        f"{row['label']}: {title} is {row['first']:.3f} at n={row['shortest']} and {row['last']:.3f} at "
+        f"n={row['longest']}; {_change(row)}."
+        for _, row in trends.iterrows()
+    ]
+    alone = [label for label in dict.fromkeys(found.table["label"]) if label not in set(trends["label"])]
+    if alone:
+        said.append(f"{', '.join(alone)}: one length only, so nothing is said of length.")
     return tuple(said)
 
 
@@ -97,8 +93,9 @@ def describe_context_pairs(pairs: pd.DataFrame) -> Sentences:
         ordered = part.sort_values("stability")
         high, low = ordered.iloc[-1], ordered.iloc[0]
         said.append(
-            f"{label}: mean {part['stability'].mean():.3f}; highest between {high['context']} and {high['other']} "
-            f"({high['stability']:.2f}), lowest between {low['context']} and {low['other']} ({low['stability']:.2f})."
+            f"{label}, for these topics: mean {part['stability'].mean():.3f}; highest between {high['context']} and "
+            f"{high['other']} ({high['stability']:.2f}), lowest between {low['context']} and {low['other']} "
+            f"({low['stability']:.2f})."
         )
         length = part[["length", "other_length"]].sum(axis=1)
         if length.nunique() > 2:  # noqa: PLR2004
@@ -111,14 +108,18 @@ def describe_context_pairs(pairs: pd.DataFrame) -> Sentences:
 
 
 def describe_behaviour(table: pd.DataFrame) -> Sentences:
-    """Describe how values correlate with coins given; the columns label, value, mean and se."""
-    said = [
-        f"{label}: " + ", ".join(f"{row['value']} {_with_error(row)}" for _, row in part.iterrows()) + "."
-        for label, part in table.groupby("label", sort=False)
-    ]
+    """Describe how values correlate with coins given; columns as `tables.correlations_with_behaviour` returns them."""
+    said = []
+    for label, part in table.groupby("label", sort=False):
+        shown = part[part["p_adjusted"] < ALPHA]
+        others = part[part["p_adjusted"] >= ALPHA]
+        clauses = [f"{row['value']} {_with_interval(row)}" for _, row in shown.iterrows()]
+        if len(others):
+            clauses.append(f"not told from 0: {', '.join(others['value'])}")
+        said.append(f"{label}: {'; '.join(clauses)}.")
     said.append(
-        "Benevolence and Universalism are expected to go with giving, Power and Achievement against it; a correlation "
-        "within two standard errors of 0 shows neither."
+        "Benevolence and Universalism are expected to go with giving, Power and Achievement against it. Intervals are "
+        f"for other people, topics and seeds; tests are adjusted over all correlations (Benjamini-Hochberg at {ALPHA})."
     )
     return tuple(said)
 
@@ -147,22 +148,20 @@ def compare_curves(table: pd.DataFrame) -> Sentences:
     return tuple(said)
 
 
-def describe_board(setting: str, table: pd.DataFrame) -> str:
-    """Describe which model leads a leaderboard, and which share its group."""
-    best = table.iloc[0]
-    tied = [row["label"] for _, row in table.iloc[1:].iterrows() if set(row["group"]) & set(best["group"])]
-    lead = f"{setting}: {best['label']} leads ({_with_error(best)})"
-    return f"{lead}, not significantly before {', '.join(tied)}." if tied else f"{lead}."
+def describe_board(setting: str, table: pd.DataFrame, tests: pd.DataFrame) -> str:
+    """Describe which model leads a leaderboard, if any does."""
+    return f"{setting}: {_highest(table, tests)}"
 
 
 def describe_diagnostics(found: Diagnostics, title: str) -> Sentences:
     """Describe the diagnostics of each run."""
     said = []
     for _, row in found.stability.iterrows():
-        if np.isnan(row["mean"]):
-            said.append(f"{_run(row)}: has no {title}.")
+        if reason := row.get("not_reported") or ("not there" if np.isnan(row["mean"]) else ""):
+            said.append(f"{_run(row)}: {title} is {reason}.")
             continue
-        said.append(f"{_run(row)}: {title} {row['mean']:.3f}, 95% over personas {row['low']:.3f} to {row['high']:.3f}.")
+        gap = f" (no interval: {row['no_interval']})" if row["no_interval"] else ""
+        said.append(f"{_run(row)}: {title} {_with_interval(row)}{gap}.")
         said += [f"{_run(row)}: {sentence}" for sentence in _appraised(row)]
     for _, row in found.mass.iterrows():
         if row.get("median", 1.0) < LOW_ANSWER_MASS:
@@ -177,33 +176,28 @@ def describe_diagnostics(found: Diagnostics, title: str) -> Sentences:
 
 
 def _appraised(row: pd.Series) -> list[str]:
-    said = []
-    by_chance = row["p"] >= ALPHA
-    said.append(
+    by_chance = not row["p"] < ALPHA
+    said = [
         f"chance alone reaches {row['chance']:.3f} in one of twenty (p = {row['p']:.3g}): "
-        + ("nothing says that it is stable at all." if by_chance else "it is more stable than chance.")
-    )
+        + ("no stability is shown." if by_chance else "it is more stable than chance.")
+    ]
     if np.isfinite(row.get("within_gender", np.nan)):
         said.append(
             "among people for whom the questionnaire has the same wording (he or she) it is "
             f"{row['within_gender']:.3f}; chance exchanges people of the same wording only."
         )
-    ceiling = row.get("ceiling", np.nan)
-    if np.isfinite(ceiling):
-        if ceiling <= row["chance"]:
-            said.append(
-                f"after the same topic with another seed it is {ceiling:.3f}, no more than chance: noise alone hides "
-                "any order there may be, so nothing can be said of the topics."
-            )
-        else:
-            topic = "what order there is does not show across topics" if by_chance else _kept(row)
-            said.append(f"after the same topic with another seed it is {ceiling:.3f}; {topic}.")
+    if np.isfinite(row.get("ceiling", np.nan)):
+        again = f"after the same topic with another seed it is {_with_interval(row, 'ceiling')}"
+        said.append(f"{again}; {_cost(row)}.")
     if np.isfinite(row.get("order_ceiling", np.nan)):
-        said.append(f"asked again after the same conversations with other option orders: {row['order_ceiling']:.3f}.")
-    if np.isfinite(row.get("generalisability", np.nan)):
         said.append(
-            f"generalisability coefficient {row['generalisability']:.2f}: the part of the variance of people's mean "
-            "scores that would be there again with other topics and seeds."
+            "asked again after the same conversations with other option orders: "
+            f"{_with_interval(row, 'order_ceiling')}."
+        )
+    if not by_chance and np.isfinite(row.get("generalisability", np.nan)):
+        said.append(
+            f"generalisability coefficient {_with_interval(row, 'generalisability')}: the part of the variance of "
+            "people's mean scores that would be there again with other topics and seeds."
         )
     if row.get("affected_conversations", 0) > AFFECTED_SHARE:
         said.append(
@@ -213,15 +207,20 @@ def _appraised(row: pd.Series) -> list[str]:
     return said
 
 
-def _kept(row: pd.Series) -> str:
-    kept = row["mean"] / row["ceiling"]
-    topic = f"keeps {kept:.0%} of it" if kept < 1 else "costs no more than noise"
-    return f"a change of topic {topic} (corrected for noise {row['corrected']:.2f})"
+def _cost(row: pd.Series) -> str:
+    """Return what a change of topic costs, held against the same topic with another seed."""
+    if not row.get("ceiling_low", np.nan) > 0:
+        return "that is not told from no order at all, so nothing can be said of the topics"
+    if not np.isfinite(row["cost_low"]):
+        return "what a change of topic costs can't be told"
+    if row["cost_low"] > 0:
+        return f"a change of topic keeps {row['kept']:.0%} of it (95% {row['kept_low']:.0%} to {row['kept_high']:.0%})"
+    return f"no cost of a change of topic is shown (difference {_with_interval(row, 'cost')})"
 
 
 def _without_them(row: pd.Series) -> str:
     undefined = row["without_affected_undefined"]
-    if not undefined < MAX_UNDEFINED_SHARE:
+    if not undefined <= MAX_UNDEFINED_FRACTION:
         return "too little is left without them to say what it would be"
     left = f", {undefined:.0%} of its correlations undefined" if undefined else ""
     return f"without them it is {row['without_affected']:.3f}{left}"
@@ -231,22 +230,51 @@ def _run(row: pd.Series) -> str:
     return f"{row['label']} (n={row['n_messages']})"
 
 
-def _highest(row: pd.Series) -> str:
-    if row["mean"] <= stats.t.ppf(1 - ALPHA / 2, row["n"] - 1) * row["se"]:
-        return (
-            f"None is seen to be stable: the highest, {row['label']}, has {_with_error(row)}, whose 95% interval over "
-            "the samples reaches 0."
+def _highest(table: pd.DataFrame, tests: pd.DataFrame) -> str:
+    """Return whether the highest model is more stable than chance, and than the others."""
+    best = table.iloc[0]
+    named = f"{best['label']} ({_with_interval(best)})"
+    if not best["stable"]:
+        what = "None is shown to be stable: the highest is" if len(table) > 1 else "No stability is shown:"
+        return f"{what} {named}, and chance alone reaches {best['chance']:.3f}."
+    if len(table) == 1:
+        return f"{named} is more stable than chance."
+    tied = [label for label in table["label"].iloc[1:] if not _differ(tests, best["label"], label)]
+    if tied:
+        return f"{named} is the highest and more stable than chance, but not told from {', '.join(tied)}."
+    return f"{named} is the most stable: more than chance, and than each of the others."
+
+
+def _differ(tests: pd.DataFrame, one: str, other: str) -> bool:
+    pair = tests["one"].isin([one, other]) & tests["other"].isin([one, other])
+    return bool(tests.loc[pair, "significant"].all())
+
+
+def _beside_humans(table: pd.DataFrame, reference: Mapping[str, float]) -> list[str]:
+    said = []
+    for name, height in reference.items():
+        below = table.loc[table["high"] < height, "label"].tolist()
+        above = table.loc[table["low"] > height, "label"].tolist()
+        unsure = len(table) - len(below) - len(above)
+        parts = [f"{word} it: {', '.join(labels)}" for word, labels in (("below", below), ("above", above)) if labels]
+        parts += [f"not told from it: {unsure} of {len(table)}"] if unsure else []
+        said.append(f"Beside the {height:g} of humans ({name}), by the 95% intervals: {'; '.join(parts)}.")
+    if reference:
+        said.append(
+            "The human numbers are correlations over years of life, those of models over one change of topic; and "
+            "correlations among few people come out lower than among many."
         )
-    return f"{row['label']} is the most stable ({_with_error(row)})."
+    return said
 
 
-def _alone(row: pd.Series) -> str:
-    return f"{row['label']}: {_with_error(row)}."
+def _change(row: pd.Series) -> str:
+    change = f"change for each {MESSAGES} messages {_with_interval(row, 'change', ('low', 'high'))}"
+    if not np.isfinite(row["low"]):
+        return f"{change}, which can't be tested"
+    return f"{change}, {'beyond chance' if row['p_adjusted'] < ALPHA else 'no change shown'}"
 
 
-def _with_error(row: pd.Series) -> str:
-    return f"{row['mean']:.3f}" + (f" ± {row['se']:.3f}" if np.isfinite(row["se"]) else "")
-
-
-def _count(part: int, whole: int) -> str:
-    return f"All {whole} lie" if part == whole else f"{part} of {whole} lie"
+def _with_interval(row: pd.Series, name: str = "mean", limits: tuple[str, str] | None = None) -> str:
+    low, high = limits or (("low", "high") if name == "mean" else (f"{name}_low", f"{name}_high"))
+    value = f"{row[name]:.3f}"
+    return f"{value}, 95% {row[low]:.3f} to {row[high]:.3f}" if np.isfinite(row[low]) else value

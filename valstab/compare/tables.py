@@ -8,7 +8,9 @@ import pandas as pd
 import xarray as xr
 
 from valstab.analysis.runs import Run, Runs
+from valstab.compare.stabilities import adjusted
 from valstab.errors import ConfigError
+from valstab.statistics.jackknife import estimate, interval, jackknife, why_no_interval
 from valstab.statistics.stability import (
     Measure,
     Undefined,
@@ -67,21 +69,52 @@ def values_and_behaviour(runs: Runs, values: Sequence[str], undefined: Undefined
     Raises:
         ConfigError: if no model has both, or a value is unknown.
     """
+    parts = []
+    for label, (one, other) in _values_beside_behaviour(runs, values).items():
+        table = value_behaviour(one, other, undefined).to_series().rename("correlation").reset_index()
+        parts.append(table.rename(columns={"key": "value"}).assign(label=label))
+    table = pd.concat(parts, ignore_index=True)
+    ordered = pd.concat([table[table["value"] == value] for value in values], ignore_index=True)
+    return ordered[["label", "value", "seed", "correlation"]]
+
+
+def correlations_with_behaviour(runs: Runs, values: Sequence[str], undefined: Undefined = "zero") -> pd.DataFrame:
+    """Return the mean correlations of `values_and_behaviour` with intervals for other people, topics and seeds.
+
+    Returns:
+        The columns label, value, mean, low, high (95%), p, p_adjusted (over all rows).
+    """
+    rows = []
+    for label, (one, other) in _values_beside_behaviour(runs, values).items():
+        both = xr.concat([one.drop_vars("key"), other.drop_vars("key")], "key")
+        names = [str(name) for name in one["key"].to_numpy()]
+
+        def means(some: xr.DataArray, names: Sequence[str] = names) -> dict[str, float]:
+            coins = some.isel(key=slice(len(names), None))
+            found = value_behaviour(some.isel(key=slice(len(names))), coins, undefined).mean("seed")
+            return dict(zip(names, found.to_numpy().tolist(), strict=True))
+
+        studies = jackknife(both, means)
+        too_few = why_no_interval(both)
+        for value in values:
+            study = studies[value]._replace(without={}) if too_few else studies[value]
+            mean, low, high, _, _, p = interval(estimate(study), correlation=True)
+            rows.append((label, value, mean, low, high, p))
+    return pd.DataFrame(rows, columns=["label", "value", "mean", "low", "high", "p"]).pipe(adjusted)
+
+
+def _values_beside_behaviour(runs: Runs, values: Sequence[str]) -> dict[str, tuple[xr.DataArray, xr.DataArray]]:
+    """Return the scores of each model's questionnaire and donation, of the people and topics that both have."""
     by_task = {task: {run.label: run for run in runs if run.task.name == task} for task in (QUESTIONNAIRE, BEHAVIOUR)}
     both = [label for label in by_task[QUESTIONNAIRE] if label in by_task[BEHAVIOUR]]
     if not both:
         raise ConfigError("runs", f"({len(runs)})", f"need one of {QUESTIONNAIRE} and one of {BEHAVIOUR} by one model")
-    parts = []
-    for label in both:
-        one, other = _common(by_task[QUESTIONNAIRE][label], by_task[BEHAVIOUR][label])
-        table = value_behaviour(one, other, undefined).to_series().rename("correlation").reset_index()
-        parts.append(table.rename(columns={"key": "value"}).assign(label=label))
-    table = pd.concat(parts, ignore_index=True)
-    unknown = sorted(set(values) - set(table["value"]))
+    found = {label: _common(by_task[QUESTIONNAIRE][label], by_task[BEHAVIOUR][label]) for label in both}
+    known = {str(key) for one, _ in found.values() for key in one["key"].to_numpy()}
+    unknown = sorted(set(values) - known)
     if unknown:
         raise ConfigError("figure.values", unknown[0], f"is no value of {QUESTIONNAIRE}")
-    ordered = pd.concat([table[table["value"] == value] for value in values], ignore_index=True)
-    return ordered[["label", "value", "seed", "correlation"]]
+    return found
 
 
 def components(run: Run, labels: Mapping[str, str], positive: str = "positive") -> pd.DataFrame:

@@ -9,8 +9,10 @@ import pandas as pd
 import xarray as xr
 
 from valstab.inputs.task import Task
-from valstab.statistics.scores import DIMENSIONS, score
-from valstab.statistics.stability import AXES, Measure, Stability, Undefined, applicable_stabilities
+from valstab.statistics.inference import Conclusion, conclude
+from valstab.statistics.resampling import Exchange, StabilitySpec
+from valstab.statistics.scores import DIMENSIONS, genders, score
+from valstab.statistics.stability import AXES, Measure, Stability, Undefined, applicable_measures
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,15 @@ class Results:
     """One row a question, as `valstab.protocol.ask.ask` returns them."""
     scores: xr.DataArray
     """Dimensions: seed, context, persona, key."""
-    stabilities: Mapping[Measure, Stability]
+    conclusions: Mapping[Measure, Conclusion]
     """By measure, if it applies: rank_order needs several personas, ipsative several keys, both several contexts."""
+    without_personas: bool
+    """Whether there are repetitions instead of personas."""
+
+    @property
+    def stabilities(self) -> dict[Measure, Stability]:
+        """The stabilities, by measure."""
+        return {measure: conclusion.stability for measure, conclusion in self.conclusions.items()}
 
     @property
     def answer_mass(self) -> float | None:
@@ -31,13 +40,14 @@ class Results:
         return _number(self.answers["answer_mass"].mean()) if "answer_mass" in self.answers else None
 
     def headline(self) -> dict[str, float | None]:
-        """Return the headline numbers by name; None if a number does not apply or is undefined."""
+        """Return the headline numbers by name; None if a number does not apply or says nothing.
+
+        For each measure: its mean, `_se` over seeds (paper), `_low` and `_high` (95%, for other people, topics and
+        seeds), `_chance` (95th percentile of chance) with `_p`, and `_undefined_fraction`.
+        """
         numbers: dict[str, float | None] = {}
         for name in AXES:
-            stability = self.stabilities.get(name)
-            numbers[name] = _number(stability.mean) if stability else None
-            numbers[f"{name}_se"] = _number(stability.se) if stability else None
-            numbers[f"{name}_undefined_fraction"] = stability.undefined_fraction if stability else None
+            numbers |= _numbers_of(name, self.conclusions.get(name))
         return {
             **numbers,
             "undefined_fraction": _undefined_fraction(self.stabilities.values()),
@@ -60,6 +70,9 @@ class Results:
             "centred": self.task.centred,
             "key_of_item": {str(item.number): item.key for item in self.task.items},
             **self.headline(),
+            "why_undefined": {
+                name: stability.why_undefined for name, stability in self.stabilities.items() if stability.undefined
+            },
             "per_seed": {name: _by_label(stability.per_seed) for name, stability in self.stabilities.items()},
             "context_pairs": {
                 name: [[_number(rho) for rho in row] for row in stability.pairs.to_numpy()]
@@ -71,7 +84,7 @@ class Results:
 
 
 def measure(answers: pd.DataFrame, task: Task, undefined: str, *, without_personas: bool) -> Results:
-    """Score the answers and compute every stability.
+    """Score the answers and compute every stability, its interval and what chance gives.
 
     Args:
         answers: one row a question, as `valstab.protocol.ask.ask` returns them. The columns `seed`, `context`,
@@ -84,8 +97,13 @@ def measure(answers: pd.DataFrame, task: Task, undefined: str, *, without_person
         ConfigError: if the answers are not complete.
     """
     scores = score(answers, task)
-    stabilities = applicable_stabilities(scores, cast("Undefined", undefined), without_personas=without_personas)
-    return Results(task, answers, scores, stabilities)
+    specs = {
+        name: StabilitySpec(name, cast("Undefined", undefined), without_personas)
+        for name in applicable_measures(scores, without_personas=without_personas)
+    }
+    exchange = Exchange(genders(answers, scores["persona"].to_numpy().tolist()))
+    conclusions = {name: conclude(scores, spec, exchange=exchange) for name, spec in specs.items()}
+    return Results(task, answers, scores, conclusions, without_personas)
 
 
 def profiles(scores: xr.DataArray) -> pd.DataFrame:
@@ -96,6 +114,16 @@ def profiles(scores: xr.DataArray) -> pd.DataFrame:
         index=pd.MultiIndex.from_product([scores[name].to_numpy() for name in rows], names=rows),
         columns=scores[key].to_numpy(),
     )
+
+
+def _numbers_of(name: str, conclusion: Conclusion | None) -> dict[str, float | None]:
+    names = [name, *(f"{name}_{suffix}" for suffix in ("se", "low", "high", "chance", "p"))]
+    undefined = {f"{name}_undefined_fraction": conclusion.stability.undefined_fraction if conclusion else None}
+    if conclusion is None or conclusion.stability.why_not_reported:
+        return dict.fromkeys(names) | undefined
+    stability, (_, low, high, *_), chance = conclusion.stability, conclusion.interval, conclusion.chance
+    numbers = (stability.mean, stability.se, low, high, chance.high, chance.p)
+    return dict(zip(names, map(_number, numbers), strict=True)) | undefined
 
 
 def _undefined_fraction(stabilities: Iterable[Stability]) -> float | None:

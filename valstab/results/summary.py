@@ -1,21 +1,19 @@
 """The result of a run in a few lines of text: headline numbers, their meaning, and warnings."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 
 from valstab.protocol.collected import CollectedData, RunCost
+from valstab.results import wording
 from valstab.results.results import Results
+from valstab.statistics.inference import Conclusion
 from valstab.statistics.position import PositionEffect, position_effect
 from valstab.statistics.psychometrics import LOW_ANSWER_MASS
 from valstab.statistics.stability import MEASURE_NAMES, Measure
 
-MEANINGS: Mapping[Measure, str] = {
-    "rank_order": "the order of people on a value, across topics",
-    "ipsative": "the order of a person's values, across topics",
-}
-"""What each measure compares."""
+MIN_SAMPLES = 3
+"""Smallest number of samples for which their standard error is shown: two say next to nothing of their spread."""
 
 
 ARTIFACTS_NOTE = """\
@@ -29,20 +27,14 @@ their digests."""
 
 def summarise(results: Results, title: str, cost: RunCost) -> str:
     """Return a run's result as text for a terminal."""
-    headline = results.headline()
-    mass = results.answer_mass
-    lines = [
-        title,
-        _size(results, cost),
-        "",
-        *(
-            f"{f'{MEASURE_NAMES[name].lower()} stability':20}  {_number(headline, name):15}  {meaning}"
-            for name, meaning in MEANINGS.items()
-        ),
-        f"answer mass           {'-' if mass is None else f'{mass:.3f}':15}  the probability on the offered letters",
+    rows = [
+        (MEASURE_NAMES[name].lower() + " stability", *_cells(results.conclusions.get(name)), meaning)
+        for name, meaning in wording.MEANINGS.items()
     ]
+    rows.append(("answer mass", *_mass_cells(results), "the probability on the offered letters"))
+    lines = [f"{name:20}  {value:>6}  {interval:22}  {meaning}" for name, value, interval, meaning in rows]
     notes = [f"note: {note}" for note in warnings(results)]
-    return "\n".join([*lines, "", *notes] if notes else lines)
+    return "\n".join([title, _size(results, cost), "", *lines, *_reading(results), *([""] if notes else []), *notes])
 
 
 def print_summary(results: Results, title: str, data: CollectedData, folder: Path) -> None:
@@ -57,19 +49,28 @@ def print_summary(results: Results, title: str, data: CollectedData, folder: Pat
 def describe(results: Results, cost: RunCost) -> str:
     """Return a run's result in Markdown for its page in MLflow: a sentence, a table, warnings, and a guide."""
     headline = results.headline()
-    rank_order, ipsative = (_number(headline, name) for name in MEANINGS)
+    named = [f"{MEASURE_NAMES[name].lower()} stability {_in_words(results, name)}" for name in wording.MEANINGS]
     mass = "-" if results.answer_mass is None else f"{results.answer_mass:.3f}"
     lines = [
-        f"**Rank-order stability {rank_order}, ipsative stability {ipsative}**, from {_size(results, cost)}.",
+        f"**{', '.join(named).capitalize()}**, from {_size(results, cost)}.",
         "",
-        "| | mean ± SE | undefined | |",
-        "|---|---|---|---|",
+        "| | value | 95% interval | chance reaches | undefined | |",
+        "|---|---|---|---|---|---|",
     ]
-    for name, meaning in MEANINGS.items():
-        undefined = headline[f"{name}_undefined_fraction"]
-        share = "-" if undefined is None else f"{undefined:.1%}"
-        lines.append(f"| {MEASURE_NAMES[name]} stability | {_number(headline, name)} | {share} | {meaning} |")
-    lines += [f"| Answer mass | {mass} | | the probability on the offered letters |", ""]
+    for name, meaning in wording.MEANINGS.items():
+        conclusion = results.conclusions.get(name)
+        undefined, chance = headline[f"{name}_undefined_fraction"], headline[f"{name}_chance"]
+        cells = [
+            f"{MEASURE_NAMES[name]} stability",
+            wording.value(conclusion),
+            wording.interval(conclusion) or "-",
+            "-" if chance is None else f"{chance:.3f}",
+            "-" if undefined is None else f"{undefined:.1%}",
+            meaning,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [f"| Answer mass | {mass} | | | | the probability on the offered letters |", ""]
+    lines += [f"{line}." for line in _reading(results)] + [""]
     lines += [f"- **Beware:** {warning}" for warning in warnings(results)]
     return "\n".join([*lines, "", ARTIFACTS_NOTE])
 
@@ -84,9 +85,8 @@ def warnings(results: Results) -> list[str]:
             notes.append("without several personas there is no order of people, so no rank-order stability")
         if "ipsative" not in results.stabilities:
             notes.append("the task has a single score, so there is no ipsative stability")
-    undefined = results.headline()["undefined_fraction"]
-    if undefined:
-        notes.append(f"{undefined:.1%} of the correlations are undefined, since one of their sides is constant")
+    for conclusion in results.conclusions.values():
+        notes += wording.notes(conclusion, without_personas=results.without_personas)
     if unparsed := results.headline()["unparsed_fraction"]:
         notes.append(f"no answer could be read for {unparsed:.1%} of the questions; these are left out")
     if results.answer_mass is not None and results.answer_mass < LOW_ANSWER_MASS:
@@ -116,8 +116,34 @@ def _size(results: Results, cost: RunCost) -> str:
     return f"{size} ({', '.join(filter(None, (reused, speed, price)))})"
 
 
-def _number(headline: dict[str, float | None], name: str) -> str:
-    mean, error = headline[name], headline[f"{name}_se"]
-    if mean is None:
-        return "-"
-    return f"{mean:.3f}" + (f" ± {error:.3f}" if error is not None else "")
+def _cells(conclusion: Conclusion | None) -> tuple[str, str]:
+    interval = wording.interval(conclusion)
+    return wording.value(conclusion), f"95% {interval}" if interval else ""
+
+
+def _mass_cells(results: Results) -> tuple[str, str]:
+    return "-" if results.answer_mass is None else f"{results.answer_mass:.3f}", ""
+
+
+def _in_words(results: Results, name: Measure) -> str:
+    conclusion = results.conclusions.get(name)
+    interval = wording.interval(conclusion)
+    return wording.value(conclusion) + (f" (95% {interval})" if interval else "")
+
+
+def _reading(results: Results) -> list[str]:
+    """Return what the intervals stand for, and the paper's standard errors over seeds."""
+    lines = []
+    if any(wording.interval(conclusion) for conclusion in results.conclusions.values()):
+        lines.append(wording.generalises_to(results.scores, without_personas=results.without_personas))
+    errors = [
+        f"{MEASURE_NAMES[name].lower()} ± {conclusion.stability.se:.3f}"
+        for name, conclusion in results.conclusions.items()
+        if wording.value(conclusion) != "-" and conclusion.stability.samples.size >= MIN_SAMPLES
+    ]
+    if errors:
+        over = "seeds"
+        if results.without_personas:
+            over = "seeds and repetitions"
+        lines.append(f"standard errors over {over} alone, for the same people and topics (paper): {', '.join(errors)}")
+    return lines

@@ -1,7 +1,7 @@
-"""Uncertainty of a stability: intervals, the null distribution, tests between models, and required sample sizes.
+"""What chance gives, and which models differ: the null distribution of a stability, and tests between models.
 
-Pure functions of scores with the dimensions seed, context, persona, key (`valstab.statistics.stability`). The same
-arguments return the same numbers: random draws depend on `seed` only. Formulas and their reading: `docs/measures.md`.
+Pure functions. The same arguments return the same numbers: random draws depend on `seed` only. Formulas and their
+reading: `docs/measures.md`.
 """
 
 import itertools
@@ -16,17 +16,12 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from valstab.statistics.power import MIN_P, effect_size, levels_needed, samples_needed
-from valstab.statistics.resampling import FREE, Exchange, Over, StabilitySpec, nan_std, resampled, shuffled
-from valstab.statistics.stability import Measure, Undefined, stability
+from valstab.statistics.jackknife import Interval, Jackknifed, contrast, interval, stability_interval, why_no_interval
+from valstab.statistics.resampling import FREE, Exchange, StabilitySpec, nan_std, shuffled
+from valstab.statistics.stability import Measure, Stability, Undefined, stability
 
-
-class Interval(NamedTuple):
-    """A percentile bootstrap interval and the bootstrap standard error; all NaN with too few levels to resample."""
-
-    low: float
-    high: float
-    se: float
+MIN_SPREAD = 1e-12
+"""Spreads and differences below this are rounding errors: stabilities are of the order of 1."""
 
 
 class Null(NamedTuple):
@@ -38,48 +33,44 @@ class Null(NamedTuple):
     p: float
 
 
-class RequiredN(NamedTuple):
-    """Number of each needed to separate two models, with the others fixed; None where no number is enough."""
+class Conclusion(NamedTuple):
+    """A stability and what it generalises to."""
 
-    personas: int | None
-    contexts: int | None
-    seeds: int | None
+    stability: Stability
+    interval: Interval
+    """95%, for other people, topics and seeds like these."""
+    chance: Null
+    why_no_interval: str
+    """Why there is no interval, as a clause; empty if there is one."""
 
 
-def bootstrap(
-    scores: xr.DataArray,
-    measure: Measure,
-    over: Over,
-    *,
-    undefined: Undefined = "zero",
-    without_personas: bool = False,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Estimate how a stability varies over personas, contexts or seeds (Efron & Tibshirani 1993, ch. 13).
-
-    One dimension is resampled with replacement, the others stay as they are. A context that is drawn twice is not
-    paired with itself; resamples without two different contexts, and without any defined correlation, are left out.
+def conclude(
+    scores: xr.DataArray, spec: StabilitySpec, *, exchange: Exchange = FREE, resamples: int = 199
+) -> Conclusion:
+    """Compute a stability, its interval, and what chance gives.
 
     Args:
         scores: dimensions seed, context, persona, key.
-        measure: which stability.
-        over: the dimension to resample.
-        undefined: what an undefined correlation counts as.
-        without_personas: whether the personas are repetitions without a persona.
-        resamples: how many.
-        confidence: the interval's probability, between 0 and 1.
-        seed: of the random draws.
-
-    Returns:
-        The interval; all NaN below 2 personas, 3 contexts or 2 seeds.
+        spec: which stability.
+        exchange: what chance may exchange.
+        resamples: number of shuffles for the null distribution.
     """
-    drawn = resampled(scores, StabilitySpec(measure, undefined, without_personas), over, resamples, seed)
-    if np.isnan(drawn).all():
-        return Interval(math.nan, math.nan, math.nan)
-    low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high), nan_std(drawn))
+    measure, undefined, without_personas = spec
+    found = stability_interval(scores, spec)
+    reason = why_no_interval(scores) or ("nothing varies" if math.isnan(found.se) else "")
+    return Conclusion(
+        stability=stability(scores, measure, undefined, without_personas=without_personas),
+        interval=found,
+        chance=permutation_null(
+            scores,
+            measure,
+            without_personas=without_personas,
+            undefined=undefined,
+            resamples=resamples,
+            exchange=exchange,
+        ),
+        why_no_interval=reason,
+    )
 
 
 def permutation_null(
@@ -119,16 +110,38 @@ def permutation_null(
         mean=float(np.nanmean(chance)),
         sd=nan_std(chance),
         high=float(np.nanquantile(chance, 0.95)),
-        p=(1 + int((chance >= observed - MIN_P).sum())) / (1 + resamples),
+        p=(1 + int((chance >= observed - MIN_SPREAD).sum())) / (1 + resamples),
     )
 
 
-def pairwise_tests(samples: Mapping[str, ArrayLike], *, paired: bool = False, alpha: float = 0.05) -> pd.DataFrame:
-    """Test every pair of models by Student's t, adjusted over all pairs (paper, appendix E; Benjamini & Hochberg 1995).
+def differences(studies: Mapping[str, Jackknifed], *, alpha: float = 0.05) -> pd.DataFrame:
+    """Test each pair of models for other people, topics and seeds, adjusted for all pairs (Benjamini & Hochberg 1995).
 
-    Missing samples (NaN) are left out. Samples without variance give t infinite and p 0 if the means differ, and t 0
-    and p 1 if they are equal. A model with fewer than two samples is not tested: t is NaN, df 0 and p 1. The pair
-    still counts in the adjustment.
+    The difference of two stabilities is jackknifed: models with the same people (topics, seeds) lose the same one at
+    a time, so that what they share cancels.
+
+    Args:
+        studies: for each model, by name, its jackknifed stability.
+        alpha: the false discovery rate at which a difference is significant.
+
+    Returns:
+        One row for each pair, in the order of `studies`: one, other, difference (one minus other), low, high (95%), df,
+        p, p_adjusted, significant. A pair that can't be tested has no interval and p 1, and counts in the adjustment.
+    """
+    rows = []
+    for one, other in itertools.combinations(studies, 2):
+        found = interval(contrast([studies[one], studies[other]], [1.0, -1.0]))
+        rows.append((one, other, found.value, found.low, found.high, found.df, found.p))
+    tests = pd.DataFrame(rows, columns=["one", "other", "difference", "low", "high", "df", "p"])
+    return _adjusted(tests, alpha)
+
+
+def pairwise_tests(samples: Mapping[str, ArrayLike], *, paired: bool = False, alpha: float = 0.05) -> pd.DataFrame:
+    """Test every pair of models by the paper's t-test, adjusted over all pairs (appendix E; Benjamini & Hochberg 1995).
+
+    The samples are seeds (or repetitions), so that a difference holds for the same people and topics only; for others
+    see `differences`. Missing samples (NaN) are left out. Models with fewer than two samples, or whose samples don't
+    vary, can't be tested: t is NaN and p 1. The pair still counts in the adjustment.
 
     Args:
         samples: for each model, by name, the samples behind its mean: `Stability.samples`.
@@ -148,9 +161,7 @@ def pairwise_tests(samples: Mapping[str, ArrayLike], *, paired: bool = False, al
         for one, other in itertools.combinations(arrays, 2)
     ]
     tests = pd.DataFrame(rows, columns=["one", "other", "difference", "t", "df", "p"])
-    tests["p_adjusted"] = stats.false_discovery_control(tests["p"].to_numpy(dtype=float)) if rows else []
-    tests["significant"] = tests["p_adjusted"] <= alpha
-    return tests
+    return _adjusted(tests, alpha)
 
 
 def significance_groups(means: Mapping[str, float], tests: pd.DataFrame) -> dict[str, str]:
@@ -160,7 +171,7 @@ def significance_groups(means: Mapping[str, float], tests: pd.DataFrame) -> dict
 
     Args:
         means: each model's stability, by name.
-        tests: as `pairwise_tests` returns them, of the same names.
+        tests: as `differences` or `pairwise_tests` return them, of the same names.
 
     Returns:
         Each model's letters, by name, in the order of `means`.
@@ -179,58 +190,6 @@ def significance_groups(means: Mapping[str, float], tests: pd.DataFrame) -> dict
     return {name: "".join(_letter(i) for i, group in enumerate(groups) if name in group) for name in means}
 
 
-def required_n(
-    one: xr.DataArray,
-    other: xr.DataArray,
-    measure: Measure,
-    *,
-    power: float = 0.8,
-    alpha: float = 0.05,
-    undefined: Undefined = "zero",
-    without_personas: bool = False,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> RequiredN:
-    """Estimate how many personas, contexts or seeds separate two models, if the true difference is the observed one.
-
-    Seeds: the smallest number for which the paper's test (appendix E; two-sided, unadjusted) has the power, by
-    `samples_needed`. Without personas the samples are repetitions x seeds, and both numbers follow from n.
-
-    Personas and contexts: the bootstrap standard error s of the difference d shrinks with the square root of their
-    number n, so that n (s z / d)^2 are needed, z = z(1 - alpha/2) + z(power). Models with the same personas (contexts)
-    are resampled alike, so that their shared variance cancels.
-
-    Returns:
-        The numbers, at least 2. Contexts and personas are None where the models don't differ or there are too few
-        to resample. Seeds are None where the models don't differ, a model has fewer than two samples, or more than
-        `power.MOST_SAMPLES` are needed.
-    """
-    observed = [stability(scores, measure, undefined, without_personas=without_personas) for scores in (one, other)]
-    difference = observed[0].mean - observed[1].mean
-
-    def levels(over: Over) -> int | None:
-        spec = StabilitySpec(measure, undefined, without_personas)
-        drawn = [resampled(scores, spec, over, resamples, seed) for scores in (one, other)]
-        if one[over].equals(other[over]):
-            error = nan_std(drawn[0] - drawn[1])
-        else:
-            error = math.hypot(nan_std(drawn[0]), nan_std(drawn[1]))
-        number = max(one.sizes[over], other.sizes[over])
-        return levels_needed(number, error, difference, power, alpha)
-
-    values = [each.samples.to_numpy().ravel() for each in observed]
-    of_test = samples_needed(effect_size(*values), power, alpha)
-    contexts = levels("context")
-    if without_personas and measure == "ipsative":
-        repetitions, seeds = (min(one.sizes[name], other.sizes[name]) for name in ("persona", "seed"))
-        return RequiredN(
-            personas=None if of_test is None else max(2, math.ceil(of_test / seeds)),
-            contexts=contexts,
-            seeds=None if of_test is None else math.ceil(of_test / repetitions),
-        )
-    return RequiredN(personas=levels("persona"), contexts=contexts, seeds=of_test)
-
-
 def _test(one: NDArray[np.float64], other: NDArray[np.float64], *, paired: bool) -> tuple[float, float, float, float]:
     """Return the difference of the means, t, its degrees of freedom, and p."""
     if paired:
@@ -247,9 +206,8 @@ def _test(one: NDArray[np.float64], other: NDArray[np.float64], *, paired: bool)
         return difference, math.nan, 0.0, 1.0
     varied = (one - other).std() if paired else max(one.std(), other.std())
     df = float(len(one) - 1 if paired else len(one) + len(other) - 2)
-    if varied < MIN_P:
-        same = abs(difference) < MIN_P
-        return difference, 0.0 if same else math.copysign(math.inf, difference), df, float(same)
+    if varied < MIN_SPREAD:
+        return difference, math.nan, df, 1.0
     if paired:
         of_pairs = stats.ttest_rel(one, other)
         return difference, float(of_pairs.statistic), df, float(of_pairs.pvalue)
@@ -257,6 +215,12 @@ def _test(one: NDArray[np.float64], other: NDArray[np.float64], *, paired: bool)
     moments = [(float(each.mean()), float(each.std(ddof=1)), len(each)) for each in (one, other)]
     found = stats.ttest_ind_from_stats(*moments[0], *moments[1])
     return difference, float(found.statistic), df, float(found.pvalue)
+
+
+def _adjusted(tests: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    tests["p_adjusted"] = stats.false_discovery_control(tests["p"].to_numpy(dtype=float)) if len(tests) else []
+    tests["significant"] = tests["p_adjusted"] <= alpha
+    return tests
 
 
 def _needed_groups(groups: list[frozenset[str]]) -> list[frozenset[str]]:

@@ -1,84 +1,91 @@
-"""Sample sizes for a test between two means."""
+"""What a study of some size can show, from assumed effects and before it runs, by simulation."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
+import xarray as xr
 
-MOST_SAMPLES = 1_000_000
-"""Largest number of samples of each model; beyond it no number counts as enough."""
+from valstab.statistics.jackknife import contrast, interval, jackknifed_stability, why_no_interval
+from valstab.statistics.resampling import StabilitySpec
 
-
-MIN_P = 1e-12
-"""Spreads and differences below this are rounding errors: stabilities are of the order of 1."""
+RANK_ORDER = StabilitySpec("rank_order", "zero", without_personas=False)
 
 
-def samples_needed(effect: float, power: float = 0.8, alpha: float = 0.05) -> int | None:
-    """Return the smallest number of samples of each of two models for a two-sided Student's t-test (Cohen 1988).
+class Design(NamedTuple):
+    """Numbers of levels in a study."""
 
-    With n samples of each, t has 2n - 2 degrees of freedom and the noncentrality effect * sqrt(n / 2).
-
-    Args:
-        effect: the difference of the means over the SD within models; infinite where the samples don't vary.
-        power: the probability, above `alpha` and below 1, of finding that difference significant.
-        alpha: the level of significance.
-
-    Returns:
-        At least 2; None where the effect is 0, undefined (NaN), or so small that a million are not enough.
-    """
-
-    def enough(number: int) -> bool:
-        df, shift = 2 * number - 2, abs(effect) * math.sqrt(number / 2)
-        critical = stats.t.ppf(1 - alpha / 2, df)
-        # SciPy returns NaN for some negligible probabilities of the far tail.
-        far = np.nan_to_num(stats.nct.cdf(-critical, df, shift))
-        return bool(stats.nct.sf(critical, df, shift) + far >= power)
-
-    if math.isnan(effect) or abs(effect) < MIN_P:
-        return None
-    if math.isinf(effect):
-        return 2
-    fewest, most = 1, 2
-    while not enough(most):
-        fewest, most = most, 2 * most
-        if most > MOST_SAMPLES:
-            return None
-    while most - fewest > 1:
-        middle = (fewest + most) // 2
-        fewest, most = (fewest, middle) if enough(middle) else (middle, most)
-    return most
+    personas: int
+    contexts: int
+    seeds: int
+    keys: int = 10
 
 
-def effect_size(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Return the difference of the means over the pooled SD; NaN where either has fewer than two samples."""
-    one, other = one[~np.isnan(one)], other[~np.isnan(other)]
-    if min(len(one), len(other)) < 2:  # noqa: PLR2004
-        return math.nan
-    difference = float(one.mean() - other.mean())
-    squares = float(((one - one.mean()) ** 2).sum() + ((other - other.mean()) ** 2).sum())
-    within = math.sqrt(squares / (len(one) + len(other) - 2))
-    if abs(difference) < MIN_P:
-        return 0.0
-    return math.copysign(math.inf, difference) if within < MIN_P else difference / within
+class Precision(NamedTuple):
+    """What studies of a design show."""
+
+    mean: float
+    """The mean rank-order stability. Among few people it is lower than among many."""
+    half_width: float
+    """The median half of the 95% interval's width."""
+    power: float
+    """The share of studies that tell the stability from that of the other model."""
 
 
-def levels_needed(number: int, error: float, difference: float, power: float, alpha: float) -> int | None:
-    """Return the number of levels with which a z-test finds a difference.
+def expected_precision(
+    design: Design, stability: float, ceiling: float, other: float, *, studies: int = 100, seed: int = 0
+) -> Precision:
+    """Simulate studies of two models, and return what they show.
 
-    The standard error is taken to shrink with the square root of the number of levels.
+    Scores are normal: a part of the person, a part of the person in the context (both differ between the models), and
+    noise. The same people and topics are asked of both models, by the same seeds.
 
     Args:
-        number: of levels now.
-        error: the difference's standard error with that number.
-        difference: of the two means.
-        power: the probability of finding it.
-        alpha: the level of significance, two-sided.
+        design: numbers of personas, contexts, seeds and keys.
+        stability: correlation over people between two contexts, of one model, from 0 to `ceiling`.
+        ceiling: correlation over people of two seeds in the same context, from `stability` to 1.
+        other: correlation between two contexts of the other model, from 0 to `ceiling`.
+        studies: number of simulated studies; the power's standard error is at most 0.5 / sqrt(studies).
+        seed: of the random draws.
+
+    Raises:
+        ValueError: if a correlation is out of its range, or the design is too small for an interval.
+    """
+    if not 0 <= min(stability, other) <= max(stability, other) <= ceiling <= 1:
+        raise ValueError("stability and other must be from 0 to ceiling, and ceiling at most 1")
+    rng = np.random.default_rng(seed)
+    means, widths, found = [], [], 0
+    for _ in range(studies):
+        both = [simulated_scores(design, each, ceiling, rng) for each in (stability, other)]
+        if reason := why_no_interval(both[0]):
+            raise ValueError(f"no interval: {reason}")
+        one, second = (jackknifed_stability(scores, RANK_ORDER) for scores in both)
+        of_one = interval(contrast([one], [1.0]), correlation=True)
+        means.append(of_one.value)
+        widths.append((of_one.high - of_one.low) / 2)
+        found += interval(contrast([one, second], [1.0, -1.0])).p < 0.05  # noqa: PLR2004
+    return Precision(float(np.mean(means)), float(np.median(widths)), found / studies)
+
+
+def simulated_scores(design: Design, stability: float, ceiling: float, rng: np.random.Generator) -> xr.DataArray:
+    """Draw normal scores with given correlations over people.
+
+    Args:
+        design: numbers of levels.
+        stability: between two contexts.
+        ceiling: between two seeds in the same context.
+        rng: the source of random numbers.
 
     Returns:
-        number * (error * z / difference) ** 2, rounded up, at least 2; None without a difference or an error.
+        The scores, with the dimensions seed, context, persona, key.
     """
-    if math.isnan(error) or math.isnan(difference) or abs(difference) < MIN_P:
-        return None
-    z = stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)
-    return max(2, math.ceil(number * (error * z / difference) ** 2 - MIN_P))
+    personas, contexts, seeds, keys = design
+    parts = [
+        (stability, (1, 1, personas, keys)),
+        (ceiling - stability, (1, contexts, personas, keys)),
+        (1 - ceiling, (seeds, contexts, personas, keys)),
+    ]
+    values = sum(math.sqrt(variance) * rng.normal(size=shape) for variance, shape in parts)
+    names = ("seed", "context", "persona", "key")
+    sizes = (seeds, contexts, personas, keys)
+    return xr.DataArray(values, {name: np.arange(size) for name, size in zip(names, sizes, strict=True)}, names)

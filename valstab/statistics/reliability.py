@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from valstab.statistics.resampling import draw_levels, drop_labels, nan_std
+from valstab.statistics.jackknife import DIMENSIONS, MIN_LEVELS, Interval, estimate, interval, jackknife
 from valstab.statistics.stability import (
     AXES,
     Measure,
@@ -29,18 +29,16 @@ CROSS = " x "
 
 @dataclass(frozen=True)
 class NoiseCeiling:
-    """A stability, its noise ceiling, and the stability corrected for noise.
+    """A stability beside its noise ceiling, each with its interval for other people, topics and seeds like these."""
 
-    Standard errors are of a bootstrap over personas. What can't be computed is NaN.
-    """
-
-    stability: float
-    stability_se: float
-    ceiling: float
-    ceiling_se: float
-    corrected: float
+    stability: Interval
+    ceiling: Interval
+    cost: Interval
+    """The ceiling minus the stability: what a change of context costs beyond noise."""
+    kept: Interval
+    """The stability over the ceiling. Only to be read where the ceiling's interval lies above 0."""
+    corrected: Interval
     """Mean over pairs of contexts of the stability corrected for attenuation; chance can take it above 1."""
-    corrected_se: float
     pairs: xr.DataArray
     """Corrected stability of each two contexts, NaN where a ceiling is not above 0. Dimensions: context, other."""
     per_context: xr.DataArray
@@ -53,8 +51,6 @@ def corrected(
     *,
     again: xr.DataArray | None = None,
     undefined: Undefined = "zero",
-    resamples: int = 200,
-    seed: int = 0,
 ) -> dict[str, NoiseCeiling]:
     """Correct a stability for attenuation by noise, with each available ceiling (Spearman 1904).
 
@@ -66,8 +62,6 @@ def corrected(
         measure: which stability.
         again: scores of the retests after the same conversations; None without retests.
         undefined: what an undefined correlation counts as.
-        resamples: of the bootstrap over personas, for the standard errors.
-        seed: of the random draws.
 
     Returns:
         "seed" (if there are several seeds) and "order" (if there are retests).
@@ -77,10 +71,10 @@ def corrected(
     """
     found = {}
     if scores.sizes["seed"] > 1:
-        found["seed"] = _ceiling(scores, None, measure, undefined, (resamples, seed))
+        found["seed"] = _ceiling(scores.expand_dims("asking"), measure, undefined, min_seeds=2)
     if again is not None:
-        one, other = xr.align(scores, again, join="exact")
-        found["order"] = _ceiling(one, other, measure, undefined, (resamples, seed))
+        both = xr.concat(xr.align(scores, again, join="exact"), "asking")
+        found["order"] = _ceiling(both, measure, undefined, min_seeds=1)
     return found
 
 
@@ -173,6 +167,23 @@ def dependability(components: pd.DataFrame, sizes: Mapping[str, int]) -> float:
     return float(persona / (persona + error)) if persona + error > 0 else math.nan
 
 
+def generalisability_interval(scores: xr.DataArray) -> Interval:
+    """Return the generalisability coefficient of a study's own size, with its interval over personas and contexts.
+
+    Args:
+        scores: dimensions seed, context, persona, key.
+    """
+    complete = scores.dropna("persona")
+
+    def coefficient(some: xr.DataArray) -> dict[str, float]:
+        sizes = {name: complete.sizes[name] for name in ("context", "seed")}
+        return {"generalisability": generalisability(variance_components(some), sizes)}
+
+    over = [name for name in DIMENSIONS if name != "seed" and complete.sizes[name] >= MIN_LEVELS[name]]
+    found = interval(estimate(jackknife(complete, coefficient, over)["generalisability"]))
+    return found._replace(low=max(found.low, 0.0), high=min(found.high, 1.0))
+
+
 def _between_seeds(scores: xr.DataArray, measure: Measure, undefined: Undefined) -> xr.DataArray:
     return mean_over_pairs(fill_undefined(correlations(scores, measure, across="seed"), undefined), across="seed")
 
@@ -181,59 +192,44 @@ def _retest(scores: xr.DataArray, again: xr.DataArray, measure: Measure, undefin
     return fill_undefined(spearman(scores, again, AXES[measure].over), undefined)
 
 
-def _ceiling(
-    scores: xr.DataArray,
-    again: xr.DataArray | None,
-    measure: Measure,
-    undefined: Undefined,
-    drawing: tuple[int, int],
-) -> NoiseCeiling:
-    r12, r11 = _stability_and_ceiling(scores, again, measure, undefined)
-    pairs = _disattenuated(r12, r11)
-    # Labels would not be unique among drawn personas.
-    plain, second = drop_labels(scores), None if again is None else drop_labels(again)
-    resampled = []
-    for rows in draw_levels(scores.sizes["persona"], *drawing):
-        drawn = xr.DataArray(rows, dims=("resample", "persona"))
-        r12s, r11s = _stability_and_ceiling(
-            plain.isel(persona=drawn), None if second is None else second.isel(persona=drawn), measure, undefined
-        )
-        resampled.append(np.stack(_means(r12s, r11s)))
-    errors = [nan_std(values) for values in np.concatenate(resampled, axis=1)]
-    means = [float(value) for value in _means(r12, r11)]
-    return NoiseCeiling(
-        stability=means[0],
-        stability_se=errors[0],
-        ceiling=means[1],
-        ceiling_se=errors[1],
-        corrected=means[2],
-        corrected_se=math.nan if math.isnan(means[2]) else errors[2],
-        pairs=pairs,
-        per_context=r11,
-    )
+def _ceiling(askings: xr.DataArray, measure: Measure, undefined: Undefined, *, min_seeds: int) -> NoiseCeiling:
+    """Compute a ceiling from one asking (agreement of seeds), or from two (agreement of the askings)."""
+
+    def means(some: xr.DataArray) -> dict[str, float]:
+        r12, r11 = _stability_and_ceiling(some, measure, undefined)
+        stability, ceiling = float(r12.mean()), float(r11.mean())
+        return {
+            "stability": stability,
+            "ceiling": ceiling,
+            "cost": ceiling - stability,
+            "kept": stability / ceiling if ceiling else math.nan,
+            "corrected": float(_disattenuated(r12, r11).mean()),
+        }
+
+    fewest = {"persona": 2 if measure == "rank_order" else 1, "context": 2, "seed": min_seeds}
+    studies = jackknife(askings, means, [name for name in DIMENSIONS if askings.sizes[name] > fewest[name]])
+    intervals = {
+        name: interval(estimate(study), correlation=name in {"stability", "ceiling"}) for name, study in studies.items()
+    }
+    r12, r11 = _stability_and_ceiling(askings, measure, undefined)
+    return NoiseCeiling(**intervals, pairs=_disattenuated(r12, r11), per_context=r11)
 
 
 def _stability_and_ceiling(
-    scores: xr.DataArray, again: xr.DataArray | None, measure: Measure, undefined: Undefined
+    askings: xr.DataArray, measure: Measure, undefined: Undefined
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Return the mean stability of each two contexts (NaN on the diagonal), and the mean ceiling of each context."""
-    unit = AXES[measure].unit
+    unit, scores = AXES[measure].unit, askings.isel(asking=0)
     r12 = fill_undefined(correlations(scores, measure), undefined).mean(["seed", unit])
     differ = xr.DataArray(~np.eye(r12.sizes["context"], dtype=bool), dims=("context", "other"))
-    if again is None:
+    if askings.sizes["asking"] == 1:
         return r12.where(differ), _between_seeds(scores, measure, undefined).mean(unit)
-    return r12.where(differ), _retest(scores, again, measure, undefined).mean(["seed", unit])
+    return r12.where(differ), _retest(scores, askings.isel(asking=1), measure, undefined).mean(["seed", unit])
 
 
 def _disattenuated(r12: xr.DataArray, r11: xr.DataArray) -> xr.DataArray:
     usable = r11.where(r11 > 0)
     return r12 / (usable * usable.rename(context="other")) ** 0.5
-
-
-def _means(r12: xr.DataArray, r11: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """Return the mean stability, ceiling and corrected stability."""
-    pair = ["context", "other"]
-    return r12.mean(pair), r11.mean("context"), _disattenuated(r12, r11).mean(pair)
 
 
 def _mean_square(scores: xr.DataArray, effect: tuple[str, ...], sources: list[str]) -> float:

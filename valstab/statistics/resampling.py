@@ -1,9 +1,9 @@
-"""Stabilities of scores that are resampled with replacement or shuffled.
+"""Stabilities of selected levels of scores, and of shuffled scores.
 
 The resamples of a batch are computed together, along a dimension "resample".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -25,10 +25,6 @@ Over = Literal["persona", "context", "seed"]
 
 RESAMPLES_AT_ONCE = 50
 """Number of resamples in a batch. Larger batches take more memory and are not faster."""
-
-
-MIN_LEVELS: Mapping[Over, int] = {"persona": 2, "context": 3, "seed": 2}
-"""Smallest number of levels for which resampling has any spread: two contexts are always the same pair."""
 
 
 class StabilitySpec(NamedTuple):
@@ -53,44 +49,35 @@ FREE = Exchange()
 """All personas are exchanged, each by itself."""
 
 
-def draw_levels(number: int, resamples: int, seed: int) -> Iterator[NDArray[np.intp]]:
-    """Draw levels with replacement for each resample, in batches.
+def recomputed(scores: xr.DataArray, spec: StabilitySpec, over: Over, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Compute the stability of some of the levels of one dimension, for several selections.
 
-    The draws depend on the arguments only: data with the same number of levels are resampled alike.
+    A context that is selected twice is not paired with itself.
 
-    Yields:
-        Indices of levels, shape (resamples of the batch, number).
-    """
-    rng = np.random.default_rng(seed)
-    for start in range(0, resamples, RESAMPLES_AT_ONCE):
-        yield rng.integers(number, size=(min(RESAMPLES_AT_ONCE, resamples - start), number))
-
-
-def resampled(scores: xr.DataArray, spec: StabilitySpec, over: Over, resamples: int, seed: int) -> NDArray[np.float64]:
-    """Compute the stability with the levels of one dimension drawn with replacement.
-
-    A context that is drawn twice is not paired with itself.
+    Args:
+        scores: dimensions seed, context, persona, key.
+        spec: which stability.
+        over: the dimension.
+        rows: indices of levels, shape (selections, levels of each).
 
     Returns:
-        One stability for each resample; NaN where it can't be computed, and with fewer than `MIN_LEVELS` levels.
+        One stability for each selection, NaN where it can't be computed. Shape (selections,).
     """
-    number = scores.sizes[over]
-    if number < MIN_LEVELS[over]:
-        return np.full(resamples, np.nan)
-    plain = drop_labels(scores)
+    plain = scores.drop_vars(list(scores.coords))  # labels are not unique among selections
     rho = fill_undefined(correlations(plain, spec.measure), spec.undefined)
 
-    def statistic(rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        drawn = xr.DataArray(rows, dims=("resample", over))
+    def statistic(some: NDArray[np.intp]) -> NDArray[np.float64]:
+        drawn = xr.DataArray(some, dims=("resample", over))
         if over == "context":
             other = drawn.rename(context="other")
             return _pooled(rho.isel(context=drawn, other=other).where(drawn != other), spec)
         if over == AXES[spec.measure].over:
-            # Who is drawn changes the ranks.
+            # Who is selected changes the ranks.
             return _pooled(fill_undefined(correlations(plain.isel({over: drawn}), spec.measure), spec.undefined), spec)
         return _pooled(rho.isel({over: drawn}), spec)
 
-    return np.concatenate([statistic(rows) for rows in draw_levels(number, resamples, seed)])
+    batches = np.split(rows, range(RESAMPLES_AT_ONCE, len(rows), RESAMPLES_AT_ONCE))
+    return np.concatenate([statistic(some) for some in batches])
 
 
 def shuffled(
@@ -105,7 +92,7 @@ def shuffled(
         One stability for each shuffle.
     """
     rng = np.random.default_rng(seed)
-    ordered = drop_labels(scores).transpose("seed", "context", "persona", "key")
+    ordered = scores.drop_vars(list(scores.coords)).transpose("seed", "context", "persona", "key")
 
     def statistic(number: int) -> NDArray[np.float64]:
         values = np.broadcast_to(ordered.to_numpy(), (number, *ordered.shape))
@@ -116,11 +103,6 @@ def shuffled(
     return np.concatenate(
         [statistic(min(RESAMPLES_AT_ONCE, resamples - start)) for start in range(0, resamples, RESAMPLES_AT_ONCE)]
     )
-
-
-def drop_labels(scores: xr.DataArray) -> xr.DataArray:
-    """Return the scores without labels: these are not unique once a level is drawn twice."""
-    return scores.drop_vars(list(scores.coords))
 
 
 def nan_std(values: NDArray[np.float64]) -> float:

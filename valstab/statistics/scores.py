@@ -1,5 +1,6 @@
 """Compute scores from answers: one number for each seed, context, persona and key (`docs/protocol.md`; paper B.5)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,14 @@ def score(answers: pd.DataFrame, task: Task) -> xr.DataArray:
         items = items - items.mean("item")
     by_key = [items.sel(item=[item.number for item in task.items if item.key == key]).mean("item") for key in task.keys]
     return xr.concat(by_key, pd.Index(task.keys, name="key")).transpose(*DIMENSIONS)
+
+
+def genders(answers: pd.DataFrame, personas: Sequence[str]) -> list[str] | None:
+    """Return the gender of the questionnaire's wording for each persona; None where the answers lack the column."""
+    if "gender" not in answers:
+        return None
+    known = dict(zip(answers["persona"], answers["gender"], strict=True))
+    return [str(known[name]) for name in personas]
 
 
 def _check(answers: pd.DataFrame, task: Task, numbers: list[int]) -> None:

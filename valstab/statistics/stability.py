@@ -28,6 +28,10 @@ MEASURE_NAMES: Mapping[Measure, str] = {"rank_order": "Rank-order", "ipsative": 
 """Name of each measure, as it stands before "stability"."""
 
 
+MAX_UNDEFINED_FRACTION = 0.5
+"""Largest share of undefined correlations with which a stability is reported as a number."""
+
+
 class Axes(NamedTuple):
     """The dimension that a measure correlates over, and the dimension of its units: one correlation for each."""
 
@@ -42,6 +46,8 @@ AXES: Mapping[Measure, Axes] = {"rank_order": Axes("persona", "key"), "ipsative"
 class Stability:
     """A stability with its parts. What can't be computed is NaN: any mean without two contexts, `se` of one sample."""
 
+    measure: Measure
+    undefined_counts_as: Undefined
     mean: float
     se: float
     """Standard error: SD (ddof=1) over the samples, over the square root of their number."""
@@ -59,11 +65,31 @@ class Stability:
     """How many correlations there are."""
     undefined: int
     """How many of them are undefined."""
+    unanswered: int
+    """How many of them are undefined since fewer than two scores have a partner; the others have a constant side."""
 
     @property
     def undefined_fraction(self) -> float:
         """Share of the correlations that are undefined, between 0 and 1."""
         return self.undefined / self.correlations
+
+    @property
+    def why_undefined(self) -> str:
+        """Why correlations are undefined, as a clause with shares; empty if none is."""
+        constant = {
+            "rank_order": "everybody got the same score on a value in one of the contexts",
+            "ipsative": "all values of a person got the same score in one of the contexts",
+        }[self.measure]
+        counts = {constant: self.undefined - self.unanswered, "answers are missing": self.unanswered}
+        reasons = [f"{reason} ({_share(number / self.correlations)})" for reason, number in counts.items() if number]
+        return " or ".join(reasons)
+
+    @property
+    def why_not_reported(self) -> str:
+        """Why the mean says nothing, as a clause; empty if at most half of the correlations are undefined."""
+        if self.undefined_fraction <= MAX_UNDEFINED_FRACTION:
+            return ""
+        return f"not defined: {self.why_undefined}"
 
 
 def rank_order(scores: xr.DataArray, undefined: Undefined = "zero") -> Stability:
@@ -163,7 +189,10 @@ def stability(
     per_unit_seed = mean_over_pairs(fill_undefined(rho, undefined))
     per_sample = sample_means(per_unit_seed, measure, without_personas=without_personas)
     n = scores.sizes["context"]
+    undefined_pairs = rho.isnull().where(_differ(rho), False)
     return Stability(
+        measure=measure,
+        undefined_counts_as=undefined,
         mean=float(per_sample.mean()),
         se=float(_standard_error(per_sample)),
         samples=per_sample,
@@ -172,14 +201,13 @@ def stability(
         per_unit=per_unit_seed.mean("seed"),
         per_unit_se=_standard_error(per_unit_seed, "seed"),
         correlations=rho.sizes["seed"] * rho.sizes[unit] * n * (n - 1) // 2,
-        undefined=int(rho.isnull().where(_differ(rho), False).sum()) // 2,
+        undefined=int(undefined_pairs.sum()) // 2,
+        unanswered=int((undefined_pairs & unanswered(scores, measure)).sum()) // 2,
     )
 
 
-def applicable_stabilities(
-    scores: xr.DataArray, undefined: Undefined = "zero", *, without_personas: bool = False
-) -> dict[Measure, Stability]:
-    """Compute the stabilities that apply to the scores.
+def applicable_measures(scores: xr.DataArray, *, without_personas: bool = False) -> tuple[Measure, ...]:
+    """Return the measures that apply to the scores.
 
     Rank-order needs several personas (not repetitions), ipsative several keys, and both a second context.
     """
@@ -187,13 +215,7 @@ def applicable_stabilities(
         "rank_order": scores.sizes["persona"] > 1 and not without_personas,
         "ipsative": scores.sizes["key"] > 1,
     }
-    if scores.sizes["context"] == 1:
-        return {}
-    return {
-        measure: stability(scores, measure, undefined, without_personas=without_personas)
-        for measure in AXES
-        if has_meaning[measure]
-    }
+    return tuple(measure for measure in AXES if has_meaning[measure] and scores.sizes["context"] > 1)
 
 
 def correlations(scores: xr.DataArray, measure: Measure, across: str = "context") -> xr.DataArray:
@@ -208,6 +230,22 @@ def correlations(scores: xr.DataArray, measure: Measure, across: str = "context"
         return spearman(scores, scores.rename({across: "other"}), over)
     ranks = _ranks(scores, over)
     return _correlate(ranks, ranks.rename({across: "other"}), over)
+
+
+def unanswered(scores: xr.DataArray, measure: Measure) -> xr.DataArray:
+    """Return for each two contexts of every unit whether fewer than two scores are there in both.
+
+    Dimensions: context, other, and the others of `scores` without the one that the measure correlates over.
+    """
+    known = scores.notnull().astype(int)
+    both: xr.DataArray = xr.dot(known, known.rename(context="other"), dim=AXES[measure].over)
+    return both < 2  # noqa: PLR2004
+
+
+def stability_so_far(scores: xr.DataArray, measure: Measure, undefined: Undefined = "zero") -> float:
+    """Return the stability of what is answered; NaN if nothing is. Pairs of contexts without answers are left out."""
+    rho = fill_undefined(correlations(scores, measure), undefined).where(~unanswered(scores, measure))
+    return float(mean_over_pairs(rho).mean())
 
 
 def mean_over_pairs(rho: xr.DataArray, across: str = "context") -> xr.DataArray:
@@ -234,6 +272,12 @@ def spearman(one: xr.DataArray, other: xr.DataArray, over: str) -> xr.DataArray:
         both = one.notnull() & other.notnull()
         one, other = one.where(both), other.where(both)
     return _correlate(_ranks(one, over), _ranks(other, over), over)
+
+
+def _share(share: float) -> str:
+    """Return a share in percent; one that is not all does not read as all."""
+    percent = f"{share:.1%}" if share < 1 else "100%"
+    return "99.9%" if percent == "100.0%" else percent
 
 
 def _differ(rho: xr.DataArray, across: str = "context") -> xr.DataArray:

@@ -10,11 +10,13 @@ import pandas as pd
 from valstab.protocol.collected import RunCost
 from valstab.protocol.converse import Conversation
 from valstab.protocol.plan import Plan
+from valstab.results import wording
 from valstab.results.results import Results
 from valstab.results.summary import warnings
 from valstab.statistics.conversation_quality import cut_messages
 from valstab.statistics.position import position_bias
 from valstab.statistics.psychometrics import LOW_ANSWER_MASS, mass_spread
+from valstab.statistics.stability import MEASURE_NAMES, Measure
 
 DECIMALS = 4
 """Decimals of the scores in a report."""
@@ -38,6 +40,7 @@ def overview(
     return {
         **document,
         "title": title,
+        "headline": [_tile(results, name) for name in wording.MEANINGS],
         "permutations": plan.without_personas,
         "personas": [
             {"name": persona.name, "gender": persona.gender, "introduction": persona.introduction}
@@ -56,6 +59,23 @@ def overview(
         "mass_per_context": _numbers(mass.to_numpy()),
         "warnings": [*warnings(results), *conversation_warnings(plan, conversations)],
         "work": asdict(cost),
+    }
+
+
+def _tile(results: Results, name: Measure) -> dict[str, str]:
+    """Return the title, the value and the note of a measure."""
+    conclusion = results.conclusions.get(name)
+    notes = [wording.MEANINGS[name]]
+    if interval := wording.interval(conclusion):
+        of_what = wording.generalises_to(results.scores, without_personas=results.without_personas)
+        notes.append(f"95% {interval} ({of_what.removeprefix('95% intervals are ')})")
+    if conclusion and wording.value(conclusion) != "-":
+        notes.append(f"chance alone reaches {conclusion.chance.high:.3f}")
+    return {
+        "measure": name,
+        "title": f"{MEASURE_NAMES[name]} stability",
+        "value": wording.value(conclusion),
+        "note": "; ".join(notes),
     }
 
 

@@ -2,10 +2,6 @@
 
 const data = JSON.parse(byId("data").textContent);
 const personaNames = data.personas.map((persona) => persona.name);
-const MEASURES = {
-  rank_order: { title: "Rank-order stability", meaning: "the order of people on a value, across topics" },
-  ipsative: { title: "Ipsative stability", meaning: "the order of a person's values, across topics" },
-};
 const LISTED = 5; // personas in each list of extremes, if not all are shown
 // Math.min(...values) fails with very many values.
 const profileRange = data.profiles
@@ -30,25 +26,19 @@ function showHead() {
 function showHeadline() {
   const tile = (title, value, note) =>
     make("div", { class: "tile" }, make("h3", {}, title), make("p", { class: "big" }, value), make("p", { class: "hint" }, note));
-  const tiles = Object.entries(MEASURES).map(([name, { title, meaning }]) => {
-    const seeds = data.per_seed[name];
-    const samples = data.permutations ? plural(data.personas.length, "repetition") : plural(data.seeds.length, "seed");
-    const spread = seeds && seeds.length > 1 ? `; by seed ${seeds.map((value) => number(value, 2)).join(", ")}` : "";
-    const note = data[`${name}_se`] === null ? meaning : `${meaning}; mean ± standard error over ${samples}${spread}`;
-    return tile(title, withError(data[name], data[`${name}_se`]), note);
-  });
+  const tiles = data.headline.map(({ title, value, note }) => tile(title, value, note));
   tiles.push(tile("Answer mass", number(data.answer_mass), "the mean probability on the offered letters"));
   byId("headline").append(...tiles);
   byId("warnings").append(...data.warnings.map((text) => make("li", { class: "warning" }, text)));
 }
 
 function showPairs() {
-  for (const [name, { title }] of Object.entries(MEASURES)) {
-    const values = data.context_pairs[name];
+  for (const { measure, title, value } of data.headline) {
+    const values = data.context_pairs[measure];
     if (!values) continue;
     const readout = make("p", { class: "readout", "aria-live": "polite" });
     const table = heatMap({
-      caption: `${title} ${number(data[name], 2)}`,
+      caption: `${title} ${value}`,
       rows: data.contexts,
       columns: data.contexts,
       values,

@@ -1,0 +1,152 @@
+"""The stabilities of several runs with what they generalise to, and which of them differ."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from valstab.analysis.runs import Run, Runs
+from valstab.results import wording
+from valstab.statistics.inference import conclude, differences, significance_groups
+from valstab.statistics.jackknife import Interval, Jackknifed, contrast, interval, jackknifed_stability, why_no_interval
+from valstab.statistics.resampling import Exchange, StabilitySpec
+from valstab.statistics.stability import Measure, Undefined
+
+ALPHA = 0.05
+"""Rate of false discoveries among the claims of one comparison."""
+
+MESSAGES = 10
+"""Number of messages that a change over length is given for."""
+
+
+@dataclass(frozen=True)
+class Stabilities:
+    """The stabilities of runs, and their jackknives.
+
+    `table` has a row a run, in the order of the runs: label, n_messages, mean, se (over seeds; paper), n (samples), low
+    and high (95%, for other people, topics and seeds), no_interval (why there is none), chance (95th percentile of
+    chance), p, p_adjusted (over the runs), stable (more than chance), undefined (fraction), not_reported (why the mean
+    says nothing; it is NaN then).
+    """
+
+    table: pd.DataFrame
+    studies: tuple[Jackknifed, ...]
+    """In the order of the rows."""
+    design: str
+    """Numbers of people, topics and seeds of the first run."""
+
+    def of_labels(self) -> dict[str, Jackknifed]:
+        """Return the jackknives of the stabilities that are reported, by label."""
+        reported = self.table["not_reported"] == ""
+        return {
+            str(label): study
+            for label, study, known in zip(self.table["label"], self.studies, reported, strict=True)
+            if known
+        }
+
+    def ranked(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the reported stabilities, highest first, with `group`; and the tests of each two.
+
+        Models that share a letter of `group` don't differ significantly.
+        """
+        tests = differences(self.of_labels(), alpha=ALPHA)
+        table = self.table[self.table["not_reported"] == ""].sort_values("mean", ascending=False, kind="stable")
+        groups = significance_groups(dict(zip(table["label"], table["mean"], strict=True)), tests)
+        return table.assign(group=table["label"].map(groups)).reset_index(drop=True), tests
+
+    def trends(self) -> pd.DataFrame:
+        """Return how each label's stability changes with the length of the conversation.
+
+        The slope of least squares over all its lengths, a contrast of the runs.
+
+        Returns:
+            The columns label, shortest, longest, first and last (stabilities there), change (for each 10 messages),
+            low, high (95%), p, p_adjusted (over the labels). Labels with one length have no row.
+        """
+        rows = []
+        reported = self.table[self.table["not_reported"] == ""]
+        for label, part in reported.groupby("label", sort=False):
+            ordered = part.sort_values("n_messages")
+            if ordered["n_messages"].iloc[0] < ordered["n_messages"].iloc[-1]:
+                change = self._slope(ordered.index.tolist())
+                first, last = ordered.iloc[0], ordered.iloc[-1]
+                rows.append(
+                    (
+                        label,
+                        first["n_messages"],
+                        last["n_messages"],
+                        first["mean"],
+                        last["mean"],
+                        change.value,
+                        change.low,
+                        change.high,
+                        change.p,
+                    )
+                )
+        columns = ["label", "shortest", "longest", "first", "last", "change", "low", "high", "p"]
+        return pd.DataFrame(rows, columns=columns).pipe(adjusted)
+
+    def _slope(self, places: list[int]) -> Interval:
+        lengths = self.table.loc[places, "n_messages"].to_numpy(float) / MESSAGES
+        centred = lengths - lengths.mean()
+        return interval(contrast([self.studies[place] for place in places], (centred / (centred**2).sum()).tolist()))
+
+
+def stabilities(runs: Runs | Sequence[Run], measure: Measure, undefined: Undefined, resamples: int) -> Stabilities:
+    """Compute a stability of each run to which it applies.
+
+    Args:
+        runs: the runs.
+        measure: which stability.
+        undefined: what an undefined correlation counts as.
+        resamples: number of shuffles for chance.
+    """
+    some = [run for run in runs if run.stability(measure, undefined) is not None]
+    rows, studies = [], []
+    for run in some:
+        spec = StabilitySpec(measure, undefined, run.without_personas)
+        rows.append(_row(run, spec, resamples))
+        study = jackknifed_stability(run.scores, spec)
+        # Too few levels have no interval, and so no difference.
+        studies.append(study._replace(without={}) if why_no_interval(run.scores) else study)
+    table = pd.DataFrame(rows, columns=COLUMNS).pipe(adjusted)
+    return Stabilities(
+        table=table.assign(stable=table["p_adjusted"] < ALPHA),
+        studies=tuple(studies),
+        design=_design(some[0]) if some else "",
+    )
+
+
+COLUMNS = [
+    "label", "n_messages", "mean", "se", "n", "low", "high", "no_interval", "chance", "p", "undefined", "not_reported",
+]  # fmt: skip
+"""Columns of `Stabilities.table` that one run determines."""
+
+
+def adjusted(table: pd.DataFrame) -> pd.DataFrame:
+    """Add p_adjusted, by Benjamini and Hochberg over all rows; a p that is unknown counts as 1."""
+    p = table["p"].fillna(1.0).to_numpy(dtype=float)
+    return table.assign(p_adjusted=stats.false_discovery_control(p) if len(p) else p)
+
+
+def _row(run: Run, spec: StabilitySpec, resamples: int) -> tuple[object, ...]:
+    found = conclude(run.scores, spec, exchange=Exchange(run.genders, run.sliding_orders), resamples=resamples)
+    stability = found.stability
+    reported = not stability.why_not_reported
+    numbers = (stability.mean, stability.se, int(stability.samples.count()), *found.interval[1:3])
+    return (
+        run.label,
+        run.n_messages,
+        *(numbers if reported else (np.nan, np.nan, 0, np.nan, np.nan)),
+        found.why_no_interval,
+        found.chance.high if reported else np.nan,
+        found.chance.p if reported else 1.0,
+        stability.undefined_fraction,
+        stability.why_not_reported,
+    )
+
+
+def _design(run: Run) -> str:
+    return wording.design(run.scores, "repetitions" if run.without_personas else "people")
