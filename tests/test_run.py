@@ -109,10 +109,12 @@ def test_inputs_are_datasets_with_digests(finished):
 def test_the_run_s_page_says_what_was_found_and_where_to_look(finished):
     _, _, logged, *_ = finished
     sentence, _, header, _, rank_order, *_ = logged.data.tags["mlflow.note.content"].splitlines()
-    start = "**Rank-order stability 1.000 ± 0.000, ipsative stability 1.000 ± 0.000**, from 2 seeds x 3 contexts x 5 "
+    start = "**Rank-order stability 1.000, ipsative stability 1.000**, from 2 seeds x 3 contexts x 5 "
     assert sentence.startswith(start + "personas x 40 items = 1,200 questions")
-    assert header == "| | mean ± SE | undefined | |"
-    assert rank_order.startswith("| Rank-order stability | 1.000 ± 0.000 | 0.0% |")
+    assert header == "| | value | 95% interval | chance reaches | undefined | |"
+    assert rank_order.startswith("| Rank-order stability | 1.000 | - | 0.")
+    assert "| 0.0% | the order of people" in rank_order
+    assert "rank-order stability has no interval: nothing varies" in logged.data.tags["mlflow.note.content"]
     assert "`answers.parquet`" in logged.data.tags["mlflow.note.content"]
 
 

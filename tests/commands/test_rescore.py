@@ -37,12 +37,27 @@ def test_five_columns_are_enough(valstab, launch_folder):
 
 def test_undefined_correlations_can_be_left_out(valstab, launch_folder):
     index = pd.MultiIndex.from_product(
-        [[0], ["a", "b"], ["x", "y"], range(1, 6)], names=["seed", "context", "persona", "item"]
+        [[0], ["a", "b", "c", "d"], ["x", "y"], range(1, 6)], names=["seed", "context", "persona", "item"]
     )
-    # x and y differ in context a only: the one correlation is undefined.
-    table = index.to_frame(index=False).assign(score=[1] * 5 + [2] * 5 + [3] * 10)
+    # x and y are alike in context d, in order in the others: of six correlations three are 1, three are undefined.
+    table = index.to_frame(index=False).assign(score=[*[1] * 5, *[2] * 5] * 3 + [3] * 10)
     table.to_parquet(launch_folder / "mine.parquet")
     arguments = ("answers=mine.parquet", "task=religion")
-    assert json.loads(valstab(*arguments, module="valstab.rescore").stdout)["rank_order"] == 0
+    assert json.loads(valstab(*arguments, module="valstab.rescore").stdout)["rank_order"] == 0.5
     document = json.loads(valstab(*arguments, "undefined=drop", module="valstab.rescore").stdout)
-    assert (document["rank_order"], document["undefined_fraction"]) == (None, 1)
+    assert (document["rank_order"], document["rank_order_undefined_fraction"]) == (1, 0.5)
+    reason = "everybody got the same score on a value in one of the contexts (50.0%)"
+    assert document["why_undefined"] == {"rank_order": reason}
+
+
+def test_a_stability_of_which_most_is_undefined_is_no_number(valstab, launch_folder):
+    index = pd.MultiIndex.from_product(
+        [[0], ["a", "b"], ["x", "y"], range(1, 6)], names=["seed", "context", "persona", "item"]
+    )
+    table = index.to_frame(index=False).assign(score=3)
+    table.to_parquet(launch_folder / "mine.parquet")
+    document = json.loads(valstab("answers=mine.parquet", "task=religion", module="valstab.rescore").stdout)
+    numbers = ("rank_order", "rank_order_se", "rank_order_low", "rank_order_chance", "rank_order_p")
+    assert [document[name] for name in numbers] == [None] * 5
+    assert document["rank_order_undefined_fraction"] == 1
+    assert document["why_undefined"]["rank_order"].endswith("in one of the contexts (100%)")

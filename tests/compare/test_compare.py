@@ -70,7 +70,7 @@ def test_models_side_by_side(compared, tmp_path):
     assert logged.data.metrics["rank_order/steady"] == pytest.approx(table["mean"].iloc[0])
     assert logged.info.run_name == "fig4a · 3 runs"
     assert logged.data.tags["mlflow.note.content"].startswith(
-        "## Rank-order stability, fictional characters (Fig. 4a)\n\n- steady is the most stable"
+        "## Rank-order stability, fictional characters (Fig. 4a)\n\n- steady (0.8"
     )
     artifacts = {file.path for file in mlflow.MlflowClient().list_artifacts(logged.info.run_id)}
     assert {"fig4a.png", "fig4a.csv", "compared.json", "findings.md"} <= artifacts
