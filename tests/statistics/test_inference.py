@@ -33,19 +33,40 @@ def test_people_of_one_stratum_are_exchanged_among_themselves():
     assert alone == pytest.approx(1)
 
 
-def test_with_sliding_orders_people_are_shifted_and_keys_shuffled_alike():
-    # Five shifts on a circle: rho of 12345 with 12345 is 1, with 23451 and 51234 it is 0, with 34512 and 45123 -0.5.
-    scores = labelled([[[[1], [2], [3], [4], [5]]] * 2])
-    shifts = shuffled(scores, spec("rank_order"), 300, 0, Exchange(sliding_orders=True))
-    assert sorted(set(shifts.round(6))) == pytest.approx([-0.5, 0, 1])
-    # Two people with the same values: their keys are shuffled alike, so that both have the same rho.
-    rng = np.random.default_rng(0)
-    twins = labelled(np.repeat(rng.permuted(np.tile(np.arange(4.0), (1, 2, 1, 1)), axis=-1), 2, axis=2))
-    alike = shuffled(twins, spec("ipsative"), 200, 0, Exchange(sliding_orders=True))
-    # Sums of squared differences of two orders of four are even, so rho is a multiple of 0.2; means of two need not be.
-    assert (alike * 5).round(6).tolist() == (alike * 5).round(0).tolist()
-    apart = shuffled(twins, spec("ipsative"), 200, 0)
-    assert (apart * 5).round(6).tolist() != (apart * 5).round(0).tolist()
+def test_with_sliding_orders_all_scores_of_a_context_are_reversed():
+    # Three contexts with the same order: of each four reversals one leaves all alike, three turn one of the three round.
+    scores = labelled([[[[1, 1], [2, 5], [3, 7]]] * 3])
+    for measure in MEASURES:
+        found = shuffled(scores.isel(persona=[1, 2]), spec(measure), 400, 0, Exchange(sliding_orders=True))
+        assert sorted(set(found.round(6))) == pytest.approx([-1 / 3, 1])
+        assert (found > 0.9).mean() == pytest.approx(1 / 4, abs=0.07)
+    # 4 reversals can't show anything; with three seeds there are 64.
+    few = permutation_null(scores, "rank_order", exchange=Exchange(sliding_orders=True))
+    assert all(map(math.isnan, few))
+    several = labelled(np.repeat(scores.values, 3, axis=0))
+    p = permutation_null(several, "rank_order", resamples=2000, exchange=Exchange(sliding_orders=True)).p
+    assert p == pytest.approx(1 / 64, abs=0.01)
+
+
+def slid_scores(run, *, seeds=3, contexts=3, personas=12, items=40):
+    """Scores of a model that always answers the first letter, whose options slide one place from person to person."""
+    rng = np.random.default_rng(run)
+    row = rng.integers(1, 7, size=(seeds, contexts, personas + items)).astype(float)
+    given = np.lib.stride_tricks.sliding_window_view(row, items, axis=-1)[:, :, :personas]
+    centred = given - given.mean(axis=-1, keepdims=True)
+    return labelled(centred.reshape(seeds, contexts, personas, 4, 10).mean(axis=3))
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_answers_by_position_under_sliding_orders_are_no_stability(measure):
+    found = {"free": 0, "sliding": 0}
+    for run in range(100):
+        scores = slid_scores(run)
+        for name, exchange in (("free", Exchange()), ("sliding", Exchange(sliding_orders=True))):
+            found[name] += permutation_null(scores, measure, resamples=19, seed=run, exchange=exchange).p <= 0.05
+    # Of 100 at 5%, more than 10 are found with probability 0.01.
+    assert found["sliding"] <= 10
+    assert found["free"] > found["sliding"]
 
 
 def worded_scores(run, *, personas=20, women=10, contexts=4, differ=0.3):

@@ -178,7 +178,9 @@ def describe_diagnostics(found: Diagnostics, title: str) -> Sentences:
 def _appraised(row: pd.Series) -> list[str]:
     by_chance = not row["p"] < ALPHA
     said = [
-        f"chance alone reaches {row['chance']:.3f} in one of twenty (p = {row['p']:.3g}): "
+        "too few seeds and topics to tell it from chance, since neighbouring people shared option orders."
+        if np.isnan(row["p"])
+        else f"chance alone reaches {row['chance']:.3f} in one of twenty (p = {row['p']:.3g}): "
         + ("no stability is shown." if by_chance else "it is more stable than chance.")
     ]
     if np.isfinite(row.get("within_gender", np.nan)):
@@ -236,7 +238,8 @@ def _highest(table: pd.DataFrame, tests: pd.DataFrame) -> str:
     named = f"{best['label']} ({_with_interval(best)})"
     if not best["stable"]:
         what = "None is shown to be stable: the highest is" if len(table) > 1 else "No stability is shown:"
-        return f"{what} {named}, and chance alone reaches {best['chance']:.3f}."
+        chance = "can't be told" if np.isnan(best["chance"]) else f"alone reaches {best['chance']:.3f}"
+        return f"{what} {named}, and chance {chance}."
     if len(table) == 1:
         return f"{named} is more stable than chance."
     tied = [label for label in table["label"].iloc[1:] if not _differ(tests, best["label"], label)]

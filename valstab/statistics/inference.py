@@ -96,14 +96,14 @@ def permutation_null(
         undefined: what an undefined correlation counts as.
         resamples: number of shuffles.
         seed: of the random draws.
-        exchange: which personas chance may exchange; by default all, each by itself.
+        exchange: what chance may do; by default it exchanges all personas, each by itself.
 
     Returns:
         The null distribution's mean, SD and 95th percentile, and p = (1 + shuffles at least as stable as the
-        observed scores) / (1 + resamples); all NaN where the stability is NaN.
+        observed scores) / (1 + resamples); all NaN where the stability is NaN, or `exchange` can't reject anything.
     """
     observed = stability(scores, measure, undefined, without_personas=without_personas).mean
-    if math.isnan(observed):
+    if math.isnan(observed) or not exchange.can_reject(scores):
         return Null(math.nan, math.nan, math.nan, math.nan)
     chance = shuffled(scores, StabilitySpec(measure, undefined, without_personas), resamples, seed, exchange)
     return Null(

@@ -27,6 +27,10 @@ RESAMPLES_AT_ONCE = 50
 """Number of resamples in a batch. Larger batches take more memory and are not faster."""
 
 
+MIN_REVERSALS = 20
+"""Smallest number of different reversals of which the observed scores are one with a probability of 0.05."""
+
+
 class StabilitySpec(NamedTuple):
     """The stability to compute: arguments of `valstab.statistics.stability.stability`."""
 
@@ -36,13 +40,18 @@ class StabilitySpec(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """What chance may exchange: between which personas, and whether these are independent."""
+    """What chance may do to scores, so that only a stability differs from it."""
 
     strata: Sequence[str] | None = None
     """A label for each persona, such as the gender of its wording: only personas with the same label are exchanged."""
     sliding_orders: bool = False
-    """Whether neighbouring personas share option orders, as in the paper's published code, so that their answers are
-    alike by chance: personas are shifted together along a circle, and keys shuffled alike for all of them."""
+    """Whether neighbouring personas share option orders, as in the paper's published code. Their scores are alike by
+    chance, so nobody is exchanged: all scores of a seed and context are reversed, or stay, with the same chance."""
+
+    def can_reject(self, scores: xr.DataArray) -> bool:
+        """Whether p can be 0.05 or less: there are 2^(contexts - 1) different reversals for each seed."""
+        free = scores.sizes["seed"] * (scores.sizes["context"] - 1)
+        return not self.sliding_orders or 2.0**free >= MIN_REVERSALS
 
 
 FREE = Exchange()
@@ -86,7 +95,7 @@ def shuffled(
     """Compute the stability of shuffled scores, for its distribution under chance.
 
     Rank-order: shuffles the personas in each seed and context, each with all its keys. Ipsative: shuffles the keys in
-    each seed, context and persona. `exchange` says between which personas.
+    each seed, context and persona. `exchange` restricts this.
 
     Returns:
         One stability for each shuffle.
@@ -96,7 +105,7 @@ def shuffled(
 
     def statistic(number: int) -> NDArray[np.float64]:
         values = np.broadcast_to(ordered.to_numpy(), (number, *ordered.shape))
-        mixed = _shuffle_keys(values, exchange, rng) if spec.measure == "ipsative" else _shuffle(values, exchange, rng)
+        mixed = _exchanged(values, spec.measure, exchange, rng)
         again = xr.DataArray(mixed, dims=("resample", *ordered.dims))
         return _pooled(fill_undefined(correlations(again, spec.measure), spec.undefined), spec)
 
@@ -117,23 +126,18 @@ def _pooled(rho: xr.DataArray, spec: StabilitySpec) -> NDArray[np.float64]:
     return each.mean([name for name in each.dims if name != "resample"]).to_numpy()
 
 
-def _shuffle(values: NDArray[np.float64], exchange: Exchange, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Shuffle the personas of an array of the shape (resample, seed, context, persona, key)."""
+def _exchanged(
+    values: NDArray[np.float64], measure: Measure, exchange: Exchange, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Shuffle or reverse an array of the shape (resample, seed, context, persona, key)."""
     *sets, personas, _ = values.shape
-    order = np.broadcast_to(np.arange(personas), (*sets, personas)).copy()
     if exchange.sliding_orders:
-        order = (order + rng.integers(personas, size=(*sets, 1))) % personas
-    else:
-        labels = np.zeros(personas) if exchange.strata is None else np.asarray(exchange.strata)
-        for label in np.unique(labels):
-            order[..., labels == label] = rng.permuted(order[..., labels == label], axis=-1)
-    return np.take_along_axis(values, order[..., np.newaxis], axis=3)
-
-
-def _shuffle_keys(values: NDArray[np.float64], exchange: Exchange, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Shuffle the keys of an array of the shape (resample, seed, context, persona, key)."""
-    if not exchange.sliding_orders:
+        reversed_or_not: NDArray[np.float64] = values * rng.choice([-1.0, 1.0], size=(*sets, 1, 1))
+        return reversed_or_not
+    if measure == "ipsative":
         return rng.permuted(values, axis=-1)
-    *sets, _, keys = values.shape
-    order = rng.permuted(np.broadcast_to(np.arange(keys), (*sets, 1, keys)), axis=-1)
-    return np.take_along_axis(values, order, axis=-1)
+    order = np.broadcast_to(np.arange(personas), (*sets, personas)).copy()
+    labels = np.zeros(personas) if exchange.strata is None else np.asarray(exchange.strata)
+    for label in np.unique(labels):
+        order[..., labels == label] = rng.permuted(order[..., labels == label], axis=-1)
+    return np.take_along_axis(values, order[..., np.newaxis], axis=3)
