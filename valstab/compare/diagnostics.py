@@ -146,11 +146,16 @@ def _sensitivity(run: Run, measure: Measure, undefined: Undefined) -> dict[str, 
 
 
 def _positions(run: Run) -> pd.DataFrame:
-    return position_bias(run.answers) if "letters" in run.answers else pd.DataFrame()
+    return position_bias(run.answers) if _has_letters(run) else pd.DataFrame()
 
 
 def _position_effect(run: Run) -> pd.DataFrame:
-    return pd.DataFrame([position_effect(run.answers)]) if "letters" in run.answers else pd.DataFrame()
+    return pd.DataFrame([position_effect(run.answers)]) if _has_letters(run) else pd.DataFrame()
+
+
+def _has_letters(run: Run) -> bool:
+    """Return whether it is known under which letters the options stood, and a letter was chosen."""
+    return "letters" in run.answers and bool(run.answers["letter"].notna().any())
 
 
 def _variance(run: Run) -> pd.DataFrame:
@@ -159,7 +164,10 @@ def _variance(run: Run) -> pd.DataFrame:
     scores = run.scores
     if run.retests is not None:
         scores = xr.concat([run.scores, run.rescored(1)], pd.Index([0, 1], name="order"))
-    return variance_components(scores)
+    if scores.dropna("persona").sizes["persona"] < 2:  # noqa: PLR2004
+        return pd.DataFrame()
+    found = variance_components(scores)
+    return found if found["share"].notna().all() else pd.DataFrame()
 
 
 def _alpha(run: Run) -> pd.DataFrame:

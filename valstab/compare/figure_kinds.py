@@ -248,6 +248,8 @@ def _appraisal(request: Request) -> Comparison:
 def _leaderboard(request: Request) -> Comparison:
     figure = request.figure
     boards = leaderboard.boards(request.runs, request.undefined, request.resamples)
+    if not boards:
+        raise ConfigError("runs", f"({len(request.runs)})", "have no stability that is defined")
     table = pd.concat([board.table.assign(setting=board.setting) for board in boards], ignore_index=True)
     return Comparison(
         tables={figure.name: table, "runs": request.runs.table},

@@ -128,10 +128,12 @@ def describe_components(label: str, places: pd.DataFrame) -> str:
     """Describe the variance of two components, and whether the labels differ on the first."""
     first, second = places.attrs["explained"]
     means = places.groupby("label")["first"].mean()
+    spread = places.groupby("label")["first"].std().mean()
+    within = f" (within-label SD {spread:.1f})" if np.isfinite(spread) else ""
     apart = ", ".join(f"{name or 'no label'} {mean:.1f}" for name, mean in means.items())
     return (
         f"{label}: two components hold {first:.0%} and {second:.0%} of the variance; means on the first by label: "
-        f"{apart} (within-label SD {places.groupby('label')['first'].std().mean():.1f})."
+        f"{apart}{within}. This describes these people; no test was made."
     )
 
 
@@ -157,8 +159,9 @@ def describe_diagnostics(found: Diagnostics, title: str) -> Sentences:
     """Describe the diagnostics of each run."""
     said = []
     for _, row in found.stability.iterrows():
-        if reason := row.get("not_reported") or ("not there" if np.isnan(row["mean"]) else ""):
-            said.append(f"{_run(row)}: {title} is {reason}.")
+        if np.isnan(row["mean"]):
+            reason = row.get("not_reported")
+            said.append(f"{_run(row)}: {title} is {reason if isinstance(reason, str) and reason else 'not there'}.")
             continue
         gap = f" (no interval: {row['no_interval']})" if row["no_interval"] else ""
         said.append(f"{_run(row)}: {title} {_with_interval(row)}{gap}.")

@@ -47,7 +47,7 @@ def context_pairs(runs: Runs, measure: Measure, undefined: Undefined = "zero") -
     parts = []
     for run in runs:
         stability = run.stability(measure, undefined)
-        if stability is None:
+        if stability is None or stability.why_not_reported:
             continue
         lengths = run.opening_lengths
         part = stability.pairs.to_series().rename("stability").reset_index()
@@ -123,20 +123,29 @@ def components(run: Run, labels: Mapping[str, str], positive: str = "positive") 
     Columns are standardised with the population SD. The signs of components are arbitrary: the first is turned so
     that `positive` personas stand on the left, the second so that the first persona is not below zero.
 
+    Persons with a missing score are left out.
+
     Returns:
         The columns persona, first, second, label, and the shares of variance as `attrs["explained"]`.
+
+    Raises:
+        ConfigError: if fewer than three persons have all their scores, or there is one column, or nothing varies.
     """
     # Only now: it takes seconds to import, and no other table needs it.
     from sklearn.decomposition import PCA
     from sklearn.preprocessing import StandardScaler
 
-    matrix = run.scores.transpose("persona", "seed", "context", "key").to_numpy().reshape(len(run.personas), -1)
+    complete = run.scores.dropna("persona").transpose("persona", "seed", "context", "key")
+    personas = [str(name) for name in complete["persona"].to_numpy()]
+    matrix = complete.to_numpy().reshape(len(personas), complete[:1].size if personas else 0)
+    if min(len(personas) - 1, matrix.shape[1]) < 2 or not np.ptp(matrix, axis=0).any():  # noqa: PLR2004
+        raise ConfigError("runs", run.id, "has no two components: it needs three people with scores that differ")
     standard = StandardScaler().fit_transform(matrix)
     pca = PCA(n_components=2, svd_solver="full")
     places = pca.fit_transform(standard)
     table = pd.DataFrame(places, columns=["first", "second"])
-    table.insert(0, "persona", run.personas)
-    table["label"] = [labels.get(name, "") for name in run.personas]
+    table.insert(0, "persona", personas)
+    table["label"] = [labels.get(name, "") for name in personas]
     if table.loc[table["label"] == positive, "first"].mean() > 0:
         table["first"] = -table["first"]
     if table["second"].iloc[0] < 0:

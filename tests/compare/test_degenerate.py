@@ -1,0 +1,100 @@
+"""Studies of any size and with any gaps: every kind of figure has a result or refuses it in one line, without a traceback."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support import synthetic
+from valstab.analysis.runs import Run, Runs
+from valstab.compare.figure_kinds import Request, compare
+from valstab.config.schema import FigureConfig
+from valstab.errors import ConfigError
+from valstab.results.results import measure
+from valstab.statistics.scores import score
+
+KINDS = ("bars", "tests", "lines", "context_pairs", "components", "appraisal", "leaderboard")
+LETTERS = "ABCDEF"
+
+
+def a_run(label: str, values: np.ndarray, n_messages: int, *, without_personas: bool) -> Run:
+    """Return a run with these options (from 0, NaN: no answer) of one task; shape (seed, context, persona, item)."""
+    task = synthetic.run(label, synthetic.scores(seeds=1, contexts=1, personas=2, keys=1)).task
+    sizes = values.shape[:3]
+    names = [list(range(sizes[0])), [f"t{i}" for i in range(sizes[1])], [f"p{i}" for i in range(sizes[2])]]
+    index = pd.MultiIndex.from_product(
+        [*names, [item.number for item in task.items]], names=["seed", "context", "persona", "item"]
+    )
+    answers = index.to_frame(index=False)
+    options = values.ravel()
+    known = ~np.isnan(options)
+    places = np.nan_to_num(options).astype(int)
+    answers["letter"] = np.where(known, np.array(list(LETTERS))[places], None)
+    answers["letters"] = LETTERS
+    answers["score"] = np.where(known, np.array(task.scores, dtype=float)[places], np.nan)
+    answers["answer_mass"] = 0.9
+    answers["gender"] = answers["persona"].map({name: "FM"[i % 2] for i, name in enumerate(names[2])})
+    return Run(
+        id=f"{label}{n_messages}",
+        label=label,
+        settings={"model.name": label, "population.name": "people", "max_new_tokens": "100"},
+        task=task,
+        digest="0",
+        n_messages=n_messages,
+        without_personas=without_personas,
+        scores=score(answers, task),
+        answers=answers,
+    )
+
+
+@st.composite
+def studies(draw):
+    """Draw runs of one size, with scores that are equal, constant or missing in places."""
+    shape = tuple(draw(st.integers(1, most)) for most in (2, 3, 6))
+    without_personas = draw(st.booleans())
+    runs = []
+    for number in range(draw(st.integers(1, 2))):
+        rng = np.random.default_rng(draw(st.integers(0, 99)))
+        values = rng.integers(0, draw(st.integers(1, 6)), size=(*shape, 40)).astype(float)
+        values[rng.random(shape) < draw(st.sampled_from([0, 0.3, 1]))] = np.nan
+        values[rng.random(values.shape) < draw(st.sampled_from([0, 0.5]))] = np.nan
+        values[:, :, rng.random(shape[2]) < draw(st.sampled_from([0, 0.5]))] = draw(st.integers(0, 5))
+        runs.append(
+            a_run("same" if draw(st.booleans()) else f"m{number}", values, number, without_personas=without_personas)
+        )
+    return Runs(tuple(runs))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=settings.default.max_examples)
+@given(
+    studies(), st.sampled_from(KINDS), st.sampled_from(["rank_order", "ipsative"]), st.sampled_from(["zero", "drop"])
+)
+def test_every_figure_ends_well(tmp_path_factory, runs, kind, name, undefined):
+    labels = tmp_path_factory.mktemp("labels") / "labels.csv"
+    pd.DataFrame({"name": ["p0", "p1"], "label": ["positive", "negative"]}).to_csv(labels, index=False)
+    figure = FigureConfig(name="any", kind=kind, title="Any", labels=str(labels))
+    if kind != "lines":
+        runs = Runs(tuple(runs)[:1]) if len({run.n_messages for run in runs}) > 1 else runs
+    try:
+        found = compare(Request(figure, runs, name, undefined, resamples=19))
+    except ConfigError:
+        return
+    assert "nan" not in " ".join(found.sentences)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=settings.default.max_examples)
+@given(studies(), st.sampled_from(["zero", "drop"]))
+def test_every_run_has_a_headline(runs, undefined):
+    for run in runs:
+        results = measure(run.answers, run.task, undefined, without_personas=run.without_personas)
+        numbers = results.headline()
+        assert not any(number is not None and np.isnan(number) for number in numbers.values())
+        for kind in ("rank_order", "ipsative"):
+            low, high = numbers[f"{kind}_low"], numbers[f"{kind}_high"]
+            assert (low is None) == (high is None)
+            assert low is None or low <= numbers[kind] <= high
