@@ -32,6 +32,7 @@ def repetitions(random, *, wording=1.0, noise=1.0, personas=20, contexts=4):
     return labelled(of_each + np.sqrt(noise) * rng.normal(size=(1, contexts, personas, 10)))
 
 
+@pytest.mark.slow
 def test_without_personas_only_equal_wordings_are_repetitions_of_each_other():
     genders = ["M", "F"] * 10
     rows = [

@@ -83,6 +83,7 @@ def worded_scores(run, *, personas=20, women=10, contexts=4, differ=0.3):
     return labelled(centred.reshape(1, contexts, personas, 5, 4).mean(axis=-1)), gender
 
 
+@pytest.mark.slow
 def test_the_wording_alone_is_no_order_of_people():
     found = {"all": 0, "within": 0}
     within = []

@@ -93,16 +93,16 @@ def test_correction_finds_the_truth_behind_the_noise():
     def part(variance, *shape):
         return math.sqrt(variance) * rng.normal(size=shape)
 
-    stable = part(1, 1, 1, 200, 8) + part(0.5, 1, 3, 200, 8)
-    scores, again = (labelled(stable + part(1, 4, 3, 200, 8)) for _ in range(2))
+    stable = part(1, 1, 1, 60, 16) + part(0.5, 1, 3, 60, 16)
+    scores, again = (labelled(stable + part(1, 3, 3, 60, 16)) for _ in range(2))
     r12, r11 = (6 / math.pi * math.asin(r / 2) for r in (1 / 2.5, 1.5 / 2.5))
     for found in corrected(scores, "rank_order", again=again).values():
-        assert found.stability.value == pytest.approx(r12, abs=0.03)
-        assert found.ceiling.value == pytest.approx(r11, abs=0.03)
+        assert found.stability.value == pytest.approx(r12, abs=0.06)
+        assert found.ceiling.value == pytest.approx(r11, abs=0.06)
         for share in (found.corrected, found.kept):
-            assert share.value == pytest.approx(r12 / r11, abs=0.03)
+            assert share.value == pytest.approx(r12 / r11, abs=0.06)
             assert share.low < r12 / r11 < share.high
-            assert 0 < share.se < 0.05
+            assert 0 < share.se < 0.1
         assert found.cost.low > 0
 
 
@@ -232,7 +232,7 @@ def test_known_components_are_found():
     }
     # The mean of 200 replications: within 10 %, some three times its standard error.
     found = components(synthetic(truth, {"persona": 12, "context": 6, "seed": 6, "key": 200}))
-    assert found == pytest.approx(truth, rel=0.1, abs=0.03)
+    assert found == pytest.approx(truth, rel=0.1, abs=0.06)
 
 
 def test_a_fourth_source_and_dimensions_with_one_level():
