@@ -245,5 +245,5 @@ class CompareConfig:
     undefined: str = "zero"
     """How to count an undefined correlation, of which one side is constant: `zero` as 0; `drop` leaves it out."""
     resamples: int = 1000
-    """The number of random resamples for confidence intervals and chance levels."""
+    """The number of random shuffles for chance levels and their p."""
     tracking: TrackingConfig = field(default_factory=lambda: TrackingConfig(experiment="comparisons"))
