@@ -194,7 +194,9 @@ def test_a_profile_is_picked_with_the_keyboard(report, made):
 def test_headline_and_warnings(report, made):
     headline = made.results.headline()
     tiles = [text_of(tile) for tile in report.find_elements(By.CSS_SELECTOR, ".tile .big")]
-    assert tiles[0] == f"{headline['rank_order']:.3f} ± {headline['rank_order_se']:.3f}"
+    assert tiles[0] == f"{headline['rank_order']:.3f}"
+    notes = [text_of(note) for note in report.find_elements(By.CSS_SELECTOR, ".tile .hint")]
+    assert f"chance alone reaches {headline['rank_order_chance']:.3f}" in notes[0]
     assert tiles[2] == "0.950"
     assert text_of(report.find_element(By.ID, "title")) == "A <title> & more"
 
