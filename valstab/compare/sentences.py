@@ -216,7 +216,7 @@ def _cost(row: pd.Series) -> str:
     """Return what a change of topic costs, held against the same topic with another seed."""
     if not row.get("ceiling_low", np.nan) > 0:
         return "that is not told from no order at all, so nothing can be said of the topics"
-    if not np.isfinite(row["cost_low"]):
+    if row["no_interval"] or not np.isfinite(row["cost_low"]):
         return "what a change of topic costs can't be told"
     if row["cost_low"] > 0:
         return f"a change of topic keeps {row['kept']:.0%} of it (95% {row['kept_low']:.0%} to {row['kept_high']:.0%})"
