@@ -9,10 +9,10 @@ from scipy import stats
 
 from valstab.analysis.runs import Run, Runs
 from valstab.results import wording
-from valstab.statistics.inference import conclude, differences, significance_groups
-from valstab.statistics.jackknife import Interval, Jackknifed, contrast, interval, jackknifed_stability, why_no_interval
+from valstab.statistics.inference import Conclusion, conclude, differences, significance_groups
+from valstab.statistics.jackknife import Interval, Jackknifed, contrast, interval
 from valstab.statistics.resampling import Exchange, StabilitySpec
-from valstab.statistics.stability import Measure, Undefined
+from valstab.statistics.stability import Measure, Undefined, applicable_measures
 
 ALPHA = 0.05
 """Rate of false discoveries among the claims of one comparison."""
@@ -103,18 +103,21 @@ def stabilities(runs: Runs | Sequence[Run], measure: Measure, undefined: Undefin
         undefined: what an undefined correlation counts as.
         resamples: number of shuffles for chance.
     """
-    some = [run for run in runs if run.stability(measure, undefined) is not None]
-    rows, studies = [], []
-    for run in some:
-        spec = StabilitySpec(measure, undefined, run.without_personas)
-        rows.append(_row(run, spec, resamples))
-        study = jackknifed_stability(run.scores, spec)
-        # Too few levels have no interval, and so no difference.
-        studies.append(study._replace(without={}) if why_no_interval(run.scores) else study)
+    some = [run for run in runs if measure in applicable_measures(run.scores, without_personas=run.without_personas)]
+    found = [
+        conclude(
+            run.scores,
+            StabilitySpec(measure, undefined, run.without_personas),
+            exchange=Exchange(run.genders, run.sliding_orders),
+            resamples=resamples,
+        )
+        for run in some
+    ]
+    rows = [_row(run, each) for run, each in zip(some, found, strict=True)]
     table = pd.DataFrame(rows, columns=COLUMNS).pipe(adjusted)
     return Stabilities(
         table=table.assign(stable=table["p_adjusted"] < ALPHA),
-        studies=tuple(studies),
+        studies=tuple(each.study for each in found),
         design=_design(some[0]) if some else "",
     )
 
@@ -131,8 +134,7 @@ def adjusted(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(p_adjusted=stats.false_discovery_control(p) if len(p) else p)
 
 
-def _row(run: Run, spec: StabilitySpec, resamples: int) -> tuple[object, ...]:
-    found = conclude(run.scores, spec, exchange=Exchange(run.genders, run.sliding_orders), resamples=resamples)
+def _row(run: Run, found: Conclusion) -> tuple[object, ...]:
     stability = found.stability
     reported = not stability.why_not_reported
     numbers = (stability.mean, stability.se, int(stability.samples.count()), *found.interval[1:3])

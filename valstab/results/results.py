@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -10,6 +11,7 @@ import xarray as xr
 
 from valstab.inputs.task import Task
 from valstab.statistics.inference import Conclusion, conclude
+from valstab.statistics.position import PositionEffect, position_effect
 from valstab.statistics.resampling import Exchange, StabilitySpec
 from valstab.statistics.scores import DIMENSIONS, genders, score
 from valstab.statistics.stability import AXES, Measure, Stability, Undefined, applicable_measures
@@ -28,6 +30,11 @@ class Results:
     """By measure, if it applies: rank_order needs several personas, ipsative several keys, both several contexts."""
     without_personas: bool
     """Whether there are repetitions instead of personas."""
+
+    @cached_property
+    def position_effect(self) -> PositionEffect:
+        """How much the answers depend on the letter beside the option; computed once, since it redraws all orders."""
+        return position_effect(self.answers)
 
     @property
     def stabilities(self) -> dict[Measure, Stability]:

@@ -8,7 +8,7 @@ from valstab.protocol.collected import CollectedData, RunCost
 from valstab.results import wording
 from valstab.results.results import Results
 from valstab.statistics.inference import Conclusion
-from valstab.statistics.position import PositionEffect, position_effect
+from valstab.statistics.position import PositionEffect
 from valstab.statistics.psychometrics import LOW_ANSWER_MASS
 from valstab.statistics.stability import MEASURE_NAMES, Measure
 
@@ -31,7 +31,7 @@ def summarise(results: Results, title: str, cost: RunCost) -> str:
         (MEASURE_NAMES[name].lower() + " stability", *_cells(results.conclusions.get(name)), meaning)
         for name, meaning in wording.MEANINGS.items()
     ]
-    rows.append(("answer mass", *_mass_cells(results), "the probability on the offered letters"))
+    rows.append(("answer mass", _mass(results), "", "the probability on the offered letters"))
     lines = [f"{name:20}  {value:>6}  {interval:22}  {meaning}" for name, value, interval, meaning in rows]
     notes = [f"note: {note}" for note in warnings(results)]
     return "\n".join([title, _size(results, cost), "", *lines, *_reading(results), *([""] if notes else []), *notes])
@@ -50,7 +50,6 @@ def describe(results: Results, cost: RunCost) -> str:
     """Return a run's result in Markdown for its page in MLflow: a sentence, a table, warnings, and a guide."""
     headline = results.headline()
     named = [f"{MEASURE_NAMES[name].lower()} stability {_in_words(results, name)}" for name in wording.MEANINGS]
-    mass = "-" if results.answer_mass is None else f"{results.answer_mass:.3f}"
     lines = [
         f"**{', '.join(named).capitalize()}**, from {_size(results, cost)}.",
         "",
@@ -69,7 +68,7 @@ def describe(results: Results, cost: RunCost) -> str:
             meaning,
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += [f"| Answer mass | {mass} | | | | the probability on the offered letters |", ""]
+    lines += [f"| Answer mass | {_mass(results)} | | | | the probability on the offered letters |", ""]
     lines += [f"{line}." for line in _reading(results)] + [""]
     lines += [f"- **Beware:** {warning}" for warning in warnings(results)]
     return "\n".join([*lines, "", ARTIFACTS_NOTE])
@@ -91,9 +90,8 @@ def warnings(results: Results) -> list[str]:
         notes.append(f"no answer could be read for {unparsed:.1%} of the questions; these are left out")
     if results.answer_mass is not None and results.answer_mass < LOW_ANSWER_MASS:
         notes.append("the answer mass is low: the model was mostly not answering with a letter")
-    effect = position_effect(results.answers)
-    if effect.dominates:
-        notes.append(describe_position(effect))
+    if results.position_effect.dominates:
+        notes.append(describe_position(results.position_effect))
     return notes
 
 
@@ -121,8 +119,8 @@ def _cells(conclusion: Conclusion | None) -> tuple[str, str]:
     return wording.value(conclusion), f"95% {interval}" if interval else ""
 
 
-def _mass_cells(results: Results) -> tuple[str, str]:
-    return "-" if results.answer_mass is None else f"{results.answer_mass:.3f}", ""
+def _mass(results: Results) -> str:
+    return "-" if results.answer_mass is None else f"{results.answer_mass:.3f}"
 
 
 def _in_words(results: Results, name: Measure) -> str:

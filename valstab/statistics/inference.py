@@ -16,12 +16,18 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from valstab.statistics.jackknife import Interval, Jackknifed, contrast, interval, stability_interval, why_no_interval
+from valstab.statistics.jackknife import (
+    MIN_SPREAD,
+    Interval,
+    Jackknifed,
+    contrast,
+    estimate,
+    interval,
+    jackknifed_stability,
+    why_no_interval,
+)
 from valstab.statistics.resampling import FREE, Exchange, StabilitySpec, nan_std, shuffled
 from valstab.statistics.stability import Measure, Stability, Undefined, stability
-
-MIN_SPREAD = 1e-12
-"""Spreads and differences below this are rounding errors: stabilities are of the order of 1."""
 
 
 class Null(NamedTuple):
@@ -37,6 +43,8 @@ class Conclusion(NamedTuple):
     """A stability and what it generalises to."""
 
     stability: Stability
+    study: Jackknifed
+    """The stability without each person, topic and seed: `interval` comes from it, and tests between models do."""
     interval: Interval
     """95%, for other people, topics and seeds like these."""
     chance: Null
@@ -56,10 +64,12 @@ def conclude(
         resamples: number of shuffles for the null distribution.
     """
     measure, undefined, without_personas = spec
-    found = stability_interval(scores, spec)
+    study = jackknifed_stability(scores, spec)
+    found = interval(estimate(study), correlation=True)
     reason = why_no_interval(scores) or ("nothing varies" if math.isnan(found.se) else "")
     return Conclusion(
         stability=stability(scores, measure, undefined, without_personas=without_personas),
+        study=study,
         interval=found,
         chance=permutation_null(
             scores,

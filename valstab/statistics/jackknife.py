@@ -23,8 +23,8 @@ DIMENSIONS: tuple[Over, ...] = get_args(Over)
 MIN_LEVELS: Mapping[Over, int] = {"persona": 5, "context": 3, "seed": 1}
 """Smallest numbers of levels for an interval over people, topics and seeds."""
 
-MIN_ERROR = 1e-12
-"""Standard errors below this are rounding errors: stabilities are of the order of 1."""
+MIN_SPREAD = 1e-12
+"""Spreads, standard errors and differences below this are rounding errors: stabilities are of the order of 1."""
 
 MAX_CORRELATION = 0.999
 """Correlations are taken as at most this where they are transformed: Fisher's z of 1 is infinite."""
@@ -95,9 +95,11 @@ def jackknife(scores: xr.DataArray, statistics: Statistics, over: Sequence[Over]
 def jackknifed_stability(scores: xr.DataArray, spec: StabilitySpec, over: Sequence[Over] = DIMENSIONS) -> Jackknifed:
     """Compute a stability with and without each level.
 
-    A stability needs two contexts: with two, none can be left out.
+    A stability needs two contexts: with two, none can be left out. Where `why_no_interval` has a reason nothing is left
+    out, so that there is neither an interval nor a test.
     """
-    dimensions = [name for name in over if scores.sizes[name] > (2 if name == "context" else 1)]
+    too_few = bool(why_no_interval(scores, over))
+    dimensions = [name for name in over if not too_few and scores.sizes[name] > (2 if name == "context" else 1)]
     without = {
         name: xr.DataArray(
             recomputed(scores, spec, name, _leaving_one(scores.sizes[name])), {name: scores[name].to_numpy()}, (name,)
@@ -138,7 +140,7 @@ def interval(estimate: Estimate, *, confidence: float = 0.95, correlation: bool 
     value = estimate.value
     parts = [(variance, df) for variance, df in estimate.variances.values() if variance != 0]
     se = math.sqrt(math.fsum(variance for variance, _ in parts))
-    if math.isnan(value) or not se >= MIN_ERROR:
+    if math.isnan(value) or not se >= MIN_SPREAD:
         return Interval(value, math.nan, math.nan, math.nan, math.nan, 1.0)
     df = max(1.0, se**4 / math.fsum(variance**2 / freedom for variance, freedom in parts))
     half = float(stats.t.ppf((1 + confidence) / 2, df)) * se
@@ -165,10 +167,8 @@ def stability_interval(
     Returns:
         The interval; NaN where `why_no_interval` has a reason, or nothing varies.
     """
-    of_scores = interval(estimate(jackknifed_stability(scores, spec, over)), confidence=confidence, correlation=True)
-    if why_no_interval(scores, over):
-        return Interval(of_scores.value, math.nan, math.nan, math.nan, math.nan, 1.0)
-    return of_scores
+    study = jackknifed_stability(scores, spec, over)
+    return interval(estimate(study), confidence=confidence, correlation=True)
 
 
 def why_no_interval(scores: xr.DataArray, over: Sequence[Over] = DIMENSIONS) -> str:
