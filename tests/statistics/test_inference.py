@@ -57,6 +57,7 @@ def slid_scores(run, *, seeds=3, contexts=3, personas=12, items=40):
     return labelled(centred.reshape(seeds, contexts, personas, 4, 10).mean(axis=3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", MEASURES)
 def test_answers_by_position_under_sliding_orders_are_no_stability(measure):
     found = {"free": 0, "sliding": 0}

@@ -93,8 +93,8 @@ def test_correction_finds_the_truth_behind_the_noise():
     def part(variance, *shape):
         return math.sqrt(variance) * rng.normal(size=shape)
 
-    stable = part(1, 1, 1, 60, 16) + part(0.5, 1, 3, 60, 16)
-    scores, again = (labelled(stable + part(1, 3, 3, 60, 16)) for _ in range(2))
+    stable = part(1, 1, 1, 30, 32) + part(0.5, 1, 3, 30, 32)
+    scores, again = (labelled(stable + part(1, 3, 3, 30, 32)) for _ in range(2))
     r12, r11 = (6 / math.pi * math.asin(r / 2) for r in (1 / 2.5, 1.5 / 2.5))
     for found in corrected(scores, "rank_order", again=again).values():
         assert found.stability.value == pytest.approx(r12, abs=0.06)

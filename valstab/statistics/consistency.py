@@ -72,9 +72,9 @@ def _agreement(scores: xr.DataArray, across: str) -> dict[str, float]:
 
 def _chance(x: xr.DataArray, y: xr.DataArray) -> xr.DataArray:
     """Return the chance that answers of two people drawn at random are the same."""
-    number = x.count("persona")
-    equal = [(x == score).sum("persona") * (y == score).sum("persona") for score in np.unique(x.to_numpy())]
-    return sum(equal, xr.zeros_like(number)) / number.where(number > 0) ** 2
+    people = x.count("persona") * y.count("persona")
+    equal = (x == y.rename(persona="other")).sum(["persona", "other"])
+    return equal / people.where(people > 0)
 
 
 def _probabilities(table: pd.DataFrame) -> xr.DataArray | None:

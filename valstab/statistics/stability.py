@@ -299,11 +299,12 @@ def _correlate(one: xr.DataArray, other: xr.DataArray, over: str) -> xr.DataArra
 
 
 def _ranks(scores: xr.DataArray, over: str) -> xr.DataArray:
+    """Rank the known scores; NaN stays. As the highest it changes no rank of the others."""
     ranks: xr.DataArray = xr.apply_ufunc(
         rankdata,
-        scores.round(RANK_DECIMALS),
+        scores.round(RANK_DECIMALS).fillna(np.inf),
         input_core_dims=[[over]],
         output_core_dims=[[over]],
-        kwargs={"axis": -1, "nan_policy": "omit"},
+        kwargs={"axis": -1},
     )
-    return ranks
+    return ranks.where(scores.notnull())
