@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from valstab.statistics.jackknife import DIMENSIONS, MIN_LEVELS, Interval, estimate, interval, jackknife
 from valstab.statistics.stability import (
@@ -104,7 +105,8 @@ def variance_components(scores: xr.DataArray) -> pd.DataFrame:
     sources = [name for name in sources if complete.sizes[name] > 1]
     effects = [effect for size in range(1, len(sources) + 1) for effect in itertools.combinations(sources, size)]
     sizes = {name: complete.sizes[name] for name in sources}
-    squares = {frozenset(effect): _mean_square(complete, effect, sources) for effect in effects}
+    values = complete.transpose(*sources, ...).to_numpy().astype(float).reshape(*sizes.values(), -1)
+    squares = {frozenset(effect): _mean_square(values, [sources.index(name) for name in effect]) for effect in effects}
     estimates = np.array([_component(frozenset(effect), squares, sizes) for effect in effects])
     variance = np.maximum(estimates, 0.0)
     total = variance.sum()
@@ -232,16 +234,20 @@ def _disattenuated(r12: xr.DataArray, r11: xr.DataArray) -> xr.DataArray:
     return r12 / (usable * usable.rename(context="other")) ** 0.5
 
 
-def _mean_square(scores: xr.DataArray, effect: tuple[str, ...], sources: list[str]) -> float:
-    """Return the mean square of an effect, averaged over keys: of its cell means minus all lower effects."""
-    averaged = [name for name in sources if name not in effect]
-    left = scores.mean(averaged)
-    for name in effect:
-        left = left - left.mean(name)
-    freedom = math.prod(scores.sizes[name] - 1 for name in effect)
-    repeats = math.prod(scores.sizes[name] for name in averaged)
-    per_key = repeats * (left**2).sum(effect) / freedom
-    return float(per_key.mean())
+def _mean_square(values: NDArray[np.float64], effect: list[int]) -> float:
+    """Return the mean square of an effect, averaged over keys: of its cell means minus all lower effects.
+
+    Args:
+        values: shape (levels of each source, keys).
+        effect: axes of the sources.
+    """
+    averaged = tuple(axis for axis in range(values.ndim - 1) if axis not in effect)
+    left = values.mean(axis=averaged, keepdims=True)
+    for axis in effect:
+        left = left - left.mean(axis=axis, keepdims=True)
+    freedom = math.prod(values.shape[axis] - 1 for axis in effect)
+    repeats = math.prod(values.shape[axis] for axis in averaged)
+    return float(repeats * (left**2).sum() / freedom / values.shape[-1])
 
 
 def _component(effect: frozenset[str], squares: Mapping[frozenset[str], float], sizes: Mapping[str, int]) -> float:

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 Undefined = Literal["zero", "drop"]
@@ -291,11 +292,23 @@ def _standard_error(samples: xr.DataArray, dim: str | None = None) -> xr.DataArr
 
 
 def _correlate(one: xr.DataArray, other: xr.DataArray, over: str) -> xr.DataArray:
-    a, b = (one - one.mean(over)).fillna(0), (other - other.mean(over)).fillna(0)
-    spread = ((a**2).sum(over) * (b**2).sum(over)) ** 0.5
+    rho: xr.DataArray = xr.apply_ufunc(_pearson, one, other, input_core_dims=[[over], [over]])
+    return rho
+
+
+def _pearson(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Correlate along the last axis; NaN where a side is constant. Missing values are missing in both."""
+    a, b = (np.nan_to_num(values - _mean_of_known(values)) for values in (one, other))
     # Ranks are multiples of one half: the sums are exact, and equal orders give exactly 1.
-    covariance: xr.DataArray = xr.dot(a, b, dim=over)
-    return covariance / spread.where(spread > 0)
+    spread = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
+    covariance: NDArray[np.float64] = np.einsum("...i,...i->...", a, b)
+    return covariance / np.where(spread > 0, spread, np.nan)
+
+
+def _mean_of_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    known = ~np.isnan(values)
+    mean: NDArray[np.float64] = np.nansum(values, axis=-1, keepdims=True) / np.maximum(known.sum(-1, keepdims=True), 1)
+    return mean
 
 
 def _ranks(scores: xr.DataArray, over: str) -> xr.DataArray:
