@@ -133,6 +133,6 @@ def test_a_sweep_s_page_shows_overrides_as_text():
         for job, name in (("0", "a|<b>[c](javascript:d)\n# e"), ("1", "other"))
     )
     table = job_table([first, other])
-    text = as_markdown(table, "```\n# not a heading").splitlines()
+    text = as_markdown(table, "```\n# not a heading", "abc").splitlines()
     assert r"| a\|&lt;b>\[c\](javascript:d) # e |" in text[4]
     assert text.count("```") == 1

@@ -142,6 +142,8 @@ class FakeRun:
     def __init__(self, job, overrides, rank_order=None, *, start=0, status="FINISHED", error=None):
         tags = {"sweep.job": str(job), "overrides": overrides} | ({"error": error} if error else {})
         metrics = {} if rank_order is None else {"rank_order": rank_order, "rank_order_se": 0.01}
+        if rank_order:
+            metrics |= {"rank_order_low": rank_order - 0.2, "rank_order_high": rank_order + 0.1}
         self.info = RunInfo(f"id{job}{start}", "m", status, start, "7")
         self.data = type("Data", (), {"tags": tags, "metrics": metrics})
 
@@ -158,12 +160,13 @@ def test_the_table_has_what_was_swept_and_each_job_s_newest_run():
     assert swept_keys(table) == ["n_messages"]
     assert table["rank_order"].tolist() == [0.25, 0.5]
     assert describe_failures(table, "x") == ""
-    text = as_markdown(table, "").splitlines()
-    assert text[0] == ("**2 of 2 jobs finished.** The highest rank-order stability is 0.500 ± 0.010, of m.")
-    assert text[2] == "| job | n_messages | rank-order ± SE | ipsative ± SE | answer mass | status |"
+    text = as_markdown(table, "", "abc").splitlines()
+    assert text[0] == "**2 of 2 jobs finished.**"
+    assert text[2] == "| job | n_messages | rank-order (95%) | ipsative (95%) | answer mass | status |"
     assert text[4].startswith("| [2](#/experiments/7/runs/id22) | 1 |")
-    assert text[4].endswith("| 1 | 0.250 ± 0.010 | - | - | FINISHED |")
-    assert as_text(table).splitlines()[1].split() == ["2", "1", "FINISHED", "0.250", "±", "0.010", "-"]
+    assert text[4].endswith("| 1 | 0.250 (0.050 to 0.350) | - | - | FINISHED |")
+    assert "`python -m valstab compare runs=[abc]`" in text[-1]
+    assert as_text(table).splitlines()[1].split() == ["2", "1", "FINISHED", "0.250", "(0.050", "to", "0.350)", "-"]
 
 
 def test_the_picture_is_a_line_over_the_length_for_each_other_setting():

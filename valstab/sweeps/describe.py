@@ -23,15 +23,26 @@ def describe_failures(table: pd.DataFrame, prefix: str) -> str:
     return "\n".join(lines)
 
 
-def as_markdown(table: pd.DataFrame, failures: str) -> str:
-    """Return a description of a sweep in Markdown, for its MLflow page."""
+def how_to_compare(parent: str) -> str:
+    """Return the command that tests which jobs of a sweep differ."""
+    return f"python -m valstab compare runs=[{parent}]"
+
+
+def as_markdown(table: pd.DataFrame, failures: str, parent: str) -> str:
+    """Return a description of a sweep in Markdown, for its MLflow page. It names no winner, since it tests nothing.
+
+    Args:
+        table: the jobs.
+        failures: as `describe_failures` returns them.
+        parent: the id of the sweep's run.
+    """
     if table.empty:
         return "No job has begun."
     finished = int((table["status"] == FINISHED).sum())
     keys = swept_keys(table)
-    header = ["job", *map(text, keys or ["name"]), "rank-order ± SE", "ipsative ± SE", "answer mass", "status"]
+    header = ["job", *map(text, keys or ["name"]), *map(_column, MEASURES), "answer mass", "status"]
     lines = [
-        f"**{finished} of {len(table)} jobs finished.**" + _best(table),
+        f"**{finished} of {len(table)} jobs finished.**",
         "",
         f"| {' | '.join(header)} |",
         f"|{'---|' * len(header)}",
@@ -43,28 +54,28 @@ def as_markdown(table: pd.DataFrame, failures: str) -> str:
         lines.append(f"| {' | '.join([*cells, row['status']])} |")
     if failures:
         lines += ["", "```text", failures.replace("```", "` ` `"), "```"]
-    return "\n".join([*lines, "", "The table is the artifact `sweep.csv`, the picture `sweep.png`."])
+    guide = (
+        "Intervals are for other people, topics and seeds. Which jobs differ is tested by "
+        f"`{how_to_compare(parent)}`. The table is the artifact `sweep.csv`, the picture `sweep.png`."
+    )
+    return "\n".join([*lines, "", guide])
 
 
 def as_text(table: pd.DataFrame) -> str:
     """Return a table of the jobs as text, for a terminal."""
     shown = table[["job", *(swept_keys(table) or ["name"]), "status"]]
     for name in MEASURES:
-        shown = shown.assign(**{f"{name.replace('_', '-')} ± SE": [_stability(row, name) for row in rows(table)]})
+        shown = shown.assign(**{_column(name): [_stability(row, name) for row in rows(table)]})
     return shown.to_string(index=False)
 
 
-def _best(table: pd.DataFrame) -> str:
-    name = next((name for name in MEASURES if table[name].notna().any()), None)
-    if name is None or len(table) == 1:
-        return ""
-    best = rows(table.sort_values(name, ascending=False))[0]
-    return f" The highest {name.replace('_', '-')} stability is {_stability(best, name)}, of {text(best['name'])}."
+def _column(name: str) -> str:
+    return f"{name.replace('_', '-')} (95%)"
 
 
 def _stability(row: dict[Any, Any], name: str) -> str:
-    error = row[f"{name}_se"]
-    return _number(row[name]) + (f" ± {error:.3f}" if np.isfinite(error) else "")
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return _number(row[name]) + (f" ({low:.3f} to {high:.3f})" if np.isfinite(low) else "")
 
 
 def _number(value: float) -> str:

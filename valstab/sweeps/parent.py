@@ -8,7 +8,7 @@ import pandas as pd
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from rich.console import Console
 
-from valstab.sweeps.describe import as_markdown, as_text, describe_failures
+from valstab.sweeps.describe import as_markdown, as_text, describe_failures, how_to_compare
 from valstab.sweeps.picture import draw
 from valstab.sweeps.table import job_table
 from valstab.tracking.client import mlflow_errors
@@ -115,7 +115,7 @@ def _close(parent: str, status: str, table: pd.DataFrame, failures: str, folder:
     if table.empty:
         client.delete_run(parent)
         return
-    text = as_markdown(table, failures)
+    text = as_markdown(table, failures, parent)
     client.set_tag(parent, MLFLOW_RUN_NOTE, text)
     if failures:
         client.set_tag(parent, "error", failures.splitlines()[0])
@@ -129,3 +129,4 @@ def _close(parent: str, status: str, table: pd.DataFrame, failures: str, folder:
     output = Console(highlight=False, markup=False, soft_wrap=True)
     output.print(f"\n{as_text(table)}\n\ntable and picture   {folder}")
     output.print(f"compare runs        mlflow ui  (this is run {parent})")
+    output.print(f"test differences    {how_to_compare(parent)}")

@@ -17,7 +17,7 @@ LENGTH_SETTING = "n_messages"
 
 
 def draw(table: pd.DataFrame, title: str) -> "Picture | None":
-    """Return a picture of each stability ± SE, or None without results.
+    """Return a picture of each stability ± SE over seeds, or None without results.
 
     If a numeric setting was swept, stabilities are lines over it; otherwise each job is a row.
     """
@@ -40,7 +40,7 @@ def draw(table: pd.DataFrame, title: str) -> "Picture | None":
                 ax.errorbar(line[axis], line[name], line[f"{name}_se"], marker="o", capsize=3, label=text)
             ax.set_xticks(sorted(pd.to_numeric(table[axis]).unique()))
             ax.set_xlabel(axis)
-            ax.set_ylabel(f"{name.replace('_', '-')} stability (± SE)")
+            ax.set_ylabel(f"{name.replace('_', '-')} stability (± SE over seeds)")
             if others:
                 ax.legend(frameon=False, fontsize="small")
         else:
@@ -49,7 +49,7 @@ def draw(table: pd.DataFrame, title: str) -> "Picture | None":
             ax.errorbar(table[name], places, xerr=table[f"{name}_se"], fmt="o", capsize=3)
             ax.set_yticks(places, labels)
             ax.invert_yaxis()
-            ax.set_xlabel(f"{name.replace('_', '-')} stability (± SE)")
+            ax.set_xlabel(f"{name.replace('_', '-')} stability (± SE over seeds)")
         (ax.axhline if axis else ax.axvline)(0, color="black", linewidth=0.8)
     drawn.suptitle(textwrap.fill(title, 60 * len(shown)), fontsize="medium")
     return drawn

@@ -12,7 +12,11 @@ from valstab.config.schema import MEASURES
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-METRIC_COLUMNS = (*(f"{name}{part}" for name in MEASURES for part in ("", "_se")), "answer_mass", "unparsed_fraction")
+METRIC_COLUMNS = (
+    *(f"{name}{part}" for name in MEASURES for part in ("", "_low", "_high", "_se")),
+    "answer_mass",
+    "unparsed_fraction",
+)
 """Metrics of a run that are columns of the table."""
 
 
