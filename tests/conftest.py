@@ -63,6 +63,14 @@ def launch_folder(tmp_path, monkeypatch, migrated_database) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def without_pictures(monkeypatch) -> None:
+    """Leave the files of pictures empty, in a test that does not look at them: drawing takes seconds."""
+    from valstab.results.picture import Picture
+
+    monkeypatch.setattr(Picture, "savefig", lambda self, path, **settings: Path(path).touch())
+
+
 @pytest.fixture(scope="session")
 def heavy_process(request, tmp_path_factory) -> Iterator[WarmProcess]:
     """A process that has imported all modules of a run and of a comparison."""

@@ -17,6 +17,8 @@ from valstab.protocol.plan import make_plan
 from valstab.protocol.prompts import letters
 from valstab.run import collect, run
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 SCRIPTED = ("engine=random", "engine._target_=tests.support.scripted.PersonaEngine", "model.name=scripted")
 SMALL = ("population.limit=5", "topics.names=[joke,chess,poem]", "seeds=[3,7]")
 

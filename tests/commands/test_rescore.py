@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from tests.support.composed import compose_run
 from valstab.protocol.plan import make_plan
 from valstab.run import run
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 def test_rescoring_gives_the_runs_own_numbers_and_nothing_else(valstab, launch_folder):

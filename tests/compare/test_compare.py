@@ -1,6 +1,8 @@
 """`python -m valstab compare`: from finished runs to pictures, tables, words and an MLflow run of its own."""
 
 import json
+import shutil
+from functools import cache
 from pathlib import Path
 
 import mlflow
@@ -20,16 +22,25 @@ def config(*overrides: str) -> CompareConfig:
     return compose_comparison("resamples=50", *overrides)
 
 
-def a_run(folder: Path, name: str, *overrides: str, **how) -> str:
-    label = "".join(character if character.isalnum() else "_" for character in "_".join([name, *overrides]))
-    return str(synthetic.write_results(folder / label, *SIZE, f"model.name={name}", *overrides, **how))
+@pytest.fixture(scope="module")
+def a_run(tmp_path_factory):
+    """Write the results of a made run, or return those that another test had written."""
+
+    @cache
+    def write(name: str, *overrides: str, **how: float) -> str:
+        folder = tmp_path_factory.mktemp("made") / "results"
+        return str(synthetic.write_results(folder, *SIZE, f"model.name={name}", *overrides, **how))
+
+    return write
 
 
 @pytest.fixture
-def compared(launch_folder, capsys):
-    """Compare folders; give what was printed, the results folder and the MLflow run."""
+def compared(launch_folder, capsys, request):
+    """Compare folders; return what was printed, the results folder and the MLflow run."""
 
-    def compare(*overrides: str, folders: list[str]):
+    def compare(*overrides: str, folders: list[str], drawn: bool = False):
+        if not drawn:
+            request.getfixturevalue("without_pictures")
         compare_runs(config(f"folders=[{','.join(folders)}]", *overrides), launch_folder / "results")
         (logged,) = mlflow.MlflowClient().search_runs([mlflow.get_experiment_by_name("comparisons").experiment_id])
         return capsys.readouterr().out, launch_folder / "results", logged
@@ -37,13 +48,13 @@ def compared(launch_folder, capsys):
     return compare
 
 
-def test_models_side_by_side(compared, tmp_path):
+def test_models_side_by_side(compared, a_run):
     folders = [
-        a_run(tmp_path, "steady", noise=0.05),
-        a_run(tmp_path, "shaky", noise=4, random=1),
-        a_run(tmp_path, "chance", persona=0, noise=1, random=2),
+        a_run("steady", noise=0.05),
+        a_run("shaky", noise=4, random=1),
+        a_run("chance", persona=0, noise=1, random=2),
     ]
-    printed, results, logged = compared("figure=fig4a", folders=folders)
+    printed, results, logged = compared("figure=fig4a", folders=folders, drawn=True)
     table = pd.read_csv(results / "fig4a.csv")
     assert table["label"].tolist() == ["steady", "shaky", "chance"]
     assert table["mean"].iloc[0] > 0.8
@@ -76,8 +87,8 @@ def test_models_side_by_side(compared, tmp_path):
     assert {"fig4a.png", "fig4a.csv", "compared.json", "findings.md"} <= artifacts
 
 
-def test_tests_alone(compared, tmp_path):
-    folders = [a_run(tmp_path, "steady", noise=0.05), a_run(tmp_path, "chance", persona=0, noise=1)]
+def test_tests_alone(compared, a_run):
+    folders = [a_run("steady", noise=0.05), a_run("chance", persona=0, noise=1)]
     _, results, logged = compared("figure=fig16", folders=folders)
     (row,) = pd.read_csv(results / "fig16.csv").to_dict("records")
     assert row["significant"]
@@ -85,8 +96,8 @@ def test_tests_alone(compared, tmp_path):
     assert (results / "fig16.png").exists()
 
 
-def test_over_length(compared, tmp_path):
-    folders = [a_run(tmp_path, "m", f"n_messages={n}", noise=n / 10, random=n) for n in (1, 3, 41)]
+def test_over_length(compared, a_run):
+    folders = [a_run("m", f"n_messages={n}", noise=n / 10, random=n) for n in (1, 3, 41)]
     printed, results, _ = compared("figure=fig6", folders=folders)
     table = pd.read_csv(results / "fig6.csv")
     assert table["n_messages"].tolist() == [1, 3, 41]
@@ -100,15 +111,15 @@ def test_over_length(compared, tmp_path):
     assert "beyond chance" in printed
 
 
-def test_lengths_are_refused_where_length_is_not_the_axis(launch_folder, tmp_path):
-    folders = [a_run(tmp_path, "m", f"n_messages={n}") for n in (1, 3)]
+def test_lengths_are_refused_where_length_is_not_the_axis(launch_folder, a_run):
+    folders = [a_run("m", f"n_messages={n}") for n in (1, 3)]
     with pytest.raises(ValueError, match=r"differ in n_messages \(1: m; 3: m\); choose with filter"):
         compare_runs(config(f"folders=[{','.join(folders)}]", "figure=bars"), launch_folder / "results")
     assert not (launch_folder / "results").exists()
 
 
-def test_context_pairs_values_and_components(compared, tmp_path):
-    pvq, coins = a_run(tmp_path, "m", noise=0.2), a_run(tmp_path, "m", "task=donation", noise=0.2)
+def test_context_pairs_values_and_components(compared, a_run, tmp_path):
+    pvq, coins = a_run("m", noise=0.2), a_run("m", "task=donation", noise=0.2)
     _, results, logged = compared("figure=fig10", folders=[pvq])
     pairs = pd.read_csv(results / "fig10.csv")
     # Openings of 3, 4 and 5 letters, in the order of the topics.
@@ -124,9 +135,9 @@ def test_context_pairs_values_and_components(compared, tmp_path):
     assert places.set_index("persona").loc["Sauron", "label"] == "negative"
 
 
-def test_labels_asked_of_a_model(compared, tmp_path):
-    pvq = a_run(tmp_path, "m", noise=0.2)
-    asked = a_run(tmp_path, "m", "task=character", "population=none", "conversation=none", "topics=none", persona=4)
+def test_labels_asked_of_a_model(compared, a_run):
+    pvq = a_run("m", noise=0.2)
+    asked = a_run("m", "task=character", "population=none", "conversation=none", "topics=none", persona=4)
     scores = pd.read_csv(Path(asked) / "profiles.csv").set_index(["seed", "context", "persona"]).mean()
     _, results, _ = compared("figure=fig12", f"figure.labels={asked}", folders=[pvq])
     places = pd.read_csv(results / "fig12.csv").set_index("persona")
@@ -135,10 +146,10 @@ def test_labels_asked_of_a_model(compared, tmp_path):
         assert places.loc[name, "label"] == expected
 
 
-def test_beside_the_neutral_profile_and_order(compared, tmp_path):
-    talked = [a_run(tmp_path, "m", f"n_messages={n}", noise=0.5, random=n) for n in (1, 3)]
-    nobody = a_run(tmp_path, "m", "population=none", "conversation=none", "topics=none")
-    alone = a_run(tmp_path, "m", "conversation=none", "topics=none", random=5)
+def test_beside_the_neutral_profile_and_order(compared, a_run, tmp_path):
+    talked = [a_run("m", f"n_messages={n}", noise=0.5, random=n) for n in (1, 3)]
+    nobody = a_run("m", "population=none", "conversation=none", "topics=none")
+    alone = a_run("m", "conversation=none", "topics=none", random=5)
     _, results, _ = compared("figure=fig13", folders=[*talked, nobody])
     table = pd.read_csv(results / "fig13.csv")
     assert table["what"].unique().tolist() == ["rank-order stability", "similarity to the neutral profile"]
@@ -148,8 +159,8 @@ def test_beside_the_neutral_profile_and_order(compared, tmp_path):
     assert (towards["mean"] > 0.5).all()
 
 
-def test_the_highest_of_models_at_chance_is_not_called_stable(compared, tmp_path):
-    folders = [a_run(tmp_path, name, persona=0, noise=1, random=draw) for draw, name in enumerate(("one", "other"))]
+def test_the_highest_of_models_at_chance_is_not_called_stable(compared, a_run):
+    folders = [a_run(name, persona=0, noise=1, random=draw) for draw, name in enumerate(("one", "other"))]
     printed, results, _ = compared("figure=fig4a", folders=folders)
     highest = pd.read_csv(results / "fig4a.csv").iloc[0]
     # Student's t with 2 degrees of freedom: 95% of it lies within 4.303 of 0.
@@ -158,8 +169,8 @@ def test_the_highest_of_models_at_chance_is_not_called_stable(compared, tmp_path
     assert "most stable" not in printed
 
 
-def test_what_a_stability_can_bear(compared, tmp_path):
-    folders = [a_run(tmp_path, "steady", noise=0.3), a_run(tmp_path, "chance", persona=0, noise=1)]
+def test_what_a_stability_can_bear(compared, a_run):
+    folders = [a_run("steady", noise=0.3), a_run("chance", persona=0, noise=1)]
     printed, results, _ = compared("figure=appraisal", folders=folders)
     table = pd.read_csv(results / "appraisal.csv").set_index("label")
     assert table.loc["steady", "low"] <= table.loc["steady", "mean"] <= table.loc["steady", "high"]
@@ -182,22 +193,22 @@ def test_what_a_stability_can_bear(compared, tmp_path):
     assert shares.tolist() == pytest.approx([1, 1])
 
 
-def emptied(folder: str, seeds: set[int], contexts: set[str]) -> str:
-    """Empty a message of everybody but the first person after some conversations."""
-    path = Path(folder) / "conversations.jsonl"
+def emptied(results: str, copy: Path, seeds: set[int], contexts: set[str]) -> str:
+    """Copy results, and empty a message of everybody but the first person after some conversations."""
+    path = shutil.copytree(results, copy) / "conversations.jsonl"
     conversations = [json.loads(line) for line in path.read_text().splitlines()]
     first = conversations[0]["persona"]
     for conversation in conversations:
         if conversation["persona"] != first and conversation["seed"] in seeds and conversation["context"] in contexts:
             conversation["messages"][1]["text"] = ""
     path.write_text("".join(f"{json.dumps(conversation)}\n" for conversation in conversations))
-    return folder
+    return str(copy)
 
 
-def test_what_is_left_without_the_conversations_that_went_wrong(compared, tmp_path):
+def test_what_is_left_without_the_conversations_that_went_wrong(compared, a_run, tmp_path):
     folders = [
-        emptied(a_run(tmp_path, "some"), {0, 1}, {"joke"}),
-        emptied(a_run(tmp_path, "most"), {0, 1, 2}, {"joke", "chess"}),
+        emptied(a_run("some"), tmp_path / "some", {0, 1}, {"joke"}),
+        emptied(a_run("most"), tmp_path / "most", {0, 1, 2}, {"joke", "chess"}),
     ]
     printed, results, _ = compared("figure=appraisal", folders=folders)
     table = pd.read_csv(results / "appraisal.csv").set_index("label")
@@ -212,11 +223,11 @@ def test_what_is_left_without_the_conversations_that_went_wrong(compared, tmp_pa
     assert "too little is left without them to say what it would be" in printed
 
 
-def test_the_leaderboard_puts_only_what_can_be_compared_on_one_board(compared, tmp_path):
+def test_the_leaderboard_puts_only_what_can_be_compared_on_one_board(compared, a_run):
     folders = [
-        a_run(tmp_path, "steady", noise=0.05),
-        a_run(tmp_path, "chance", persona=0, noise=1),
-        a_run(tmp_path, "steady", "task=donation"),
+        a_run("steady", noise=0.05),
+        a_run("chance", persona=0, noise=1),
+        a_run("steady", "task=donation"),
     ]
     printed, results, _ = compared(folders=folders)
     table = pd.read_csv(results / "leaderboard.csv")

@@ -14,6 +14,8 @@ from valstab.protocol.plan import make_plan
 from valstab.protocol.prompts import ChatFormat, question_prompt, reply_prompt
 from valstab.run import run
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 SMALL = ("population.limit=4", "topics.names=[joke,chess]", "seeds=[0,1]", "task=religion", "n_messages=5")
 ODD = ("engine=random", "engine._target_=tests.support.scripted.OddEngine", "model.name=odd")
 FAMILIES = {

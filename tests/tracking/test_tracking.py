@@ -32,6 +32,8 @@ from valstab.tracking.publish import publish
 from valstab.tracking.record import Record, read_record
 from valstab.tracking.resume import resume_token
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 SCRIPTED = ("engine=random", "engine._target_=tests.support.scripted.PersonaEngine", "model.name=scripted")
 SMALL = ("population.limit=3", "topics.names=[joke,chess]", "seeds=[0]")
 NOBODY = "http://somebody:secret@127.0.0.1:9"
