@@ -1,6 +1,7 @@
 """A whole run: what it computes, and what it leaves in MLflow and on disk."""
 
 import json
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
@@ -8,6 +9,8 @@ import pandas as pd
 import pytest
 
 from tests.support.composed import compose_run
+from valstab.analysis.load import load_runs
+from valstab.compare.stabilities import stabilities
 from valstab.engines.base import EngineError
 from valstab.engines.factory import load_engine
 from valstab.errors import ConfigError
@@ -15,6 +18,7 @@ from valstab.inputs.files import DATA
 from valstab.inputs.population import load_population
 from valstab.protocol.plan import make_plan
 from valstab.protocol.prompts import letters
+from valstab.results.fitness import UnfitRunError, why_withheld
 from valstab.run import collect, run
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -254,7 +258,8 @@ def test_a_model_without_probabilities_fails_the_run_and_keeps_the_conversations
 
 
 def test_answers_that_can_not_be_read_are_reported_and_left_out(launch_folder, capsys):
-    results = small_run(launch_folder, *SCRIPTED, *SMALL, "engine._target_=tests.support.scripted.TerseEngine")
+    terse = (*SCRIPTED, *SMALL, "engine._target_=tests.support.scripted.TerseEngine", "max_unread_answers=0.6")
+    results = small_run(launch_folder, *terse)
     table = pd.read_parquet(launch_folder / "results" / "answers.parquet")
     unread = table["score"].isna()
     assert 0.4 < unread.mean() < 0.6
@@ -265,14 +270,51 @@ def test_answers_that_can_not_be_read_are_reported_and_left_out(launch_folder, c
     assert f"no answer could be read for {unread.mean():.1%} of the questions" in capsys.readouterr().out
     # What could be read is the persona's own choice, so people keep their order but for what is missing.
     assert results.headline()["rank_order"] > 0.3
-    again = small_run(launch_folder, *SCRIPTED, *SMALL, "engine._target_=tests.support.scripted.TerseEngine")
+    again = small_run(launch_folder, *terse)
     assert again.headline() == results.headline()
 
 
-def test_a_run_without_one_answer_ends_well(launch_folder):
-    results = small_run(launch_folder, *SCRIPTED, *SMALL, "engine._target_=tests.support.scripted.SilentEngine")
+def test_a_run_without_one_answer_ends_well_where_that_is_allowed(launch_folder):
+    silent = (*SCRIPTED, *SMALL, "engine._target_=tests.support.scripted.SilentEngine")
+    results = small_run(launch_folder, *silent, "max_unread_answers=1")
     assert results.headline()["unparsed_fraction"] == 1
     assert results.headline()["undefined_fraction"] == 1
+
+
+def test_too_many_unread_answers_fail_the_run_and_leave_all_its_files(launch_folder, capsys):
+    terse = (*SCRIPTED, *SMALL, "engine._target_=tests.support.scripted.TerseEngine")
+    with pytest.raises(UnfitRunError, match=r"no headline, since 5\d\.\d% of the answers can't be read"):
+        small_run(launch_folder, *terse, "max_unread_answers=0.05")
+    folder = launch_folder / "results"
+    document = json.loads((folder / "stability.json").read_text("utf-8"))
+    assert {document[f"{name}{part}"] for name in ("rank_order", "ipsative") for part in ("", "_se", "_low", "_p")} == {
+        None
+    }
+    assert "more than max_unread_answers=0.05" in document["withheld"]
+    assert 0.4 < document["unparsed_fraction"] < 0.6
+    files = {"answers.parquet", "conversations.jsonl", "plots", "profiles.csv", "report.html", "stability.json"}
+    assert files < {path.name for path in folder.iterdir()}
+    assert len(pd.read_parquet(folder / "answers.parquet")) == 2 * 3 * 5 * 40
+    assert "rank-order stability is not reported: 5" in (folder / "report.html").read_text("utf-8")
+    out = capsys.readouterr().out
+    assert "note: rank-order stability is not reported" in out
+    failed = the_run()
+    assert failed.info.status == "FAILED"
+    assert "can't be read" in failed.data.tags["error"]
+    assert failed.data.metrics["unparsed_fraction"] == document["unparsed_fraction"]
+    assert "rank_order" not in failed.data.metrics
+    (loaded,) = load_runs(folders=[folder])
+    assert loaded.stability("rank_order").why_not_reported.startswith("not reported: 5")
+    assert stabilities([loaded], "rank_order", "zero", 9).table["mean"].isna().all()
+
+
+@pytest.mark.parametrize(("limit", "is_fit"), [(0.5, True), (0.499, False)])
+def test_empty_messages_are_limited_by_their_share(limit, is_fit):
+    # Of two generated messages each conversation has an empty one, of white space; the opening does not count.
+    answers = pd.DataFrame({"score": [1.0] * 20 + [np.nan]})
+    data = SimpleNamespace(answers=answers, conversations=[SimpleNamespace(texts=("", "Well.", " \n\t"))] * 3)
+    found = why_withheld(data, compose_run("model=random", f"max_empty_messages={limit}"))
+    assert found == ("" if is_fit else "50.0% of the messages are empty, more than max_empty_messages=0.499")
 
 
 def test_names_of_any_kind_go_through(launch_folder):

@@ -16,6 +16,7 @@ from valstab.protocol.converse import converse
 from valstab.protocol.plan import Plan
 from valstab.protocol.progress import display
 from valstab.protocol.store import open_store
+from valstab.results.fitness import require_headline, why_withheld
 from valstab.results.interim import InterimEstimate
 from valstab.results.report.page import write_report
 from valstab.results.results import Results, measure
@@ -45,6 +46,7 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
     Raises:
         EngineError: if the model can't be loaded or run.
         TrackingError: if MLflow can't be used with its settings.
+        UnfitRunError: if too many answers are unread or messages empty for a headline; all is written before.
     """
     title = run_name(config)
     write_config(config, folder)
@@ -53,12 +55,16 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
         require_fit(plan, engine.window, config.model.name)
         tracking.record.inputs = describe_datasets(config, plan, engine.identity)
         data = collect(config, plan, engine, folder)
-        results = measure(data.answers, plan.task, config.undefined, without_personas=plan.without_personas)
+        withheld = why_withheld(data, config)
+        results = measure(
+            data.answers, plan.task, config.undefined, without_personas=plan.without_personas, withheld=withheld
+        )
         write_results(results, folder)
         write_pictures(results, folder, title)
         write_report(folder / "report.html", plan, results, data.conversations, data.cost, title=title)
         print_summary(results, title, data, folder)
         log_results(tracking.record, results, data.cost, describe(results, data.cost), data.engine)
+        require_headline(results)
         tracking.end("FINISHED")
         tracking.print_location()
     return results

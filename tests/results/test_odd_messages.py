@@ -33,7 +33,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("settings", [(), ("model.format=base",)])
 def test_a_run_with_odd_messages_ends_with_all_its_results(launch_folder, settings):
-    config = compose_run(*ODD, *SMALL, *settings)
+    config = compose_run(*ODD, *SMALL, *settings, "max_empty_messages=1")
     results = run(config, make_plan(config), launch_folder / "results")
     assert results.headline()["unparsed_fraction"] == 0
     assert len(pd.read_parquet(launch_folder / "results" / "answers.parquet")) == 2 * 2 * 4 * 5

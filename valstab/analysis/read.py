@@ -55,6 +55,7 @@ def read_run(folder: Path, identifier: str | None = None) -> Run:
             task=task,
             digest=document["wording_sha256"],
             n_messages=int(settings["n_messages"]),
+            withheld=str(document.get("withheld", "")),
             without_personas=settings.get("population.personas") == "None",
             scores=_labelled(profiles, document),
             answers=pd.read_parquet(folder / "answers.parquet"),

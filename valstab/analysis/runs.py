@@ -67,6 +67,8 @@ class Run:
     """Whether neighbouring personas share option orders, as in the paper's published code."""
     conversations: Sequence[Mapping[str, Any]] = ()
     """One a conversation: seed, context, persona, and messages with role and text."""
+    withheld: str = ""
+    """Why the run has no headline, as a clause; empty if it has one."""
 
     @property
     def contexts(self) -> list[str]:
@@ -103,7 +105,8 @@ class Run:
         """Return a stability; None where it does not apply: see `valstab.results.results.Results`."""
         if measure not in applicable_measures(self.scores, without_personas=self.without_personas):
             return None
-        return stability(self.scores, measure, undefined, without_personas=self.without_personas)
+        found = stability(self.scores, measure, undefined, without_personas=self.without_personas)
+        return replace(found, withheld=self.withheld)
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def stabilities(runs: Runs | Sequence[Run], measure: Measure, undefined: Undefin
             StabilitySpec(measure, undefined, run.without_personas),
             exchange=Exchange(run.genders, run.sliding_orders),
             resamples=resamples,
-        )
+        ).withhold(run.withheld)
         for run in some
     ]
     rows = [_row(run, each) for run, each in zip(some, found, strict=True)]

@@ -65,6 +65,14 @@ ENGINE_RANGES: Mapping[str, Range] = {
 """Ranges of the engines' settings, by name."""
 
 
+SHARE: Range = (lambda value: 0 <= value <= 1, "must be a share between 0 and 1")
+"""The range of shares."""
+
+
+FITNESS_RANGES: Mapping[str, Range] = {"max_unread_answers": SHARE, "max_empty_messages": SHARE}
+"""Ranges of what a run with a headline may lack, by name."""
+
+
 SAMPLING_RANGES: Mapping[str, Range] = {
     "temperature": ABOVE_ZERO,
     "top_p": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
@@ -94,8 +102,9 @@ def check_config(config: Config) -> None:
             "must be odd, so that the tested model speaks last, or 0 for no conversation",
         )
     _check_numbers(config)
-    _check_ranges("engine", config.engine, ENGINE_RANGES)
-    _check_ranges("model.sampling", config.model.sampling, SAMPLING_RANGES)
+    _check_ranges("", config, FITNESS_RANGES)
+    _check_ranges("engine.", config.engine, ENGINE_RANGES)
+    _check_ranges("model.sampling.", config.model.sampling, SAMPLING_RANGES)
     if isinstance(config.engine, OpenaiConfig):
         _check_server(config.engine, config.model.quantization)
     if isinstance(config.engine, VllmConfig) and config.engine.distributed_executor_backend is not None:
@@ -134,7 +143,7 @@ def _check_ranges(prefix: str, settings: Any, ranges: Mapping[str, Range]) -> No
     for name, (fits, rule) in ranges.items():
         value = getattr(settings, name, None)
         if value is not None and not (math.isfinite(value) and fits(value)):
-            raise ConfigError(f"{prefix}.{name}", value, rule)
+            raise ConfigError(f"{prefix}{name}", value, rule)
 
 
 def _check_server(engine: OpenaiConfig, quantization: str) -> None:

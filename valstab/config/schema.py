@@ -185,6 +185,10 @@ class Config:
     """Each seed is a whole repetition, with conversations and option orders of its own."""
     undefined: str = "zero"
     """How to count an undefined correlation, of which one side is constant: `zero` as 0; `drop` leaves it out."""
+    max_unread_answers: float = 0.05
+    """The largest share of unread answers with which a run has a headline; with more, it fails. 1 allows all."""
+    max_empty_messages: float = 0.2
+    """The largest share of empty messages with which a run has a headline; with more, it fails. 1 allows all."""
     dry_run: bool = False
     """Whether only to estimate the run's tokens, time and memory, without making it."""
     store: StoreConfig = field(default_factory=StoreConfig)

@@ -30,6 +30,8 @@ class Results:
     """By measure, if it applies: rank_order needs several personas, ipsative several keys, both several contexts."""
     without_personas: bool
     """Whether there are repetitions instead of personas."""
+    withheld: str = ""
+    """Why the run has no headline, as a clause, such as too many unread answers; empty if it has one."""
 
     @cached_property
     def position_effect(self) -> PositionEffect:
@@ -75,6 +77,7 @@ class Results:
             "personas": labels["persona"],
             "keys": labels["key"],
             "centred": self.task.centred,
+            "withheld": self.withheld,
             "key_of_item": {str(item.number): item.key for item in self.task.items},
             **self.headline(),
             "why_undefined": {
@@ -90,7 +93,9 @@ class Results:
         }
 
 
-def measure(answers: pd.DataFrame, task: Task, undefined: str, *, without_personas: bool) -> Results:
+def measure(
+    answers: pd.DataFrame, task: Task, undefined: str, *, without_personas: bool, withheld: str = ""
+) -> Results:
     """Score the answers and compute every stability, its interval and what chance gives.
 
     Args:
@@ -99,6 +104,7 @@ def measure(answers: pd.DataFrame, task: Task, undefined: str, *, without_person
         task: the questionnaire.
         undefined: `zero` counts an undefined correlation as 0, `drop` leaves it out.
         without_personas: whether there are repetitions instead of personas.
+        withheld: why no stability is reported, as `valstab.results.fitness.why_withheld` returns it.
 
     Raises:
         ConfigError: if the answers are not complete.
@@ -109,8 +115,8 @@ def measure(answers: pd.DataFrame, task: Task, undefined: str, *, without_person
         for name in applicable_measures(scores, without_personas=without_personas)
     }
     exchange = Exchange(genders(answers, scores["persona"].to_numpy().tolist()))
-    conclusions = {name: conclude(scores, spec, exchange=exchange) for name, spec in specs.items()}
-    return Results(task, answers, scores, conclusions, without_personas)
+    conclusions = {name: conclude(scores, spec, exchange=exchange).withhold(withheld) for name, spec in specs.items()}
+    return Results(task, answers, scores, conclusions, without_personas, withheld)
 
 
 def profiles(scores: xr.DataArray) -> pd.DataFrame:

@@ -7,6 +7,7 @@ reading: `docs/measures.md`.
 import itertools
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from string import ascii_letters
 from typing import NamedTuple
 
@@ -50,6 +51,10 @@ class Conclusion(NamedTuple):
     chance: Null
     why_no_interval: str
     """Why there is no interval, as a clause; empty if there is one."""
+
+    def withhold(self, reason: str) -> "Conclusion":
+        """Return the conclusion with a stability that is not reported for a reason, a clause; if empty, it is."""
+        return self._replace(stability=replace(self.stability, withheld=reason))
 
 
 def conclude(

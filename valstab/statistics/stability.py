@@ -68,6 +68,8 @@ class Stability:
     """How many of them are undefined."""
     unanswered: int
     """How many of them are undefined since fewer than two scores have a partner; the others have a constant side."""
+    withheld: str = ""
+    """Why the data are not fit for a stability, as a clause, such as too many unread answers; empty if they are."""
 
     @property
     def undefined_fraction(self) -> float:
@@ -87,7 +89,12 @@ class Stability:
 
     @property
     def why_not_reported(self) -> str:
-        """Why the mean says nothing, as a clause; empty if at most half of the correlations are undefined."""
+        """Why the mean says nothing, as a clause; empty if it may be reported.
+
+        The data are not fit (`withheld`), or more than half of the correlations are undefined.
+        """
+        if self.withheld:
+            return f"not reported: {self.withheld}"
         if self.undefined_fraction <= MAX_UNDEFINED_FRACTION:
             return ""
         return f"not defined: {self.why_undefined}"
