@@ -73,7 +73,8 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
 def collect(config: Config, plan: Plan, engine: Engine, folder: Path) -> CollectedData:
     """Generate the plan's conversations and ask its questions; write both to `folder`."""
     conversation_log, answer_log = open_store(config.store.path, plan, engine)
-    with display(run_name(config)) as begin:
+    usage = engine.usage
+    with display(run_name(config), tokens=lambda: usage.encoded_tokens + usage.generated_tokens) as begin:
         start = time.perf_counter()
         stage = begin("conversing", "messages", len(plan.sessions) * plan.n_messages)
         conversations = converse(plan, engine, conversation_log, stage)

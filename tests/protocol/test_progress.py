@@ -1,16 +1,20 @@
 """Progress of a run, as it is shown."""
 
 import io
+from time import sleep
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests.support.composed import compose_run
+from valstab.engines.factory import load_engine
 from valstab.inputs.task import load_task
 from valstab.protocol import progress
+from valstab.protocol.converse import converse
 from valstab.protocol.plan import make_plan
 from valstab.protocol.progress import Stage, display
+from valstab.protocol.store import RecordLog
 from valstab.results import interim
 from valstab.results.interim import InterimEstimate, estimate_so_far
 
@@ -49,11 +53,41 @@ def test_off_a_terminal_a_plain_line_now_and_then_and_at_the_end(clock):
             clock(10)
             stage.advance(10)
     assert log.getvalue().splitlines() == [
-        "run [a]: asking 30 of 100 questions · 1.0 a second · 0:01:10 left in this stage",
+        "run [a]: asking 20 of 100 questions · 1.0 a second · 0:01:20 left in this stage",
+        "run [a]: asking 40 of 100 questions · 1.0 a second · 0:01:00 left in this stage",
         "run [a]: asking 60 of 100 questions · 1.0 a second · 0:00:40 left in this stage",
-        "run [a]: asking 90 of 100 questions · 1.0 a second · 0:00:10 left in this stage",
+        "run [a]: asking 80 of 100 questions · 1.0 a second · 0:00:20 left in this stage",
         "run [a]: asking 100 of 100 questions · 1.0 a second",
     ]
+
+
+def test_a_line_comes_while_nothing_ends(monkeypatch):
+    monkeypatch.setattr(progress, "BEAT_SECONDS", 0.002)
+    now, tokens, log = [0.0], [500], io.StringIO()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with display("run", log, lambda: tokens[0]) as begin:
+        begin("conversing", "messages", 100)
+        for now[0], tokens[0] in ((19.0, 900), (20.0, 1_700), (39.0, 2_000), (40.0, 2_500)):
+            sleep(0.05)
+    assert log.getvalue().splitlines() == [
+        "run: conversing 0 of 100 messages · 1,200 tokens so far",
+        "run: conversing 0 of 100 messages · 2,000 tokens so far",
+    ]
+
+
+def test_each_message_is_stored_as_it_comes(tmp_path):
+    config = compose_run("model=random", "population.limit=2", "topics.names=[joke]", "seeds=[0]", "n_messages=1")
+    plan, engine = make_plan(config), load_engine(config)
+    in_the_store = []
+
+    def slowly(requests):
+        for index, _ in enumerate(requests):
+            in_the_store.append(len(RecordLog(tmp_path)))
+            yield index, "Well."
+
+    engine.generate = slowly
+    converse(plan, engine, RecordLog(tmp_path), Stage("conversing", "messages", 2))
+    assert in_the_store == [0, 1]
 
 
 def test_on_a_terminal_one_display(clock, monkeypatch):

@@ -73,7 +73,7 @@ def conversations_per_batch(n_messages: int, max_new_tokens: int, cache: Cache) 
 def _converse_batch(
     plan: Plan, engine: Engine, log: RecordLog, stage: Stage, sessions: Sequence[Session]
 ) -> list[Conversation]:
-    """Advance a batch of conversations message by message, storing after each round."""
+    """Advance a batch of conversations message by message, and store each message as it comes."""
     window = window_if_truncating(plan, engine)
     batch = [opening_messages(session) for session in sessions]
     n_truncated = [0] * len(batch)
@@ -94,16 +94,11 @@ def _converse_batch(
                 stage.skip(1)
         missing = list(keys)
         incomplete.update(missing)
-        new: dict[str, str] = {}
-        try:
-            for place, text in engine.generate(requests):
-                index = missing[place]
-                new[keys[index]] = text
-                batch[index].append(text)
-                stage.advance(1)
-        finally:  # after Ctrl-C as well
-            if new:
-                log.put(new)
+        for place, text in engine.generate(requests):
+            index = missing[place]
+            log.put({keys[index]: text})
+            batch[index].append(text)
+            stage.advance(1)
     return [
         Conversation(
             session,

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,17 +12,35 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-LINE_INTERVAL_SECONDS = 30.0
-"""Minimum time between plain lines, in seconds."""
+LINE_INTERVAL_SECONDS = 20.0
+"""Time between plain lines, in seconds, however slow the model."""
+
+
+BEAT_SECONDS = 1.0
+"""Time between two looks at the clock, in seconds."""
 
 
 class Stage:
     """A stage of a run, which counts its finished units.
 
     Units from the store (`skip`) count as finished, but not in the rate and the time left.
+
+    Args:
+        name: what is done, such as `asking`.
+        unit: what is counted, in the plural.
+        total: how many there are.
+        show: is called after each change.
+        tokens: returns the tokens that the engine has processed so far; shown until the first unit is computed.
     """
 
-    def __init__(self, name: str, unit: str, total: int, show: Callable[["Stage"], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        name: str,
+        unit: str,
+        total: int,
+        show: Callable[["Stage"], None] = lambda _: None,
+        tokens: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.name = name
         self.unit = unit
         self.total = total
@@ -31,6 +50,12 @@ class Stage:
         self._n_computed = 0
         self._start = time.monotonic()
         self._show = show
+        self._tokens = tokens
+        self._first_token = tokens()
+
+    def beat(self) -> None:
+        """Show the stage again, since time has passed."""
+        self._show(self)
 
     def advance(self, number: int) -> None:
         """Count units that were computed."""
@@ -51,6 +76,9 @@ class Stage:
     def details(self) -> str:
         """The rate, the time left and the note, without those that are not known yet."""
         parts = []
+        tokens = self._tokens() - self._first_token
+        if tokens and not self._n_computed:
+            parts.append(f"{tokens:,} tokens so far")
         if self._n_computed:
             parts.append(f"{self.rate:,.1f} a second")
             if self.done < self.total:
@@ -63,40 +91,88 @@ class Stage:
         return f"{line} · {self.details}" if self.details else line
 
 
-@contextmanager
-def display(title: str, stream: TextIO | None = None) -> Iterator[Callable[[str, str, int], Stage]]:
-    """Yield a function that begins a stage, given its name, its unit and the total number of units.
+Begin = Callable[[str, str, int], Stage]
+"""Begins a stage, given its name, its unit and the total number of units."""
 
-    The stage is shown on `stream` (standard error by default). Plain lines begin with `title`, since several runs may
-    share a log.
+
+@contextmanager
+def display(title: str, stream: TextIO | None = None, tokens: Callable[[], int] = lambda: 0) -> Iterator[Begin]:
+    """Yield a function that begins a stage, and show the latest stage as time passes, whether it advances or not.
+
+    Args:
+        title: begins each plain line, since several runs may share a log.
+        stream: where stages are shown; standard error by default.
+        tokens: returns the tokens that the engine has processed so far.
     """
+    latest: list[Stage] = []
+    with _shown(title, stream, tokens) as begin_shown:
+
+        def begin(name: str, unit: str, total: int) -> Stage:
+            latest[:] = [begin_shown(name, unit, total)]
+            return latest[0]
+
+        def beat() -> None:
+            for stage in latest:
+                stage.beat()
+
+        with _repeated(beat):
+            yield begin
+
+
+@contextmanager
+def _repeated(work: Callable[[], object]) -> Iterator[None]:
+    """Call a function every `BEAT_SECONDS`, in a thread of its own."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(BEAT_SECONDS):
+            work()
+
+    thread = threading.Thread(target=repeat, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def _shown(title: str, stream: TextIO | None, tokens: Callable[[], int]) -> Iterator[Begin]:
     console = Console(file=stream or sys.stderr)
     # A child process, as under joblib, would draw over the other processes' output.
     if console.is_terminal and multiprocessing.current_process().name == "MainProcess":
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
         with Progress(*columns, console=console) as progress:
-            yield lambda name, unit, total: _live_stage(progress, name, unit, total)
+            yield lambda name, unit, total: Stage(name, unit, total, _live(progress, name, total), tokens)
     else:
-        yield lambda name, unit, total: _plain_stage(console, title, name, unit, total)
+        yield lambda name, unit, total: Stage(name, unit, total, _plain(console, title), tokens)
 
 
-def _live_stage(progress: Progress, name: str, unit: str, total: int) -> Stage:
+def _live(progress: Progress, name: str, total: int) -> Callable[[Stage], None]:
+    """Return a function that shows a stage as a bar."""
     task = progress.add_task(name, total=total, text="", visible=total > 0)
 
     def show(stage: Stage) -> None:
         text = f"{stage.done:,}/{stage.total:,} {stage.unit} · {stage.details}".rstrip(" ·")
         progress.update(task, completed=stage.done, text=text)
 
-    return Stage(name, unit, total, show)
+    return show
 
 
-def _plain_stage(console: Console, title: str, name: str, unit: str, total: int) -> Stage:
-    last_line = time.monotonic()
+def _plain(console: Console, title: str) -> Callable[[Stage], None]:
+    """Return a function that prints a stage as a line if one is due, and when the stage is complete."""
+    last_line, last_done = time.monotonic(), 0
+    lock = threading.Lock()
 
     def show(stage: Stage) -> None:
-        nonlocal last_line
-        if stage.done >= stage.total or time.monotonic() - last_line >= LINE_INTERVAL_SECONDS:
-            last_line = time.monotonic()
-            console.print(f"{title}: {stage}", markup=False, highlight=False, soft_wrap=True)
+        nonlocal last_line, last_done
+        with lock:
+            is_complete = stage.done >= stage.total
+            if (is_complete and last_done < stage.done) or (
+                not is_complete and time.monotonic() - last_line >= LINE_INTERVAL_SECONDS
+            ):
+                last_line, last_done = time.monotonic(), stage.done
+                console.print(f"{title}: {stage}", markup=False, highlight=False, soft_wrap=True)
 
-    return Stage(name, unit, total, show)
+    return show
