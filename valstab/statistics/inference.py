@@ -24,7 +24,7 @@ from valstab.statistics.jackknife import (
     contrast,
     estimate,
     interval,
-    jackknifed_stability,
+    stabilities_without,
     why_no_interval,
 )
 from valstab.statistics.resampling import FREE, Exchange, StabilitySpec, nan_std, shuffled
@@ -68,23 +68,15 @@ def conclude(
         exchange: what chance may exchange.
         resamples: number of shuffles for the null distribution.
     """
-    measure, undefined, without_personas = spec
-    study = jackknifed_stability(scores, spec)
+    whole = stability(scores, spec.measure, spec.undefined, without_personas=spec.without_personas)
+    study = Jackknifed(whole.mean, stabilities_without(scores, spec))
     found = interval(estimate(study), correlation=True)
-    reason = why_no_interval(scores) or ("nothing varies" if math.isnan(found.se) else "")
     return Conclusion(
-        stability=stability(scores, measure, undefined, without_personas=without_personas),
+        stability=whole,
         study=study,
         interval=found,
-        chance=permutation_null(
-            scores,
-            measure,
-            without_personas=without_personas,
-            undefined=undefined,
-            resamples=resamples,
-            exchange=exchange,
-        ),
-        why_no_interval=reason,
+        chance=_null(whole.mean, scores, spec, resamples, 0, exchange),
+        why_no_interval=why_no_interval(scores) or ("nothing varies" if math.isnan(found.se) else ""),
     )
 
 
@@ -118,15 +110,7 @@ def permutation_null(
         observed scores) / (1 + resamples); all NaN where the stability is NaN, or `exchange` can't reject anything.
     """
     observed = stability(scores, measure, undefined, without_personas=without_personas).mean
-    if math.isnan(observed) or not exchange.can_reject(scores):
-        return Null(math.nan, math.nan, math.nan, math.nan)
-    chance = shuffled(scores, StabilitySpec(measure, undefined, without_personas), resamples, seed, exchange)
-    return Null(
-        mean=float(np.nanmean(chance)),
-        sd=nan_std(chance),
-        high=float(np.nanquantile(chance, 0.95)),
-        p=(1 + int((chance >= observed - MIN_SPREAD).sum())) / (1 + resamples),
-    )
+    return _null(observed, scores, StabilitySpec(measure, undefined, without_personas), resamples, seed, exchange)
 
 
 def differences(studies: Mapping[str, Jackknifed], *, alpha: float = 0.05) -> pd.DataFrame:
@@ -203,6 +187,20 @@ def significance_groups(means: Mapping[str, float], tests: pd.DataFrame) -> dict
     place = {name: index for index, name in enumerate(ranked)}
     groups = _needed_groups(sorted(groups, key=lambda group: sorted(place[name] for name in group)))
     return {name: "".join(_letter(i) for i, group in enumerate(groups) if name in group) for name in means}
+
+
+def _null(
+    observed: float, scores: xr.DataArray, spec: StabilitySpec, resamples: int, seed: int, exchange: Exchange
+) -> Null:
+    if math.isnan(observed) or not exchange.can_reject(scores):
+        return Null(math.nan, math.nan, math.nan, math.nan)
+    chance = shuffled(scores, spec, resamples, seed, exchange)
+    return Null(
+        mean=float(np.nanmean(chance)),
+        sd=nan_std(chance),
+        high=float(np.nanquantile(chance, 0.95)),
+        p=(1 + int((chance >= observed - MIN_SPREAD).sum())) / (1 + resamples),
+    )
 
 
 def _test(one: NDArray[np.float64], other: NDArray[np.float64], *, paired: bool) -> tuple[float, float, float, float]:

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-from valstab.statistics.resampling import Over, StabilitySpec, recomputed
+from valstab.statistics.resampling import Over, StabilitySpec, without_each
 from valstab.statistics.stability import stability
 
 DIMENSIONS: tuple[Over, ...] = get_args(Over)
@@ -93,21 +93,22 @@ def jackknife(scores: xr.DataArray, statistics: Statistics, over: Sequence[Over]
 
 
 def jackknifed_stability(scores: xr.DataArray, spec: StabilitySpec, over: Sequence[Over] = DIMENSIONS) -> Jackknifed:
-    """Compute a stability with and without each level.
+    """Compute a stability with and without each level."""
+    whole = stability(scores, spec.measure, spec.undefined, without_personas=spec.without_personas)
+    return Jackknifed(whole.mean, stabilities_without(scores, spec, over))
+
+
+def stabilities_without(
+    scores: xr.DataArray, spec: StabilitySpec, over: Sequence[Over] = DIMENSIONS
+) -> dict[Over, xr.DataArray]:
+    """Compute a stability without each level, by dimension.
 
     A stability needs two contexts: with two, none can be left out. Where `why_no_interval` has a reason nothing is left
     out, so that there is neither an interval nor a test.
     """
-    too_few = bool(why_no_interval(scores, over))
-    dimensions = [name for name in over if not too_few and scores.sizes[name] > (2 if name == "context" else 1)]
-    without = {
-        name: xr.DataArray(
-            recomputed(scores, spec, name, _leaving_one(scores.sizes[name])), {name: scores[name].to_numpy()}, (name,)
-        )
-        for name in dimensions
-    }
-    whole = stability(scores, spec.measure, spec.undefined, without_personas=spec.without_personas)
-    return Jackknifed(whole.mean, without)
+    if why_no_interval(scores, over):
+        return {}
+    return without_each(scores, spec, [name for name in over if scores.sizes[name] > (2 if name == "context" else 1)])
 
 
 def estimate(study: Jackknifed) -> Estimate:

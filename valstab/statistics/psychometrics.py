@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from valstab.inputs.task import Task
-from valstab.statistics.stability import RANK_DECIMALS, spearman
+from valstab.statistics.correlation import RANK_DECIMALS, spearman
 
 SCHWARTZ_CIRCLE: tuple[tuple[str, ...], ...] = (
     ("Universalism",),

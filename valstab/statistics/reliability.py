@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from valstab.statistics.correlation import correlate_levels, spearman
 from valstab.statistics.jackknife import DIMENSIONS, MIN_LEVELS, Interval, estimate, interval, jackknife
 from valstab.statistics.stability import (
     AXES,
@@ -22,7 +23,6 @@ from valstab.statistics.stability import (
     correlations,
     fill_undefined,
     mean_over_pairs,
-    spearman,
 )
 
 CROSS = " x "
@@ -187,7 +187,7 @@ def generalisability_interval(scores: xr.DataArray) -> Interval:
 
 
 def _between_seeds(scores: xr.DataArray, measure: Measure, undefined: Undefined) -> xr.DataArray:
-    return mean_over_pairs(fill_undefined(correlations(scores, measure, across="seed"), undefined), across="seed")
+    return mean_over_pairs(fill_undefined(correlate_levels(scores, "seed", AXES[measure].over), undefined), across="seed")
 
 
 def _retest(scores: xr.DataArray, again: xr.DataArray, measure: Measure, undefined: Undefined) -> xr.DataArray:

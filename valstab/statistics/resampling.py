@@ -1,4 +1,4 @@
-"""Stabilities of selected levels of scores, and of shuffled scores.
+"""Stabilities without each level of scores, and of shuffled scores.
 
 The resamples of a batch are computed together, along a dimension "resample".
 """
@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from valstab.statistics.correlation import centred_ranks, correlate_ranked_rows, correlate_rows
 from valstab.statistics.stability import (
     AXES,
     Measure,
@@ -58,35 +59,38 @@ FREE = Exchange()
 """All personas are exchanged, each by itself."""
 
 
-def recomputed(scores: xr.DataArray, spec: StabilitySpec, over: Over, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Compute the stability of some of the levels of one dimension, for several selections.
-
-    A context that is selected twice is not paired with itself.
+def without_each(
+    scores: xr.DataArray, spec: StabilitySpec, over: Sequence[Over]
+) -> dict[Over, xr.DataArray]:
+    """Compute the stability without each level of some dimensions, one level at a time.
 
     Args:
         scores: dimensions seed, context, persona, key.
         spec: which stability.
-        over: the dimension.
-        rows: indices of levels, shape (selections, levels of each).
+        over: the dimensions.
 
     Returns:
-        One stability for each selection, NaN where it can't be computed. Shape (selections,).
+        By dimension, one stability for each level, labelled with it; NaN where it can't be computed.
     """
-    plain = scores.drop_vars(list(scores.coords))  # labels are not unique among selections
+    plain = scores.drop_vars(list(scores.coords))
     rho = fill_undefined(correlations(plain, spec.measure), spec.undefined)
 
-    def statistic(some: NDArray[np.intp]) -> NDArray[np.float64]:
-        drawn = xr.DataArray(some, dims=("resample", over))
-        if over == "context":
-            other = drawn.rename(context="other")
-            return _pooled(rho.isel(context=drawn, other=other).where(drawn != other), spec)
-        if over == AXES[spec.measure].over:
-            # Who is selected changes the ranks.
-            return _pooled(fill_undefined(correlations(plain.isel({over: drawn}), spec.measure), spec.undefined), spec)
-        return _pooled(rho.isel({over: drawn}), spec)
+    def statistic(name: Over, rest: xr.DataArray) -> NDArray[np.float64]:
+        if name == "context":
+            return _pooled(rho.isel(context=rest, other=rest.rename(context="other")), spec)
+        if name == AXES[spec.measure].over:
+            # Who is there changes the ranks.
+            return _pooled(fill_undefined(correlations(plain.isel({name: rest}), spec.measure), spec.undefined), spec)
+        return _pooled(rho.isel({name: rest}), spec)
 
-    batches = np.split(rows, range(RESAMPLES_AT_ONCE, len(rows), RESAMPLES_AT_ONCE))
-    return np.concatenate([statistic(some) for some in batches])
+    found = {}
+    for name in over:
+        levels = np.arange(scores.sizes[name])
+        rest = np.array([np.delete(levels, left_out) for left_out in levels])
+        batches = np.split(rest, range(RESAMPLES_AT_ONCE, len(rest), RESAMPLES_AT_ONCE))
+        values = [statistic(name, xr.DataArray(some, dims=("resample", name))) for some in batches]
+        found[name] = xr.DataArray(np.concatenate(values), {name: scores[name].to_numpy()}, (name,))
+    return found
 
 
 def shuffled(
@@ -101,13 +105,22 @@ def shuffled(
         One stability for each shuffle.
     """
     rng = np.random.default_rng(seed)
-    ordered = scores.drop_vars(list(scores.coords)).transpose("seed", "context", "persona", "key")
+    over, unit = AXES[spec.measure]
+    names = ("seed", "context", "persona", "key")
+    plain = scores.transpose(*names).drop_vars(list(scores.coords))
+    correlate = correlate_rows
+    if not plain.isnull().any():
+        # Shuffled or reversed scores have shuffled or reversed ranks.
+        core = [[over]]
+        plain = xr.apply_ufunc(centred_ranks, plain, input_core_dims=core, output_core_dims=core).transpose(*names)
+        correlate = correlate_ranked_rows
 
     def statistic(number: int) -> NDArray[np.float64]:
-        values = np.broadcast_to(ordered.to_numpy(), (number, *ordered.shape))
-        mixed = _exchanged(values, spec.measure, exchange, rng)
-        again = xr.DataArray(mixed, dims=("resample", *ordered.dims))
-        return _pooled(fill_undefined(correlations(again, spec.measure), spec.undefined), spec)
+        values = np.broadcast_to(plain.to_numpy(), (number, *plain.shape))
+        mixed = xr.DataArray(_exchanged(values, spec.measure, exchange, rng), dims=("resample", *names))
+        rows = mixed.transpose("resample", "seed", unit, "context", over).to_numpy()
+        rho = xr.DataArray(correlate(rows), dims=("resample", "seed", unit, "context", "other"))
+        return _pooled(fill_undefined(rho, spec.undefined), spec)
 
     return np.concatenate(
         [statistic(min(RESAMPLES_AT_ONCE, resamples - start)) for start in range(0, resamples, RESAMPLES_AT_ONCE)]

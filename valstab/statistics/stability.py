@@ -1,9 +1,8 @@
 """Stability of scores, as pure functions of labelled arrays (`docs/protocol.md`; paper, section 3.2).
 
 `scores` always has the dimensions seed, context, persona, key, as `valstab.statistics.scores.score` returns
-them. A correlation is Spearman's rho with average ranks for ties, of scores rounded to 9 decimals: centring in
-floating point would break exact ties at random. It is undefined (NaN) where a side is constant. Correlations leave
-out missing scores (NaN).
+them. A correlation is Spearman's rho (`valstab.statistics.correlation`). It is undefined (NaN) where a side is
+constant. Correlations leave out missing scores (NaN).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,17 +11,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
-from scipy.stats import rankdata
+
+from valstab.statistics.correlation import correlate_levels, ranks, spearman
 
 Undefined = Literal["zero", "drop"]
 
 
 Measure = Literal["rank_order", "ipsative"]
-
-
-RANK_DECIMALS = 9
-"""Decimals to which scores are rounded before they are ranked."""
 
 
 MEASURE_NAMES: Mapping[Measure, str] = {"rank_order": "Rank-order", "ipsative": "Ipsative"}
@@ -146,7 +141,8 @@ def neutral_profile(scores: xr.DataArray) -> xr.DataArray:
 
     Returns the mean ranks, with the dimension key.
     """
-    return _ranks(scores, "key").mean(["seed", "context", "persona"])
+    ranked: xr.DataArray = xr.apply_ufunc(ranks, scores, input_core_dims=[["key"]], output_core_dims=[["key"]])
+    return ranked.mean(["seed", "context", "persona"])
 
 
 def neutral_similarity(scores: xr.DataArray, profile: xr.DataArray, undefined: Undefined = "zero") -> xr.DataArray:
@@ -226,18 +222,14 @@ def applicable_measures(scores: xr.DataArray, *, without_personas: bool = False)
     return tuple(measure for measure in AXES if has_meaning[measure] and scores.sizes["context"] > 1)
 
 
-def correlations(scores: xr.DataArray, measure: Measure, across: str = "context") -> xr.DataArray:
-    """Correlate each two contexts (or seeds, as `across` says) of every unit.
+def correlations(scores: xr.DataArray, measure: Measure) -> xr.DataArray:
+    """Correlate each two contexts of every unit.
 
     Returns:
-        rho, NaN where it is undefined. Dimensions: `across`, "other", and the others of `scores` without the one
-        that the measure correlates over. The matrices are symmetric.
+        rho, symmetric, NaN where it is undefined and on the diagonal. Dimensions: those of `scores` without the one that
+        the measure correlates over, the last two context and "other".
     """
-    over = AXES[measure].over
-    if scores.isnull().any():
-        return spearman(scores, scores.rename({across: "other"}), over)
-    ranks = _ranks(scores, over)
-    return _correlate(ranks, ranks.rename({across: "other"}), over)
+    return correlate_levels(scores, "context", AXES[measure].over)
 
 
 def unanswered(scores: xr.DataArray, measure: Measure) -> xr.DataArray:
@@ -271,17 +263,6 @@ def fill_undefined(rho: xr.DataArray, undefined: Undefined) -> xr.DataArray:
     return rho.fillna(0.0) if undefined == "zero" else rho
 
 
-def spearman(one: xr.DataArray, other: xr.DataArray, over: str) -> xr.DataArray:
-    """Compute Spearman's rho along `over`; the other dimensions are matched by name. NaN where undefined."""
-    one, other = xr.align(one, other, join="exact")
-    if one.isnull().any() or other.isnull().any():
-        # Each pair of sides is ranked by itself, over the scores that both have.
-        one, other = xr.broadcast(one, other)
-        both = one.notnull() & other.notnull()
-        one, other = one.where(both), other.where(both)
-    return _correlate(_ranks(one, over), _ranks(other, over), over)
-
-
 def _share(share: float) -> str:
     """Return a share in percent; one that is not all does not read as all."""
     percent = f"{share:.1%}" if share < 1 else "100%"
@@ -296,35 +277,3 @@ def _standard_error(samples: xr.DataArray, dim: str | None = None) -> xr.DataArr
     number = samples.count(dim)
     # One sample has no spread: where() first, since NumPy warns of it.
     return samples.where(number > 1).std(dim, ddof=1) / number**0.5
-
-
-def _correlate(one: xr.DataArray, other: xr.DataArray, over: str) -> xr.DataArray:
-    rho: xr.DataArray = xr.apply_ufunc(_pearson, one, other, input_core_dims=[[over], [over]])
-    return rho
-
-
-def _pearson(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Correlate along the last axis; NaN where a side is constant. Missing values are missing in both."""
-    a, b = (np.nan_to_num(values - _mean_of_known(values)) for values in (one, other))
-    # Ranks are multiples of one half: the sums are exact, and equal orders give exactly 1.
-    spread = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
-    covariance: NDArray[np.float64] = np.einsum("...i,...i->...", a, b)
-    return covariance / np.where(spread > 0, spread, np.nan)
-
-
-def _mean_of_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    known = ~np.isnan(values)
-    mean: NDArray[np.float64] = np.nansum(values, axis=-1, keepdims=True) / np.maximum(known.sum(-1, keepdims=True), 1)
-    return mean
-
-
-def _ranks(scores: xr.DataArray, over: str) -> xr.DataArray:
-    """Rank the known scores; NaN stays. As the highest it changes no rank of the others."""
-    ranks: xr.DataArray = xr.apply_ufunc(
-        rankdata,
-        scores.round(RANK_DECIMALS).fillna(np.inf),
-        input_core_dims=[[over]],
-        output_core_dims=[[over]],
-        kwargs={"axis": -1},
-    )
-    return ranks.where(scores.notnull())
