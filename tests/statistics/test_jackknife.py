@@ -19,7 +19,7 @@ from valstab.statistics.jackknife import (
     why_no_interval,
 )
 from valstab.statistics.power import Design, expected_precision, simulated_scores
-from valstab.statistics.resampling import StabilitySpec, recomputed
+from valstab.statistics.resampling import StabilitySpec
 from valstab.statistics.stability import stability
 
 RANK_ORDER = StabilitySpec("rank_order", "zero", without_personas=False)
@@ -42,12 +42,6 @@ def test_a_stability_without_a_level_is_that_of_the_others(measure, undefined, h
     for name in ("persona", "context", "seed"):
         assert found.without[name].to_numpy() == pytest.approx(expected.without[name].to_numpy(), abs=1e-12)
         assert found.without[name][name].equals(scores[name])
-
-
-def test_a_context_is_not_paired_with_itself():
-    # The pairs of the three contexts have 0.75, 0 and 0.25.
-    found = recomputed(BY_HAND, RANK_ORDER, "context", np.array([[0, 1, 1], [2, 2, 2], [0, 1, 2]]))
-    assert found == pytest.approx([0.75, math.nan, 1 / 3], nan_ok=True)
 
 
 def test_error_over_seeds_is_the_standard_error_of_their_mean():

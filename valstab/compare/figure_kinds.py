@@ -9,11 +9,12 @@ import pandas as pd
 from valstab.analysis.runs import Runs, require_comparable
 from valstab.compare import diagnostics, figures, leaderboard, sentences, tables
 from valstab.compare.persona_labels import read_labels
-from valstab.compare.stabilities import ALPHA, stabilities
+from valstab.compare.stabilities import stabilities
 from valstab.config.schema import FigureConfig
 from valstab.errors import ConfigError
 from valstab.results.picture import Picture
 from valstab.statistics.inference import pairwise_tests
+from valstab.statistics.resampling import ALPHA
 from valstab.statistics.stability import MEASURE_NAMES, Measure, Undefined
 
 MEASURE_TITLES = {measure: f"{name.lower()} stability" for measure, name in MEASURE_NAMES.items()}

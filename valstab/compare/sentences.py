@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from valstab.compare.diagnostics import Diagnostics
-from valstab.compare.stabilities import ALPHA, MESSAGES, Stabilities
+from valstab.compare.stabilities import MESSAGES, Stabilities
 from valstab.results.summary import describe_position
 from valstab.statistics.position import PositionEffect
 from valstab.statistics.psychometrics import LOW_ANSWER_MASS
+from valstab.statistics.resampling import ALPHA
 from valstab.statistics.stability import MAX_UNDEFINED_FRACTION
 
 WHY_NONE = {
@@ -43,7 +44,7 @@ def describe_models(found: Stabilities, measure: str, reference: Mapping[str, fl
     said += _beside_humans(table, reference)
     said += describe_gaps(found, measure)
     said.append(
-        f"Intervals and tests are for other people, topics and seeds like these ({found.design}); the standard errors "
+        f"Intervals and tests are {found.generalises_to}; the standard errors "
         f"are over {'seeds' if measure == 'rank_order' else 'seeds, or repetitions without a persona,'} alone, for "
         "the same people and topics (paper)."
     )

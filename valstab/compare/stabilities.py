@@ -1,6 +1,6 @@
 """The stabilities of several runs with what they generalise to, and which of them differ."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +11,8 @@ from valstab.analysis.runs import Run, Runs
 from valstab.results import wording
 from valstab.statistics.inference import Conclusion, conclude, differences, significance_groups
 from valstab.statistics.jackknife import Interval, Jackknifed, contrast, interval
-from valstab.statistics.resampling import Exchange, StabilitySpec
+from valstab.statistics.resampling import ALPHA, Exchange, StabilitySpec
 from valstab.statistics.stability import Measure, Undefined, applicable_measures
-
-ALPHA = 0.05
-"""Rate of false discoveries among the claims of one comparison."""
 
 MESSAGES = 10
 """Number of messages that a change over length is given for."""
@@ -36,6 +33,8 @@ class Stabilities:
     """In the order of the rows."""
     design: str
     """Numbers of people, topics and seeds of the first run."""
+    generalises_to: str
+    """What intervals and tests are for, with the design."""
 
     def of_labels(self) -> dict[str, Jackknifed]:
         """Return the jackknives of the stabilities that are reported, by label."""
@@ -118,7 +117,8 @@ def stabilities(runs: Runs | Sequence[Run], measure: Measure, undefined: Undefin
     return Stabilities(
         table=table.assign(stable=table["p_adjusted"] < ALPHA),
         studies=tuple(each.study for each in found),
-        design=_design(some[0]) if some else "",
+        design=_of_first(some, wording.design),
+        generalises_to=_of_first(some, wording.generalises_to),
     )
 
 
@@ -150,5 +150,5 @@ def _row(run: Run, found: Conclusion) -> tuple[object, ...]:
     )
 
 
-def _design(run: Run) -> str:
-    return wording.design(run.scores, "repetitions" if run.without_personas else "people")
+def _of_first(runs: Sequence[Run], words: Callable[..., str]) -> str:
+    return words(runs[0].scores, without_personas=runs[0].without_personas) if runs else ""

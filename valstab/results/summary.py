@@ -85,7 +85,7 @@ def warnings(results: Results) -> list[str]:
         if "ipsative" not in results.stabilities:
             notes.append("the task has a single score, so there is no ipsative stability")
     for conclusion in results.conclusions.values():
-        notes += wording.notes(conclusion, without_personas=results.without_personas)
+        notes += wording.notes(conclusion)
     if unparsed := results.headline()["unparsed_fraction"]:
         notes.append(f"no answer could be read for {unparsed:.1%} of the questions; these are left out")
     if results.answer_mass is not None and results.answer_mass < LOW_ANSWER_MASS:
@@ -133,7 +133,8 @@ def _reading(results: Results) -> list[str]:
     """Return what the intervals stand for, and the paper's standard errors over seeds."""
     lines = []
     if any(wording.interval(conclusion) for conclusion in results.conclusions.values()):
-        lines.append(wording.generalises_to(results.scores, without_personas=results.without_personas))
+        of_what = wording.generalises_to(results.scores, without_personas=results.without_personas)
+        lines.append(f"95% intervals are {of_what}")
     errors = [
         f"{MEASURE_NAMES[name].lower()} ± {conclusion.stability.se:.3f}"
         for name, conclusion in results.conclusions.items()

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 import xarray as xr
 
 from valstab.statistics.inference import Conclusion
+from valstab.statistics.jackknife import level_names
+from valstab.statistics.resampling import ALPHA
 from valstab.statistics.stability import MEASURE_NAMES, Measure
-
-SIGNIFICANCE = 0.05
-"""Largest p-value with which a stability counts as more than chance."""
 
 MEANINGS: Mapping[Measure, str] = {
     "rank_order": "the order of people on a value, across topics",
@@ -33,10 +32,10 @@ def interval(conclusion: Conclusion | None) -> str:
 
 def more_than_chance(conclusion: Conclusion) -> bool:
     """Return whether a stability is above what shuffled answers give, at 5%."""
-    return not conclusion.stability.why_not_reported and conclusion.chance.p < SIGNIFICANCE
+    return not conclusion.stability.why_not_reported and conclusion.chance.p < ALPHA
 
 
-def notes(conclusion: Conclusion, *, without_personas: bool) -> list[str]:
+def notes(conclusion: Conclusion) -> list[str]:
     """Return what limits the reading of a stability, as clauses that begin with its name."""
     stability, chance = conclusion.stability, conclusion.chance
     name = f"{MEASURE_NAMES[stability.measure].lower()} stability"
@@ -49,8 +48,7 @@ def notes(conclusion: Conclusion, *, without_personas: bool) -> list[str]:
             f"(p = {chance.p:.2g})"
         )
     if conclusion.why_no_interval:
-        people = "repetitions" if without_personas else "people"
-        found.append(f"{name} has no interval: {conclusion.why_no_interval.replace('people', people)}")
+        found.append(f"{name} has no interval: {conclusion.why_no_interval}")
     if stability.undefined:
         counted = "left out" if stability.undefined_counts_as == "drop" else "counted as 0"
         found.append(
@@ -61,21 +59,18 @@ def notes(conclusion: Conclusion, *, without_personas: bool) -> list[str]:
 
 
 def generalises_to(scores: xr.DataArray, *, without_personas: bool) -> str:
-    """Return what the intervals stand for, with the design that they rest on."""
-    people = "repetitions" if without_personas else "people"
-    return f"95% intervals are for other {people}, topics and seeds like these ({design(scores, people)})"
+    """Return what intervals and tests generalise to, with the design that they rest on."""
+    people, topics, seeds = (several for _, several in level_names(without_personas=without_personas).values())
+    of_what = design(scores, without_personas=without_personas)
+    return f"for other {people}, {topics} and {seeds} like these ({of_what})"
 
 
-def design(scores: xr.DataArray, people: str = "people") -> str:
-    """Return the numbers of people, topics and seeds.
+def design(scores: xr.DataArray, *, without_personas: bool) -> str:
+    """Return the numbers of people (or repetitions), topics and seeds.
 
     Example:
-        >>> design(xr.DataArray(dims=("seed", "context", "persona"), data=[[[0.0] * 12] * 5] * 2))
-        '12 people, 5 topics, 2 seeds'
+        >>> design(xr.DataArray(dims=("seed", "context", "persona"), data=[[[0.0] * 12] * 5]), without_personas=False)
+        '12 people, 5 topics, 1 seed'
     """
-    names = {"persona": people, "context": "topics", "seed": "seeds"}
-    singular = {"people": "person"}
-    return ", ".join(
-        f"{scores.sizes[dimension]} {name if scores.sizes[dimension] != 1 else singular.get(name, name[:-1])}"
-        for dimension, name in names.items()
-    )
+    names = level_names(without_personas=without_personas)
+    return ", ".join(f"{scores.sizes[name]} {names[name][scores.sizes[name] != 1]}" for name in names)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import xarray as xr
 
-from valstab.statistics.stability import RANK_DECIMALS
+from valstab.statistics.correlation import RANK_DECIMALS
 
 
 class Agreement(NamedTuple):

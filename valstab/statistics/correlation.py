@@ -34,9 +34,7 @@ def correlate_levels(scores: xr.DataArray, across: str, over: str) -> xr.DataArr
     ordered = scores.transpose(..., across, over)
     first = ordered.isel({over: 0}, drop=True)
     labels = {"other": first[across].to_numpy()} if across in first.coords else {}
-    return xr.DataArray(
-        correlate_rows(ordered.to_numpy()), {**first.coords, **labels}, dims=(*first.dims, "other")
-    )
+    return xr.DataArray(correlate_rows(ordered.to_numpy()), {**first.coords, **labels}, dims=(*first.dims, "other"))
 
 
 def correlate_rows(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -82,7 +80,8 @@ def centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _correlate(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     """Correlate along the last axis; what is missing is missing in both."""
     a, b = centred_ranks(one), centred_ranks(other)
-    return _quotient(np.einsum("...i,...i->...", a, b), (a**2).sum(axis=-1) * (b**2).sum(axis=-1))
+    products: NDArray[np.float64] = np.einsum("...i,...i->...", a, b)
+    return _quotient(products, (a**2).sum(axis=-1) * (b**2).sum(axis=-1))
 
 
 def _quotient(products: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ from valstab.statistics.jackknife import (
     stabilities_without,
     why_no_interval,
 )
-from valstab.statistics.resampling import FREE, Exchange, StabilitySpec, nan_std, shuffled
+from valstab.statistics.resampling import ALPHA, FREE, Exchange, StabilitySpec, nan_std, shuffled
 from valstab.statistics.stability import Measure, Stability, Undefined, stability
 
 
@@ -75,8 +75,9 @@ def conclude(
         stability=whole,
         study=study,
         interval=found,
-        chance=_null(whole.mean, scores, spec, resamples, 0, exchange),
-        why_no_interval=why_no_interval(scores) or ("nothing varies" if math.isnan(found.se) else ""),
+        chance=_null(whole.mean, scores, spec, exchange, resamples=resamples, seed=0),
+        why_no_interval=why_no_interval(scores, without_personas=spec.without_personas)
+        or ("nothing varies" if math.isnan(found.se) else ""),
     )
 
 
@@ -110,10 +111,11 @@ def permutation_null(
         observed scores) / (1 + resamples); all NaN where the stability is NaN, or `exchange` can't reject anything.
     """
     observed = stability(scores, measure, undefined, without_personas=without_personas).mean
-    return _null(observed, scores, StabilitySpec(measure, undefined, without_personas), resamples, seed, exchange)
+    spec = StabilitySpec(measure, undefined, without_personas)
+    return _null(observed, scores, spec, exchange, resamples=resamples, seed=seed)
 
 
-def differences(studies: Mapping[str, Jackknifed], *, alpha: float = 0.05) -> pd.DataFrame:
+def differences(studies: Mapping[str, Jackknifed], *, alpha: float = ALPHA) -> pd.DataFrame:
     """Test each pair of models for other people, topics and seeds, adjusted for all pairs (Benjamini & Hochberg 1995).
 
     The difference of two stabilities is jackknifed: models with the same people (topics, seeds) lose the same one at
@@ -135,7 +137,7 @@ def differences(studies: Mapping[str, Jackknifed], *, alpha: float = 0.05) -> pd
     return _adjusted(tests, alpha)
 
 
-def pairwise_tests(samples: Mapping[str, ArrayLike], *, paired: bool = False, alpha: float = 0.05) -> pd.DataFrame:
+def pairwise_tests(samples: Mapping[str, ArrayLike], *, paired: bool = False, alpha: float = ALPHA) -> pd.DataFrame:
     """Test every pair of models by the paper's t-test, adjusted over all pairs (appendix E; Benjamini & Hochberg 1995).
 
     The samples are seeds (or repetitions), so that a difference holds for the same people and topics only; for others
@@ -190,7 +192,7 @@ def significance_groups(means: Mapping[str, float], tests: pd.DataFrame) -> dict
 
 
 def _null(
-    observed: float, scores: xr.DataArray, spec: StabilitySpec, resamples: int, seed: int, exchange: Exchange
+    observed: float, scores: xr.DataArray, spec: StabilitySpec, exchange: Exchange, *, resamples: int, seed: int
 ) -> Null:
     if math.isnan(observed) or not exchange.can_reject(scores):
         return Null(math.nan, math.nan, math.nan, math.nan)

@@ -29,11 +29,12 @@ MIN_SPREAD = 1e-12
 MAX_CORRELATION = 0.999
 """Correlations are taken as at most this where they are transformed: Fisher's z of 1 is infinite."""
 
-SINGULAR_PLURAL: Mapping[Over, tuple[str, str]] = {
+LEVEL_NAMES: Mapping[Over, tuple[str, str]] = {
     "persona": ("person", "people"),
     "context": ("topic", "topics"),
     "seed": ("seed", "seeds"),
 }
+"""What one level of a dimension is called, and what several are."""
 
 Statistics = Callable[[xr.DataArray], Mapping[str, float]]
 """Computes statistics, by name, from scores."""
@@ -172,10 +173,16 @@ def stability_interval(
     return interval(estimate(study), confidence=confidence, correlation=True)
 
 
-def why_no_interval(scores: xr.DataArray, over: Sequence[Over] = DIMENSIONS) -> str:
+def level_names(*, without_personas: bool) -> dict[Over, tuple[str, str]]:
+    """Return what one level of each dimension is called, and what several are."""
+    return {**LEVEL_NAMES, **({"persona": ("repetition", "repetitions")} if without_personas else {})}
+
+
+def why_no_interval(scores: xr.DataArray, over: Sequence[Over] = DIMENSIONS, *, without_personas: bool = False) -> str:
     """Return why scores have no interval: a dimension has too few levels. Empty if they have one."""
+    names = level_names(without_personas=without_personas)
     return ", ".join(
-        f"fewer than {least} {SINGULAR_PLURAL[name][1]}"
+        f"fewer than {least} {names[name][1]}"
         for name in over
         for least in [max(MIN_LEVELS[name], 2 if len(over) == 1 else 1)]
         if scores.sizes[name] < least

@@ -11,9 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-ALPHA = 0.05
-"""Chance with which random answers, or answers purely by content, count as dependent on the letter."""
-
+from valstab.statistics.resampling import ALPHA
 
 CELLS = (("persona", "item", "context"), ("persona", "item"), ("item",))
 """Columns of the answers that should agree, narrowest first."""

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from valstab.statistics.jackknife import contrast, interval, jackknifed_stability, why_no_interval
-from valstab.statistics.resampling import StabilitySpec
+from valstab.statistics.resampling import ALPHA, StabilitySpec
 
 RANK_ORDER = StabilitySpec("rank_order", "zero", without_personas=False)
 
@@ -63,7 +63,7 @@ def expected_precision(
         of_one = interval(contrast([one], [1.0]), correlation=True)
         means.append(of_one.value)
         widths.append((of_one.high - of_one.low) / 2)
-        found += interval(contrast([one, second], [1.0, -1.0])).p < 0.05  # noqa: PLR2004
+        found += interval(contrast([one, second], [1.0, -1.0])).p < ALPHA
     return Precision(float(np.mean(means)), float(np.median(widths)), found / studies)
 
 

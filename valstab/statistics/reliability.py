@@ -187,7 +187,9 @@ def generalisability_interval(scores: xr.DataArray) -> Interval:
 
 
 def _between_seeds(scores: xr.DataArray, measure: Measure, undefined: Undefined) -> xr.DataArray:
-    return mean_over_pairs(fill_undefined(correlate_levels(scores, "seed", AXES[measure].over), undefined), across="seed")
+    return mean_over_pairs(
+        fill_undefined(correlate_levels(scores, "seed", AXES[measure].over), undefined), across="seed"
+    )
 
 
 def _retest(scores: xr.DataArray, again: xr.DataArray, measure: Measure, undefined: Undefined) -> xr.DataArray:

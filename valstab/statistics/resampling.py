@@ -3,7 +3,7 @@
 The resamples of a batch are computed together, along a dimension "resample".
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -28,8 +28,8 @@ RESAMPLES_AT_ONCE = 50
 """Number of resamples in a batch. Larger batches take more memory and are not faster."""
 
 
-MIN_REVERSALS = 20
-"""Smallest number of different reversals of which the observed scores are one with a probability of 0.05."""
+ALPHA = 0.05
+"""Level of the tests: how often chance alone may be taken for more than chance."""
 
 
 class StabilitySpec(NamedTuple):
@@ -50,18 +50,16 @@ class Exchange(NamedTuple):
     chance, so nobody is exchanged: all scores of a seed and context are reversed, or stay, with the same chance."""
 
     def can_reject(self, scores: xr.DataArray) -> bool:
-        """Whether p can be 0.05 or less: there are 2^(contexts - 1) different reversals for each seed."""
+        """Whether p can be `ALPHA` or less: there are 2^(contexts - 1) different reversals for each seed."""
         free = scores.sizes["seed"] * (scores.sizes["context"] - 1)
-        return not self.sliding_orders or 2.0**free >= MIN_REVERSALS
+        return not self.sliding_orders or 2.0**free >= 1 / ALPHA
 
 
 FREE = Exchange()
 """All personas are exchanged, each by itself."""
 
 
-def without_each(
-    scores: xr.DataArray, spec: StabilitySpec, over: Sequence[Over]
-) -> dict[Over, xr.DataArray]:
+def without_each(scores: xr.DataArray, spec: StabilitySpec, over: Sequence[Over]) -> dict[Over, xr.DataArray]:
     """Compute the stability without each level of some dimensions, one level at a time.
 
     Args:
@@ -108,7 +106,7 @@ def shuffled(
     over, unit = AXES[spec.measure]
     names = ("seed", "context", "persona", "key")
     plain = scores.transpose(*names).drop_vars(list(scores.coords))
-    correlate = correlate_rows
+    correlate: Callable[[NDArray[np.float64]], NDArray[np.float64]] = correlate_rows
     if not plain.isnull().any():
         # Shuffled or reversed scores have shuffled or reversed ranks.
         core = [[over]]

@@ -226,8 +226,8 @@ def correlations(scores: xr.DataArray, measure: Measure) -> xr.DataArray:
     """Correlate each two contexts of every unit.
 
     Returns:
-        rho, symmetric, NaN where it is undefined and on the diagonal. Dimensions: those of `scores` without the one that
-        the measure correlates over, the last two context and "other".
+        rho, symmetric, NaN where it is undefined and on the diagonal. Dimensions: those of `scores` without the one
+        that the measure correlates over, the last two context and "other".
     """
     return correlate_levels(scores, "context", AXES[measure].over)
 

@@ -68,7 +68,7 @@ def _tile(results: Results, name: Measure) -> dict[str, str]:
     notes = [wording.MEANINGS[name]]
     if interval := wording.interval(conclusion):
         of_what = wording.generalises_to(results.scores, without_personas=results.without_personas)
-        notes.append(f"95% {interval} {of_what.removeprefix('95% intervals are ')}")
+        notes.append(f"95% {interval} {of_what}")
     if conclusion and wording.value(conclusion) != "-":
         notes.append(f"chance alone reaches {conclusion.chance.high:.3f}")
     return {
