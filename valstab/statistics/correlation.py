@@ -59,8 +59,7 @@ def correlate_ranked_rows(centred: NDArray[np.float64]) -> NDArray[np.float64]:
     products = centred @ centred.swapaxes(-1, -2)
     squares = np.diagonal(products, axis1=-2, axis2=-1)
     rho = _quotient(products, squares[..., :, np.newaxis] * squares[..., np.newaxis, :])
-    rho[..., range(len(rho.T)), range(len(rho.T))] = np.nan
-    return rho
+    return np.where(np.eye(rho.shape[-1], dtype=bool), np.nan, rho)
 
 
 def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -74,7 +73,8 @@ def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rank along the last axis, and subtract the mean rank; what is missing (NaN) becomes 0."""
     known = (~np.isnan(values)).sum(axis=-1, keepdims=True)
-    return np.nan_to_num(ranks(values) - (known + 1) / 2)
+    centred: NDArray[np.float64] = np.nan_to_num(ranks(values) - (known + 1) / 2)
+    return centred
 
 
 def _correlate(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
