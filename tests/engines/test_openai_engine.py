@@ -12,8 +12,8 @@ import pytest
 from tests.support.openai_server import chat_completion, openai_servers
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, Message, Prompt
-from valstab.engines.completions import read_letter
 from valstab.engines.openai import OpenaiEngine
+from valstab.engines.written_answer import read_letter
 
 KEY = "sk-very-secret"
 CHAT = Prompt((Message("system", "You are Sam."), Message("user", "How?\n(A) Well\n(B) Ill\n(C) So-so")), "")

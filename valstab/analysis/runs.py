@@ -30,6 +30,8 @@ LABEL_SETTINGS = (
     ("population.name", "{}"),
     ("model.dtype", "{}"),
     ("max_new_tokens", "max_new_tokens={}"),
+    ("answer", "{}"),
+    ("answer_samples", "answer_samples={}"),
     ("model.path", "{}"),
 )
 """Settings that are added to labels, one after the other, where runs with the same label differ in them."""

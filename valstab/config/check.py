@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from valstab.config.engines import OpenaiConfig, VllmConfig
-from valstab.config.schema import DTYPES, FORMATS, OVERFLOWS, QUANTIZATIONS, UNDEFINED, Config
+from valstab.config.schema import ANSWERS, DTYPES, FORMATS, OVERFLOWS, QUANTIZATIONS, UNDEFINED, Config
 from valstab.errors import ConfigError, require, require_text
 
 ANSWER_PREFIXES = ("continue", "message")
@@ -27,7 +27,7 @@ SEED_LIMIT = 1 << 63
 
 
 MAX_COUNT = 1_000_000
-"""Maximum of `n_messages`, `retests` and `max_new_tokens`: a run with more would never end."""
+"""Maximum of every count of a run: a run with more would never end."""
 
 
 Range = tuple[Callable[[float], bool], str]
@@ -94,6 +94,7 @@ def check_config(config: Config) -> None:
     require("model.quantization", config.model.quantization, QUANTIZATIONS)
     require("undefined", config.undefined, UNDEFINED)
     require("overflow", config.overflow, OVERFLOWS)
+    require("answer", config.answer, ANSWERS)
     n_messages = config.n_messages
     if n_messages < 0 or (n_messages > 0 and n_messages % 2 == 0):
         raise ConfigError(
@@ -112,8 +113,9 @@ def check_config(config: Config) -> None:
 
 
 def _check_numbers(config: Config) -> None:
-    if config.max_new_tokens < 1:
-        raise ConfigError("max_new_tokens", config.max_new_tokens, "must be at least 1")
+    for name in ("max_new_tokens", "answer_samples"):
+        if getattr(config, name) < 1:
+            raise ConfigError(name, getattr(config, name), "must be at least 1")
     if config.retests < 0:
         raise ConfigError("retests", config.retests, "must be 0 or more")
     if not config.seeds:
@@ -122,9 +124,10 @@ def _check_numbers(config: Config) -> None:
         raise ConfigError("seeds", config.seeds, "each seed may stand only once")
     if not all(abs(seed) < SEED_LIMIT for seed in config.seeds):
         raise ConfigError("seeds", config.seeds, "each must fit in 64 bits")
-    if config.n_messages > MAX_COUNT or config.retests > MAX_COUNT or config.max_new_tokens > MAX_COUNT:
-        name = max(("n_messages", "retests", "max_new_tokens"), key=lambda name: getattr(config, name))
-        raise ConfigError(name, getattr(config, name), f"must be at most {MAX_COUNT:,}")
+    counts = ("n_messages", "retests", "max_new_tokens", "answer_samples")
+    largest = max(counts, key=lambda name: getattr(config, name))
+    if getattr(config, largest) > MAX_COUNT:
+        raise ConfigError(largest, getattr(config, largest), f"must be at most {MAX_COUNT:,}")
 
 
 def _check_texts(key: str, nested: Any) -> None:

@@ -27,6 +27,10 @@ OVERFLOWS = ("stop", "truncate")
 """Values of `overflow`."""
 
 
+ANSWERS = ("letter", "sampled")
+"""Values of `answer`."""
+
+
 MEASURES = ("rank_order", "ipsative")
 """Values of `figure.measure`: the two stabilities of a run."""
 
@@ -179,6 +183,14 @@ class Config:
     `stop` ends the run before anything is generated. `truncate` leaves the oldest messages out of the prompts, as many
     as necessary.
     """
+    answer: str = "letter"
+    """How an answer is obtained: `letter` or `sampled`.
+
+    `letter` reads the exact probability of each letter after "Answer: (". `sampled` draws `answer_samples` answers from
+    the model's own sampling; their frequencies take the place of the probabilities.
+    """
+    answer_samples: int = 10
+    """With `answer=sampled`: the number of answers to each question. More only add to those in the store."""
     retests: int = 0
     """How often all questions are repeated after the same conversations, with other option orders."""
     seeds: list[int] = MISSING

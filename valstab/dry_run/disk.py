@@ -31,8 +31,15 @@ def stored_text_bytes(conversations: Sequence[Sequence[str]]) -> float:
     )
 
 
-def stored_answer_bytes(logprobs: NDArray[np.float64]) -> int:
-    """Return the size in the store of the answers after one conversation. Shape: (items, options)."""
+def stored_answer_bytes(logprobs: NDArray[np.float64], samples: int) -> int:
+    """Return the size in the store of the answers after one conversation.
+
+    Args:
+        logprobs: shape (items, options).
+        samples: number of answers sampled for each item; 0 for exact distributions.
+    """
+    if samples:
+        return samples * (len(logprobs) + RECORD_OVERHEAD_BYTES)
     return len(json.dumps(logprobs.tolist())) + RECORD_OVERHEAD_BYTES
 
 

@@ -15,6 +15,7 @@ from valstab.dry_run.sampling import (
     spread_evenly,
 )
 from valstab.engines.base import GIB, Cache, Engine, Window, usd
+from valstab.protocol.answers import is_stored
 from valstab.protocol.ask import answers_key
 from valstab.protocol.context_window import dropped_for_questions, longest_prompt
 from valstab.protocol.converse import Conversation, conversations_per_batch, replay_stored, window_if_truncating
@@ -131,7 +132,7 @@ def _remaining(plan: Plan, window: Window | None, conversation_log: RecordLog, a
         else:
             conversation = _conversation(plan, session, texts, window)
             keys = (answers_key(plan, conversation, retest) for retest in range(1 + plan.retests))
-            n_asked += sum(answer_log.get(key) is None for key in keys)
+            n_asked += sum(not is_stored(answer_log, key, plan.answer_samples) for key in keys)
     return _Remaining(sessions, n_asked)
 
 

@@ -9,11 +9,13 @@ import numpy as np
 
 from valstab.dry_run.cost_model import DialogueLengths, Floats, GenerationWork, attended, fit
 from valstab.dry_run.disk import stored_answer_bytes
-from valstab.engines.base import Engine, GenerationRequest, Usage, Window
+from valstab.engines.base import ChoiceRequest, Engine, GenerationRequest, Usage, Window
+from valstab.protocol.answers import Answered, answer_all
 from valstab.protocol.ask import choice_requests, option_orders
 from valstab.protocol.context_window import dropped_for_reply
 from valstab.protocol.converse import Conversation, opening_messages, reply_request, window_if_truncating
 from valstab.protocol.plan import Plan, Session
+from valstab.protocol.store import RecordLog
 
 MIN_SAMPLE_CONVERSATIONS = 4
 """Minimum number of conversations in each timing sample (warm-up, long prompts, questions)."""
@@ -149,14 +151,19 @@ def measure_questions(plan: Plan, engine: Engine, conversations: Sequence[Conver
         EngineError: if the model can't be run.
     """
     dialogues = [choice_requests(plan, each, option_orders(plan.task, each.session)) for each in conversations]
-    list(engine.score_options([dialogues[0][:2]]))  # warm-up: the first call is slow
-    call, answers = _timed(engine, lambda: [logprobs for _, logprobs in engine.score_options(dialogues)])
+
+    def answer(some: Sequence[Sequence[ChoiceRequest]]) -> list[Answered]:
+        keys = [str(number) for number in range(len(some))]
+        return list(answer_all(engine, RecordLog(None), keys, some.__getitem__, plan.answer_samples))
+
+    answer([dialogues[0][:2]])  # warm-up: the first call is slow
+    call, answers = _timed(engine, lambda: answer(dialogues))
     number, usage = len(dialogues), call.usage
     return MeasuredQuestions(
         seconds=call.seconds / number,
         encoded_tokens=usage.encoded_tokens // number,
         generated_tokens=usage.generated_tokens // number,
-        stored_bytes=stored_answer_bytes(answers[0]),
+        stored_bytes=stored_answer_bytes(answers[0].answers.logprobs, plan.answer_samples),
     )
 
 

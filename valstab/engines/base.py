@@ -72,6 +72,19 @@ class ChoiceRequest:
     seed: int
 
 
+UNREAD = "?"
+"""Stands for a sampled answer that names no option."""
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """A request for answers sampled after `prompt`, each one of the one-letter `options`: one for each of `seeds`."""
+
+    prompt: Prompt
+    options: str
+    seeds: tuple[int, ...]
+
+
 class Prices(NamedTuple):
     """Prices of a million tokens in US dollars."""
 
@@ -159,5 +172,13 @@ class Engine(Protocol):
 
         An engine that does not see the whole distribution returns NaN for unknown probabilities. If it reads an answer
         from sampled text, that option has infinity; if it can read none, all options have NaN.
+        """
+        ...
+
+    def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[str]]]:
+        """Yield the index of each dialogue and the letters sampled for each of its requests, in any order of dialogues.
+
+        A request's letters are one text with a letter for each seed, in the order of the seeds; `UNREAD` stands for an
+        answer that names no option. The model's own sampling settings apply.
         """
         ...

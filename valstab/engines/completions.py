@@ -1,22 +1,15 @@
-"""Read what an OpenAI-compatible server answers: the text, the most probable first tokens, and a letter in either.
+"""Read what an OpenAI-compatible server answers: the text, and the most probable first tokens with their letters.
 
 A letter that the server does not list is less probable than every listed token, so its probability is unknown (NaN).
 """
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-FIRST_LETTER = re.compile(r"\s*(?:answer\s*:?\s*)?\(?([A-Z])(?:\)|[.:,](?=\s|$)|\s*$)", re.IGNORECASE)
-"""The letter that a sampled answer begins with."""
-
-
-LETTER_IN_BRACKETS = re.compile(r"\(([A-Z])\)")
-"""An option that a sampled answer names in brackets."""
-
+from valstab.engines.written_answer import read_letter
 
 UNREADABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError)
 """Errors that `read_completion` raises if a document does not have the form of the API."""
@@ -68,21 +61,6 @@ def sampled_logprobs(text: str, options: str) -> list[float]:
     """Return infinity for the option that a sampled answer chooses and NaN for the others; all NaN if it is unclear."""
     letter = read_letter(text, options)
     return [math.inf if option == letter else math.nan for option in options]
-
-
-def read_letter(text: str, options: str) -> str | None:
-    """Return the option that a sampled answer chooses, or None if it is not clear.
-
-    The text must begin with an offered letter: `B`, `(B)`, `B)`, `B.`, `B:` or `B,`. Upper and lower case count, and
-    `Answer:` may stand before it. The text may not name another option in brackets. A letter that begins a word or a
-    sentence ("A good one") is not an answer.
-    """
-    beginning = FIRST_LETTER.match(text)
-    if beginning is None:
-        return None
-    letter = beginning[1].upper()
-    others = {other.upper() for other in LETTER_IN_BRACKETS.findall(text)} - {letter}
-    return letter if letter in options and not others & set(options) else None
 
 
 def _join_surrogates(text: str) -> str:

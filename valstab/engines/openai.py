@@ -17,16 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valstab.config.schema import ModelConfig
-from valstab.engines.base import Cache, ChoiceRequest, EngineError, GenerationRequest, Prices, Prompt, Usage
+from valstab.engines.base import (
+    Cache,
+    ChoiceRequest,
+    EngineError,
+    GenerationRequest,
+    Prices,
+    Prompt,
+    SampleRequest,
+    Usage,
+)
 from valstab.engines.completions import Completion, listed_logprobs, sampled_logprobs
 from valstab.engines.openai_client import OpenaiClient
+from valstab.engines.written_answer import ANSWER_TOKENS, sample_by_writing
 from valstab.errors import allowed
 
 log = logging.getLogger(__name__)
-
-
-ANSWER_TOKENS = 16
-"""Maximum length of a sampled answer, in tokens."""
 
 
 Request = TypeVar("Request")
@@ -124,6 +130,10 @@ class OpenaiEngine:
             missing[number] -= 1
             if not missing[number]:
                 yield number, incomplete.pop(number)
+
+    def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[str]]]:
+        """Yield each dialogue's index and sampled answers; see `Engine.sample_options`."""
+        return sample_by_writing(self.generate, dialogues)
 
     def _served_name(self, name: str) -> str:
         """Return the server's name of the model: this one, or that of its only model."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valstab.config.schema import ModelConfig
-from valstab.engines.base import Cache, ChoiceRequest, GenerationRequest, Usage
+from valstab.engines.base import Cache, ChoiceRequest, GenerationRequest, SampleRequest, Usage
 
 WORDS = ("yes", "no", "perhaps", "well", "so", "today", "here", "often", "good", "again")
 """The vocabulary of messages."""
@@ -38,4 +38,12 @@ class RandomEngine:
             yield (
                 index,
                 np.log([np.random.default_rng(c.seed).dirichlet(np.ones(len(c.options))) for c in choices]),
+            )
+
+    def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[str]]]:
+        """Yield letters that are drawn uniformly."""
+        for index, choices in enumerate(dialogues):
+            yield (
+                index,
+                ["".join(np.random.default_rng(seed).choice(list(c.options)) for seed in c.seeds) for c in choices],
             )

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from transformers import AutoTokenizer, GenerationConfig
 
 from valstab.config.schema import ModelConfig
-from valstab.engines.base import Cache, ChoiceRequest, EngineError, GenerationRequest, Usage, Window
+from valstab.engines.base import Cache, ChoiceRequest, EngineError, GenerationRequest, SampleRequest, Usage, Window
 from valstab.engines.checkpoint import fingerprint, locate_checkpoint, require_path
 from valstab.engines.limits import require_numbers, require_room
 from valstab.engines.loading import precision, resolved_sampling
 from valstab.engines.tokenizer import PromptTokenizer
+from valstab.engines.written_answer import sample_by_writing
 
 DIALOGUES_AT_ONCE = 64
 """Number of dialogues whose questions are passed to vLLM in one call."""
@@ -129,6 +130,10 @@ class VllmEngine:
                 rows = np.array(list(itertools.islice(logprobs, len(dialogue))))
                 require_numbers(torch.from_numpy(rows))
                 yield number, rows
+
+    def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[str]]]:
+        """Yield each dialogue's index and sampled answers; see `Engine.sample_options`."""
+        return sample_by_writing(self.generate, dialogues)
 
     def _generate(self, prompts: Sequence[list[int]], params: Sequence[Any]) -> Iterator[Any]:
         """Yield each prompt's completion, in order, and count its tokens."""

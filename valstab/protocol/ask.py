@@ -11,6 +11,7 @@ from valstab.engines.base import ChoiceRequest, Engine
 from valstab.hashing import content_hash, derive_seed
 from valstab.inputs.items import Item
 from valstab.inputs.task import Task
+from valstab.protocol.answers import Answers, answer_all
 from valstab.protocol.converse import Conversation, truncation_key
 from valstab.protocol.plan import Plan, Session
 from valstab.protocol.progress import Stage
@@ -79,40 +80,42 @@ def ask(
 
     The answers are in the plan's order, with the columns seed, context, persona, gender (of the wording), item, letter,
     score, answer_mass (the total probability of the offered letters), letters (the letter that offered each option)
-    and logprob_1, logprob_2, ... (in nats). The last two are in the order of the scale. An answer read from sampled
-    text has no probabilities (NaN). An unreadable answer has neither a letter nor a score. The stage counts questions;
+    and logprob_1, logprob_2, ... (in nats). The last two are in the order of the scale. The frequencies of sampled
+    answers take the place of probabilities. A single answer read from text has no probabilities (NaN). An unreadable
+    answer has neither a letter nor a score. The stage counts questions;
     its note is made by `note` from the answers so far.
     """
     orders = [option_orders(plan.task, conversation.session, retest) for conversation in conversations]
     keys = [answers_key(plan, conversation, retest) for conversation in conversations]
-    stored = [index for index, key in enumerate(keys) if log.get(key) is not None]
-    missing = [index for index, key in enumerate(keys) if log.get(key) is None]
     n_items = len(plan.task.items)
-    logprobs_of: dict[int, NDArray[np.float64]] = {}
+    answers_of: dict[int, Answers] = {}
 
     def so_far() -> pd.DataFrame:
-        places = sorted(logprobs_of)
+        places = sorted(answers_of)
         return _table(
             plan.task,
             [conversations[index].session for index in places],
             np.array([orders[index] for index in places]),
-            np.array([logprobs_of[index] for index in places]),
+            [answers_of[index] for index in places],
         )
 
-    def add(index: int) -> None:
-        logprobs_of[index] = np.array(log.get(keys[index]))
+    reused = 0
+    answered = answer_all(
+        engine,
+        log,
+        keys,
+        lambda index: choice_requests(plan, conversations[index], orders[index], retest),
+        plan.answer_samples,
+    )
+    for number, answers, is_reused in answered:
+        answers_of[number] = answers
         stage.note = note(so_far)
-
-    for index in stored:
-        add(index)
-    stage.skip(n_items * len(stored))
-    dialogues = (choice_requests(plan, conversations[index], orders[index], retest) for index in missing)
-    for place, logprobs in engine.score_options(dialogues):
-        index = missing[place]
-        log.put({keys[index]: logprobs.tolist()})
-        add(index)
-        stage.advance(n_items)
-    return AskResult(so_far(), n_items * len(stored))
+        if is_reused:
+            reused += n_items
+            stage.skip(n_items)
+        else:
+            stage.advance(n_items)
+    return AskResult(so_far(), reused)
 
 
 def answers_key(plan: Plan, conversation: Conversation, retest: int = 0) -> str:
@@ -187,7 +190,7 @@ def _question(task: Task, item: Item, session: Session, order: NDArray[np.intp])
 
 
 def _table(
-    task: Task, sessions: Sequence[Session], orders: NDArray[np.intp], logprobs: NDArray[np.float64]
+    task: Task, sessions: Sequence[Session], orders: NDArray[np.intp], answers: Sequence[Answers]
 ) -> pd.DataFrame:
     """Return the table of answers that `ask` describes.
 
@@ -195,14 +198,14 @@ def _table(
         task: the task that was asked.
         sessions: one per conversation.
         orders: option under each letter, as a 0-based position on the scale. Shape: (sessions, items, options).
-        logprobs: log-probability of each letter in nats, in the same shape; +inf marks an answer read from sampled
-            text, NaN what is unknown.
+        answers: one per conversation. A log-probability of +inf marks an answer read from text, NaN what is unknown.
     """
     n_items, options = len(task.items), len(task.scores)
-    orders, logprobs = orders.reshape(-1, options), logprobs.reshape(-1, options)
+    orders = orders.reshape(-1, options)
+    logprobs = np.array([each.logprobs for each in answers]).reshape(-1, options)
+    best = np.array([each.chosen for each in answers], dtype=np.intp).reshape(-1, 1)
     offered = np.array(list(letters(options)))
     scores = np.tile([task.scores_of(item) for item in task.items], (len(sessions), 1))
-    best = np.where(np.isnan(logprobs), -np.inf, logprobs).argmax(axis=1, keepdims=True)
     chosen = np.take_along_axis(orders, best, axis=1)
     is_read = ~np.isnan(logprobs).all(axis=1)
     is_sampled = np.isposinf(logprobs).any(axis=1)

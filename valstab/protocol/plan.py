@@ -42,6 +42,9 @@ class Plan:
     retests: int = 0
     """Number of times that all questions are repeated with other option orders."""
 
+    answer_samples: int = 0
+    """Number of answers that are sampled for each question; 0 reads the exact distribution."""
+
     @property
     def sessions(self) -> tuple[Session, ...]:
         """All combinations of seed, context and persona, in this order."""
@@ -82,6 +85,7 @@ def make_plan(config: Config) -> Plan:
         max_new_tokens=config.max_new_tokens,
         truncates=config.overflow == "truncate",
         retests=config.retests,
+        answer_samples=config.answer_samples if config.answer == "sampled" else 0,
     )
 
 

@@ -7,6 +7,7 @@ Messages are sampled for many dialogues at once (`generation`). Questions after 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,17 +15,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from valstab.config.schema import ModelConfig
-from valstab.engines.base import GIB, Cache, ChoiceRequest, EngineError, GenerationRequest, Usage, Window, peak_bytes
+from valstab.engines.base import (
+    GIB,
+    UNREAD,
+    Cache,
+    ChoiceRequest,
+    EngineError,
+    GenerationRequest,
+    SampleRequest,
+    Usage,
+    Window,
+    peak_bytes,
+)
 from valstab.engines.checkpoint import fingerprint
 from valstab.engines.huggingface.causal_lm import CausalLM
 from valstab.engines.huggingface.compiled import can_compile, compile_model
-from valstab.engines.huggingface.generation import Generation
+from valstab.engines.huggingface.generation import Generation, draw, filtered
 from valstab.engines.huggingface.memory import Limits, free_bytes, gpu_peak_bytes
 from valstab.engines.huggingface.process_settings import ProcessSettings
 from valstab.engines.huggingface.scoring import Scoring
 from valstab.engines.limits import context_window, require_room
 from valstab.engines.loading import end_tokens, load, precision, resolved_sampling
 from valstab.engines.tokenizer import PromptTokenizer
+from valstab.engines.written_answer import sample_by_writing
+
+Choice = TypeVar("Choice", ChoiceRequest, SampleRequest)
+
 
 CACHE_SHARE = {"cpu": 1 / 8, "cuda": 3 / 4}
 """Share of the free memory that key-value caches may take: on a GPU little else but the model needs any."""
@@ -78,11 +94,11 @@ class TransformersEngine:
             threads = torch.get_num_threads()
         length = context_window(loaded.config)
         self.window = None if length is None else Window(length, lambda prompt: len(self.tokens.encode(prompt)))
-        sampling = resolved_sampling(model.sampling, loaded.generation_config)
+        self._sampling = resolved_sampling(model.sampling, loaded.generation_config)
         self.scoring = Scoring(self.causal, self._limits(), self.usage, tokens=MAX_TOKENS_AT_ONCE[device_type])
         self.generation = Generation(
             self.causal,
-            sampling=sampling,
+            sampling=self._sampling,
             ends=end_tokens(tokenizer, loaded.generation_config),
             decode=self.tokens.decode,
             limits=self._limits(),
@@ -93,7 +109,7 @@ class TransformersEngine:
             "weights": fingerprint(source, getattr(loaded.config, "_commit_hash", None)),
             "dtype": str(dtype).removeprefix("torch."),
             "quantization": quantization,
-            "sampling": str(asdict(sampling)),
+            "sampling": str(asdict(self._sampling)),
             "template": self.tokens.template_digest(),
             "compiled": str(compiled).lower(),
         }
@@ -122,6 +138,16 @@ class TransformersEngine:
         """Yield each dialogue's index and log-probabilities (nats): (choices, options)."""
         return self.process_settings.applied_to(self._score_options(dialogues))
 
+    def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[str]]]:
+        """Yield each dialogue's index and sampled answers; see `Engine.sample_options`.
+
+        The token after the prompt is drawn; it is an answer if it decodes to exactly a letter. A repetition penalty
+        needs whole messages.
+        """
+        if self._sampling.repetition_penalty != 1:
+            return sample_by_writing(self.generate, dialogues)
+        return self.process_settings.applied_to(self._sample_options(dialogues))
+
     @torch.inference_mode()
     def _generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         prompts = self.tokens.encode_all([request.prompt for request in requests])
@@ -131,8 +157,27 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def _score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
+        for index, (choices, distributions) in enumerate(self._distributions(dialogues)):
+            yield index, self._sum_letters(distributions, [choice.options for choice in choices])
+
+    @torch.inference_mode()
+    def _sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[str]]]:
+        for index, (choices, distributions) in enumerate(self._distributions(dialogues)):
+            tokens, candidates = filtered(torch.stack(list(distributions)).float(), self._sampling)
+            answers = []
+            for choice, allowed, logits in zip(choices, tokens, candidates, strict=True):
+                uniform = torch.tensor([np.random.default_rng(seed).random() for seed in choice.seeds])
+                drawn = allowed[draw(logits.expand(len(uniform), -1), uniform.to(logits.device))].tolist()
+                letter_of = {token: letter for letter in choice.options for token in self.tokens.of_letter(letter)}
+                answers.append("".join(letter_of.get(token, UNREAD) for token in drawn))
+            yield index, answers
+
+    def _distributions(
+        self, dialogues: Iterable[Sequence[Choice]]
+    ) -> Iterator[tuple[Sequence[Choice], Sequence[Tensor]]]:
+        """Yield each dialogue's requests, and for each of them the log-probabilities (nats) of the next token."""
         self.generation.forget()
-        asked: deque[Sequence[ChoiceRequest]] = deque()
+        asked: deque[Sequence[Choice]] = deque()
 
         def encoded() -> Iterator[list[list[int]]]:
             for choices in dialogues:
@@ -141,8 +186,8 @@ class TransformersEngine:
                 require_room(max(map(len, prompts)) + 1, self.window)
                 yield prompts
 
-        for index, distributions in enumerate(self.scoring.run(encoded())):
-            yield index, self._sum_letters(distributions, [choice.options for choice in asked.popleft()])
+        for distributions in self.scoring.run(encoded()):
+            yield asked.popleft(), distributions
 
     def _sum_letters(self, distributions: Sequence[Tensor], options: Sequence[str]) -> NDArray[np.float64]:
         """Return the log-probability of each letter, summed over the tokens that decode to it: (choices, options)."""

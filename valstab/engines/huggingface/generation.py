@@ -137,15 +137,10 @@ class Generation:
         return stack_rows(prefixes, lengths, self._causal.model.config), new
 
     def _sample(self, seen: Tensor, logits: Tensor, uniform: Tensor) -> Tensor:
-        """Draw one token per row, filtered in transformers' order: penalty, temperature, top-k, then top-p."""
-        settings = self._sampling
-        if settings.repetition_penalty != 1:
-            logits = RepetitionPenaltyLogitsProcessor(settings.repetition_penalty)(seen, logits)
-        vocabulary = logits.shape[1]
-        tokens = logits.topk(min(settings.top_k or vocabulary, vocabulary)).indices.sort(dim=1).values
-        candidates = logits.gather(1, tokens) / settings.temperature
-        if settings.top_p < 1:
-            candidates = TopPLogitsWarper(settings.top_p)(tokens, candidates)
+        """Draw one token per row."""
+        if self._sampling.repetition_penalty != 1:
+            logits = RepetitionPenaltyLogitsProcessor(self._sampling.repetition_penalty)(seen, logits)
+        tokens, candidates = filtered(logits, self._sampling)
         return tokens.gather(1, draw(candidates, uniform)[:, None]).squeeze(1)
 
     def _finished(self, generated: list[int], request: GenerationRequest) -> str | None:
@@ -156,6 +151,24 @@ class Generation:
         text = self._decode(generated)
         cut = request.cut(text)
         return cut if ended or cut != text else None
+
+
+def filtered(logits: Tensor, sampling: ResolvedSampling) -> tuple[Tensor, Tensor]:
+    """Apply temperature, top-k and top-p, in transformers' order, to logits after any repetition penalty.
+
+    Args:
+        logits: (rows, vocabulary).
+        sampling: how a token is drawn.
+
+    Returns:
+        The tokens that may be drawn, in ascending order, and their logits: (rows, candidates) each.
+    """
+    vocabulary = logits.shape[1]
+    tokens = logits.topk(min(sampling.top_k or vocabulary, vocabulary)).indices.sort(dim=1).values
+    candidates = logits.gather(1, tokens) / sampling.temperature
+    if sampling.top_p < 1:
+        candidates = TopPLogitsWarper(sampling.top_p)(tokens, candidates)
+    return tokens, candidates
 
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:

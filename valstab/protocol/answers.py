@@ -1,0 +1,123 @@
+"""The answers after each conversation, from the store or from the engine.
+
+`exact` reads the whole distribution over the letters; `sampled` counts letters that the model's own sampling gives.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from valstab.engines.base import UNREAD, ChoiceRequest, Engine, SampleRequest
+from valstab.hashing import content_hash, derive_seed
+from valstab.protocol.store import RecordLog
+
+
+class Answers(NamedTuple):
+    """The answers to all items after one conversation."""
+
+    logprobs: NDArray[np.float64]
+    """Log-probability of each letter in nats, as `Engine.score_options` yields them. Shape: (items, options)."""
+    chosen: NDArray[np.intp]
+    """Index of the most probable letter; of letters that were sampled equally often, the one sampled first.
+
+    Shape: (items,).
+    """
+
+
+class Answered(NamedTuple):
+    """The answers after one conversation, and where they are from."""
+
+    number: int
+    """Number of the conversation."""
+    answers: Answers
+    reused: bool
+    """Whether all of them came from the store."""
+
+
+Requests = Callable[[int], Sequence[ChoiceRequest]]
+"""Returns the requests of a conversation, by its number."""
+
+
+def answer_all(
+    engine: Engine, log: RecordLog, keys: Sequence[str], requests: Requests, samples: int
+) -> Iterator[Answered]:
+    """Yield the answers after each conversation once, those from the store first.
+
+    Args:
+        engine: the engine.
+        log: where answers are stored.
+        keys: the store's key of each conversation's answers.
+        requests: returns a conversation's requests.
+        samples: number of answers sampled for each item; 0 for exact distributions.
+    """
+    return sampled(engine, log, keys, requests, samples) if samples else exact(engine, log, keys, requests)
+
+
+def is_stored(log: RecordLog, key: str, samples: int) -> bool:
+    """Return whether all answers of a key are stored."""
+    names = _sample_keys(key, samples) if samples else [key]
+    return all(log.get(name) is not None for name in names)
+
+
+def exact(engine: Engine, log: RecordLog, keys: Sequence[str], requests: Requests) -> Iterator[Answered]:
+    """Yield answers with the probabilities that the engine reads."""
+    missing = [number for number, key in enumerate(keys) if log.get(key) is None]
+    for number in sorted({*range(len(keys))} - {*missing}):
+        yield Answered(number, _most_probable(np.array(log.get(keys[number]))), reused=True)
+    for place, logprobs in engine.score_options(requests(number) for number in missing):
+        log.put({keys[missing[place]]: logprobs.tolist()})
+        yield Answered(missing[place], _most_probable(logprobs), reused=False)
+
+
+def sampled(
+    engine: Engine, log: RecordLog, keys: Sequence[str], requests: Requests, samples: int
+) -> Iterator[Answered]:
+    """Yield answers with frequencies of letters. Each sample has a record and a seed of its own, so more only add."""
+    names = [_sample_keys(key, samples) for key in keys]
+    lacking = [tuple(sample for sample, name in enumerate(each) if log.get(name) is None) for each in names]
+    missing = [number for number, samples_of in enumerate(lacking) if samples_of]
+
+    def answers(number: int) -> Answers:
+        letters = [str(log.get(name)) for name in names[number]]
+        return _most_frequent(np.array([list(each) for each in letters]), requests(number)[0].options)
+
+    def dialogue(number: int) -> list[SampleRequest]:
+        return [
+            SampleRequest(
+                choice.prompt,
+                choice.options,
+                tuple(derive_seed("sample", choice.seed, sample) for sample in lacking[number]),
+            )
+            for choice in requests(number)
+        ]
+
+    for number in sorted({*range(len(keys))} - {*missing}):
+        yield Answered(number, answers(number), reused=True)
+    for place, letters in engine.sample_options(dialogue(number) for number in missing):
+        number = missing[place]
+        of_samples = zip(lacking[number], zip(*letters, strict=True), strict=True)
+        log.put({names[number][sample]: "".join(each) for sample, each in of_samples})
+        yield Answered(number, answers(number), reused=False)
+
+
+def _sample_keys(key: str, samples: int) -> list[str]:
+    """Return the store's key of each sample."""
+    return [content_hash([key, "sample", number]) for number in range(samples)]
+
+
+def _most_probable(logprobs: NDArray[np.float64]) -> Answers:
+    return Answers(logprobs, np.where(np.isnan(logprobs), -np.inf, logprobs).argmax(axis=1))
+
+
+def _most_frequent(letters: NDArray[np.str_], options: str) -> Answers:
+    """Return the frequencies of sampled letters, NaN for an item without a readable one. Shape: (samples, items)."""
+    is_option = letters[:, :, np.newaxis] == np.array(list(options))
+    shares = is_option.mean(axis=0)
+    # The first sample of each option breaks ties: by the alphabet, answers would seem to follow the position.
+    chosen = np.lexsort((is_option.argmax(axis=0), -shares), axis=1)[:, 0]
+    with np.errstate(divide="ignore"):
+        logprobs: NDArray[np.float64] = np.log(shares)
+    logprobs[(letters == UNREAD).all(axis=0)] = np.nan
+    return Answers(logprobs, chosen)
