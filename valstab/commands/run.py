@@ -10,7 +10,7 @@ from valstab.commands.start import exit_on_mistake, job_config, start
 from valstab.config.check import check_config
 from valstab.config.options import CONFIG_FOLDER
 from valstab.config.schema import Config
-from valstab.engines.chat_format import resolve_chat_format
+from valstab.engines.chat_format import require_prompts, resolve_chat_format
 from valstab.engines.factory import require_model
 from valstab.protocol.plan import Plan, make_plan
 from valstab.sweeps.callback import closing_sweep
@@ -27,8 +27,10 @@ def app(composed: DictConfig) -> float | None:
         plan = checked_plan(config)
         # Imported only here, since these take seconds: a mistake above is reported without them.
         from valstab.dry_run.preview import preview
+        from valstab.protocol.sample_prompts import sample_prompts
         from valstab.run import run
 
+        require_prompts(config, sample_prompts(plan))
         if config.dry_run:
             preview(config, plan)
             return None

@@ -1,13 +1,18 @@
-"""Resolve a model's name and chat format where the configuration leaves them open."""
+"""Resolve a model's name and chat format where the configuration leaves them open, and check its prompts."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from valstab.config.engines import TransformersConfig, VllmConfig
 from valstab.config.schema import Config, ModelConfig
-from valstab.engines.base import EngineError
+from valstab.engines.base import EngineError, Prompt
 from valstab.engines.checkpoint import explain_load_error, locate_checkpoint, require_checkpoint, require_path
 from valstab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from valstab.engines.tokenizer import PromptTokenizer
 
 AUTO_MODEL = "auto"
 """The option `model=auto`, for any model that has no option of its own."""
@@ -29,7 +34,7 @@ def resolve_chat_format(config: Config) -> ModelConfig:
         model = replace(model, name=Path(model.path).name)
     if model.format != "auto" and model.system_prompt is not None:
         return model
-    if isinstance(config.engine, TransformersConfig | VllmConfig):
+    if has_chat_template(config):
         return detect_chat_format(model)
     return replace(model, format="chat" if model.format == "auto" else model.format, system_prompt=True)
 
@@ -39,6 +44,40 @@ def detect_chat_format(model: ModelConfig) -> ModelConfig:
 
     Raises:
         EngineError: if there is no tokenizer at `model.path`.
+    """
+    tokens = load_tokenizer(model)
+    form = model.format
+    if form == "auto":
+        form = "chat" if tokens.has_template() else "base"
+    system = model.system_prompt
+    if system is None:
+        system = form == "chat" and tokens.has_system_slot()
+    return replace(model, format=form, system_prompt=system)
+
+
+def require_prompts(config: Config, prompts: Iterable[Prompt]) -> None:
+    """Check some of a run's prompts with the model's chat template, without its weights; of a server it is unknown.
+
+    Raises:
+        ConfigError: at the first setting to change.
+        EngineError: if the tokenizer can't be loaded, or no setting helps.
+    """
+    if config.model.format == "chat" and has_chat_template(config):
+        from valstab.engines.prompt_check import check_prompts
+
+        check_prompts(load_tokenizer(config.model), list(prompts))
+
+
+def has_chat_template(config: Config) -> bool:
+    """Return whether the engine renders chat templates itself."""
+    return isinstance(config.engine, TransformersConfig | VllmConfig)
+
+
+def load_tokenizer(model: ModelConfig) -> "PromptTokenizer":
+    """Return the tokenizer of a model's prompts.
+
+    Raises:
+        EngineError: if there is none at `model.path`.
     """
     path = require_path(model)
     require_checkpoint(model)
@@ -51,11 +90,4 @@ def detect_chat_format(model: ModelConfig) -> ModelConfig:
         tokenizer = AutoTokenizer.from_pretrained(locate_checkpoint(path), trust_remote_code=model.trust_remote_code)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise EngineError(f"model.path={path}: its tokenizer can't be loaded: {explain_load_error(error)}") from error
-    tokens = PromptTokenizer(tokenizer, model.template)
-    form = model.format
-    if form == "auto":
-        form = "chat" if tokens.has_template() else "base"
-    system = model.system_prompt
-    if system is None:
-        system = form == "chat" and tokens.has_system_slot()
-    return replace(model, format=form, system_prompt=system)
+    return PromptTokenizer(tokenizer, model.template)

@@ -5,18 +5,16 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
-from jinja2.exceptions import TemplateError
-
+from valstab.engines.assistant_turn import assistant_turn
 from valstab.engines.base import EngineError, Message, Prompt
+from valstab.engines.chat_template import PROBE_DIALOGUE, ChatTemplate
+from valstab.engines.markers import break_markers, break_pattern
 
 OPENED_BRACKET = "("
 """The text before an answer's letter."""
-
-
-PROBE_DIALOGUE = (Message("user", ""), Message("assistant", "Hello."), Message("user", "Who are you?"))
-"""A dialogue as the interlocutor sees it, to try a chat template on."""
 
 
 class PromptTokenizer:
@@ -29,18 +27,16 @@ class PromptTokenizer:
 
     def __init__(self, tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> None:
         self.tokenizer = tokenizer
-        self._arguments = dict(arguments or {})
         self._tokens_by_text: dict[str, list[int]] = {}
-        self._controls = _control_pattern(tokenizer)
+        self.template = None if tokenizer.chat_template is None else ChatTemplate(tokenizer, arguments or {})
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Return the tokens of a prompt, special tokens included.
 
-        These are the chat template's, or for a base model the tokenizer's usual ones. Text in a message that looks like
-        a control token (`<|im_end|>`) stays text: a space is inserted.
+        These are the chat template's, or for a base model the tokenizer's usual ones.
 
         Raises:
-            EngineError: if the chat template refuses the dialogue, or leaves its system message out.
+            EngineError: as `render`.
         """
         (tokens,) = self.encode_all([prompt])
         return tokens
@@ -53,55 +49,65 @@ class PromptTokenizer:
         """
         rows: list[list[int]] = []
         for is_base, alike in itertools.groupby(prompts, lambda prompt: not prompt.messages):
-            texts = [
-                self._escape_controls(prompt.text) if is_base else self._render(prompt.messages) + prompt.text
-                for prompt in alike
-            ]
+            texts = [self.render(prompt) for prompt in alike]
             rows += self.tokenizer(texts, add_special_tokens=is_base).input_ids
         return rows
 
+    def render(self, prompt: Prompt) -> str:
+        """Return a prompt as the model reads it, but for what the tokenizer adds to a base model's.
+
+        Text in a message that looks like a control token (`<|im_end|>`) or a marker of the chat template (`[INST]`)
+        stays text: a space is inserted. A turn that the chat template opens only in part is opened as it writes one.
+
+        Raises:
+            EngineError: if there is no chat template, or it refuses the dialogue, leaves a message out or moves it.
+        """
+        if not prompt.messages:
+            return break_markers(prompt.text, self._markers)
+        if self.template is None:
+            raise EngineError("the tokenizer has no chat template: model.format must be base, for a base model")
+        return self.template.render(self.as_text(prompt.messages)) + self._missing + prompt.text
+
+    def as_text(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        """Return messages in which nothing is a control token or a marker."""
+        return tuple(message._replace(text=break_markers(message.text, self._markers)) for message in messages)
+
     def has_template(self) -> bool:
         """Return whether there is a chat template; a base model has none."""
-        return self.tokenizer.chat_template is not None
+        return self.template is not None
 
     def has_system_slot(self) -> bool:
-        """Return whether the chat template accepts a system message before a dialogue that the user opens."""
-        try:
-            self._render((Message("system", "You are Gandalf."), *PROBE_DIALOGUE))
-        except EngineError:
-            return False
-        return True
+        """Return whether the chat template shows a system message before a dialogue that the user opens."""
+        return self.template is not None and self.template.shape.system_slot
 
     def template_digest(self) -> str:
         """Return a hash of the chat template and of a dialogue that it renders; `none` for a base model.
 
-        The dialogue is hashed too, since some templates contain today's date.
+        The dialogue is hashed too, since arguments may change it. What is done to suit a template is hashed only where
+        it changes prompts that were possible without it: other digests stay as they were.
         """
-        if not self.has_template():
+        if self.template is None:
             return "none"
         try:
-            rendered = self._render(PROBE_DIALOGUE)
+            rendered = self.template.write(PROBE_DIALOGUE)
         except EngineError as error:
             rendered = str(error)
-        content = [str(self.tokenizer.chat_template), self._arguments, rendered]
+        content = [str(self.tokenizer.chat_template), self.template.arguments, rendered]
+        content += [self._missing] if self._missing else []
+        content += ["blocks"] if "user" in self.template.shape.block_roles else []
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
-    def _render(self, messages: Sequence[Message]) -> str:
-        plain = [{"role": message.role, "content": self._escape_controls(message.text)} for message in messages]
-        if not self.has_template():
-            raise EngineError("the tokenizer has no chat template: model.format must be base, for a base model")
+    @cached_property
+    def _missing(self) -> str:
+        """What the chat template leaves out as it opens the assistant's turn."""
         try:
-            text: str = self.tokenizer.apply_chat_template(
-                plain, tokenize=False, add_generation_prompt=True, **self._arguments
-            )
-        except (TemplateError, TypeError, ValueError) as error:
-            raise EngineError(f"the model's chat template refuses a dialogue ({error}){_advice(messages)}") from error
-        if messages[0].role == "system" and plain[0]["content"].strip() not in text:
-            raise EngineError(f"the model's chat template leaves the system message out{_advice(messages)}")
-        return text
+            return "" if self.template is None else assistant_turn(self.template).missing
+        except EngineError:  # of a template that refuses any dialogue
+            return ""
 
-    def _escape_controls(self, text: str) -> str:
-        return self._controls.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text) if self._controls else text
+    @cached_property
+    def _markers(self) -> re.Pattern[str] | None:
+        return break_pattern(self.tokenizer, self.template)
 
     def of_letter(self, letter: str) -> list[int]:
         """Return every token that decodes to exactly this letter after a bracket.
@@ -124,15 +130,3 @@ class PromptTokenizer:
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of generated tokens, without special ones."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
-
-
-def _control_pattern(tokenizer: Any) -> re.Pattern[str] | None:
-    """Return a pattern of a tokenizer's control tokens, except those that are white space or a single character."""
-    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-    controls = [token for token in special.union(tokenizer.all_special_tokens) if len(token.strip()) > 1]
-    return re.compile("|".join(map(re.escape, sorted(controls, key=len, reverse=True)))) if controls else None
-
-
-def _advice(messages: Sequence[Message]) -> str:
-    """Return what may help against an error of a chat template."""
-    return "; it may have no system slot: try model.system_prompt=false" if messages[0].role == "system" else ""

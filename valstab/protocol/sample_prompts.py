@@ -1,0 +1,34 @@
+"""Make some of a run's prompts in advance, with made messages, to check and to show them."""
+
+from collections.abc import Iterator
+
+from valstab.engines.base import Prompt
+from valstab.protocol.ask import choice_requests, option_orders
+from valstab.protocol.converse import Conversation, opening_messages, reply_request
+from valstab.protocol.plan import Plan, Session
+
+MADE_MESSAGES = ("(its reply)", "(the interlocutor's reply)", "(its second reply)")
+"""Messages that stand for generated ones."""
+
+
+def sample_prompts(plan: Plan) -> Iterator[Prompt]:
+    """Yield prompts of the plan's first session: of each message while there are made ones, and of a question.
+
+    The question is asked after one message, and after as many as there are.
+    """
+    session = plan.sessions[0]
+    texts = opening_messages(session)
+    made = MADE_MESSAGES[: plan.n_messages] if texts else ()
+    for message in made:
+        yield reply_request(plan, session, texts).prompt
+        texts.append(message)
+    yield first_question(plan, session, n_messages=min(1, len(made)))
+    if len(made) > 1:
+        yield first_question(plan, session, n_messages=len(made))
+
+
+def first_question(plan: Plan, session: Session, n_messages: int = 1) -> Prompt:
+    """Return the prompt of a session's first question, after `n_messages` made messages."""
+    opening = opening_messages(session)
+    conversation = Conversation(session, (*opening, *MADE_MESSAGES[:n_messages]) if opening else ())
+    return choice_requests(plan, conversation, option_orders(plan.task, session))[0].prompt
