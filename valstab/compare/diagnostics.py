@@ -1,5 +1,6 @@
 """Diagnostics of a stability: uncertainty, chance, noise, and flaws of the answers and conversations."""
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -51,9 +52,11 @@ class Diagnostics:
 
 
 def diagnose(runs: Runs, measure: Measure, undefined: Undefined = "zero", resamples: int = 1000) -> Diagnostics:
-    """Compute the diagnostics of each run by itself."""
+    """Compute the diagnostics of each run; p-values are adjusted over the runs."""
+    found = stabilities(runs, measure, undefined, resamples)
+    rows = dict(zip([run.id for run in found.runs], found.table.to_dict("records"), strict=True))
     return Diagnostics(
-        stability=pd.DataFrame([_stability(run, measure, undefined, resamples) for run in runs]),
+        stability=pd.DataFrame([_stability(run, rows.get(run.id), measure, undefined) for run in runs]),
         variance=_of_all(runs, _variance),
         positions=_of_all(runs, _positions),
         position_effect=_of_all(runs, _position_effect),
@@ -64,15 +67,16 @@ def diagnose(runs: Runs, measure: Measure, undefined: Undefined = "zero", resamp
     )
 
 
-def _stability(run: Run, measure: Measure, undefined: Undefined, resamples: int) -> dict[str, Any]:
-    spec = StabilitySpec(measure, undefined, run.without_personas)
-    found = stabilities([run], measure, undefined, resamples)
-    row: dict[str, Any] = {"label": run.label, "n_messages": run.n_messages}
-    if found.table.empty:
-        return {**row, "mean": np.nan, "low": np.nan, "high": np.nan}
-    row |= {str(name): value for name, value in found.table.iloc[0].items()}
+def _stability(
+    run: Run, found: Mapping[Hashable, Any] | None, measure: Measure, undefined: Undefined
+) -> dict[Hashable, Any]:
+    """Return the row of a run; `found` is that of its stability, None where the measure does not apply."""
+    if found is None:
+        return {"label": run.label, "n_messages": run.n_messages, "mean": np.nan, "low": np.nan, "high": np.nan}
+    row = dict(found)
     if row["not_reported"]:
         return row
+    spec = StabilitySpec(measure, undefined, run.without_personas)
     for dimension in DIMENSIONS:
         if run.scores.sizes[dimension] > 1:
             _, low, high, *_ = stability_interval(run.scores, spec, [dimension])

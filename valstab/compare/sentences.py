@@ -11,7 +11,7 @@ from valstab.results.summary import describe_position
 from valstab.statistics.position import PositionEffect
 from valstab.statistics.psychometrics import LOW_ANSWER_MASS
 from valstab.statistics.resampling import ALPHA
-from valstab.statistics.stability import MAX_UNDEFINED_FRACTION
+from valstab.statistics.stability import MAX_UNDEFINED_FRACTION, Measure
 
 WHY_NONE = {
     "rank_order": "it needs several personas and two contexts",
@@ -26,7 +26,7 @@ AFFECTED_SHARE = 0.1
 Sentences = tuple[str, ...]
 
 
-def describe_models(found: Stabilities, measure: str, reference: Mapping[str, float]) -> Sentences:
+def describe_models(found: Stabilities, measure: Measure, reference: Mapping[str, float]) -> Sentences:
     """Describe how models compare.
 
     Args:
@@ -41,7 +41,7 @@ def describe_models(found: Stabilities, measure: str, reference: Mapping[str, fl
             f"{int(tests['significant'].sum())} of {len(tests)} pairs of models differ (jackknife of the difference, "
             f"Benjamini-Hochberg at {ALPHA})."
         )
-    said += _beside_humans(table, reference)
+    said += _beside_humans(found.beside(reference, measure))
     said += describe_gaps(found, measure)
     said.append(
         f"Intervals and tests are {found.generalises_to}; the standard errors "
@@ -180,11 +180,12 @@ def describe_diagnostics(found: Diagnostics, title: str) -> Sentences:
 
 
 def _appraised(row: pd.Series) -> list[str]:
-    by_chance = not row["p"] < ALPHA
+    by_chance = not row["stable"]
+    over_runs = f"; {row['p_adjusted']:.3g} adjusted over the runs" if row["p_adjusted"] > row["p"] else ""
     said = [
         "too few seeds and topics to tell it from chance, since neighbouring people shared option orders."
         if np.isnan(row["p"])
-        else f"chance alone reaches {row['chance']:.3f} in one of twenty (p = {row['p']:.3g}): "
+        else f"chance alone reaches {row['chance']:.3f} in one of twenty (p = {row['p']:.3g}{over_runs}): "
         + ("no stability is shown." if by_chance else "it is more stable than chance.")
     ]
     if np.isfinite(row.get("within_gender", np.nan)):
@@ -257,19 +258,20 @@ def _differ(tests: pd.DataFrame, one: str, other: str) -> bool:
     return bool(tests.loc[pair, "significant"].all())
 
 
-def _beside_humans(table: pd.DataFrame, reference: Mapping[str, float]) -> list[str]:
+def _beside_humans(beside: pd.DataFrame) -> list[str]:
     said = []
-    for name, height in reference.items():
-        below = table.loc[table["high"] < height, "label"].tolist()
-        above = table.loc[table["low"] > height, "label"].tolist()
-        unsure = len(table) - len(below) - len(above)
-        parts = [f"{word} it: {', '.join(labels)}" for word, labels in (("below", below), ("above", above)) if labels]
-        parts += [f"not told from it: {unsure} of {len(table)}"] if unsure else []
-        said.append(f"Beside the {height:g} of humans ({name}), by the 95% intervals: {'; '.join(parts)}.")
-    if reference:
+    for name, part in beside.groupby("name", sort=False):
+        reference, expected = part["reference"].iloc[0], part["expected"].iloc[0]
+        among = f"; about {expected:.3f} among as few people" if expected < reference else ""
+        shown = {word: part.loc[part["place"] == word, "label"].tolist() for word in ("below", "above", "")}
+        parts = [f"{word} it: {', '.join(labels)}" for word, labels in shown.items() if word and labels]
+        parts += [f"not told from it: {len(shown[''])} of {len(part)}"] if shown[""] else []
+        said.append(f"Beside the {reference:g} of humans ({name}{among}): {'; '.join(parts)}.")
+    if said:
         said.append(
-            "The human numbers are correlations over years of life, those of models over one change of topic; and "
-            "correlations among few people come out lower than among many."
+            "The human numbers are of hundreds of people over years of life, in part corrected for measurement error; "
+            "those of models are over one change of topic, with the noise of their answers. Tests are adjusted over "
+            f"all models and numbers (jackknife, Benjamini-Hochberg at {ALPHA})."
         )
     return said
 

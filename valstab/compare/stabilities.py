@@ -1,6 +1,6 @@
 """The stabilities of several runs with what they generalise to, and which of them differ."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +9,8 @@ from scipy import stats
 
 from valstab.analysis.runs import Run, Runs
 from valstab.results import wording
-from valstab.statistics.inference import Conclusion, conclude, differences, significance_groups
-from valstab.statistics.jackknife import Interval, Jackknifed, contrast, interval
+from valstab.statistics.inference import Conclusion, conclude, differences, expected_rho, significance_groups
+from valstab.statistics.jackknife import Interval, Jackknifed, contrast, estimate, interval, p_against
 from valstab.statistics.resampling import ALPHA, Exchange, StabilitySpec
 from valstab.statistics.stability import Measure, Undefined, applicable_measures
 
@@ -31,10 +31,18 @@ class Stabilities:
     table: pd.DataFrame
     studies: tuple[Jackknifed, ...]
     """In the order of the rows."""
-    design: str
-    """Numbers of people, topics and seeds of the first run."""
-    generalises_to: str
-    """What intervals and tests are for, with the design."""
+    runs: tuple[Run, ...]
+    """In the order of the rows."""
+
+    @property
+    def design(self) -> str:
+        """Numbers of people, topics and seeds of the first run."""
+        return self._of_first(wording.design)
+
+    @property
+    def generalises_to(self) -> str:
+        """What intervals and tests are for, with the design."""
+        return self._of_first(wording.generalises_to)
 
     def of_labels(self) -> dict[str, Jackknifed]:
         """Return the jackknives of the stabilities that are reported, by label."""
@@ -87,6 +95,36 @@ class Stabilities:
         columns = ["label", "shortest", "longest", "first", "last", "change", "low", "high", "p"]
         return pd.DataFrame(rows, columns=columns).pipe(adjusted)
 
+    def beside(self, references: Mapping[str, float], measure: Measure) -> pd.DataFrame:
+        """Test each reported stability against references, such as those of humans.
+
+        A correlation among few people is lower than among many. So a model is below a rank-order stability only if it
+        is below what normal scores with this correlation have among as many people (`expected_rho`), and above it only
+        if it is above the reference itself.
+
+        Args:
+            references: correlations among many people, by name.
+            measure: of the stabilities.
+
+        Returns:
+            The columns label, name, reference, expected (among as many people), p (two-sided), p_adjusted (over all
+            rows), place ("below", "above", or "" where that is not shown).
+        """
+        rows = []
+        for label, study in self.of_labels().items():
+            found = interval(estimate(study), correlation=True)
+            people = study.without["persona"].size if "persona" in study.without else 0
+            for name, reference in references.items():
+                expected = expected_rho(reference, people) if measure == "rank_order" and people else reference
+                nearest = min(max(found.value, expected), reference)
+                place = "below" if found.value < expected else "above" if found.value > reference else ""
+                rows.append((label, name, reference, expected, p_against(found, nearest) if place else 1.0, place))
+        table = pd.DataFrame(rows, columns=["label", "name", "reference", "expected", "p", "place"]).pipe(adjusted)
+        return table.assign(place=table["place"].where(table["p_adjusted"] < ALPHA, ""))
+
+    def _of_first(self, words: Callable[..., str]) -> str:
+        return words(self.runs[0].scores, without_personas=self.runs[0].without_personas) if self.runs else ""
+
     def _slope(self, places: list[int]) -> Interval:
         lengths = self.table.loc[places, "n_messages"].to_numpy(float) / MESSAGES
         centred = lengths - lengths.mean()
@@ -117,8 +155,7 @@ def stabilities(runs: Runs | Sequence[Run], measure: Measure, undefined: Undefin
     return Stabilities(
         table=table.assign(stable=table["p_adjusted"] < ALPHA),
         studies=tuple(each.study for each in found),
-        design=_of_first(some, wording.design),
-        generalises_to=_of_first(some, wording.generalises_to),
+        runs=tuple(some),
     )
 
 
@@ -149,6 +186,3 @@ def _row(run: Run, found: Conclusion) -> tuple[object, ...]:
         stability.why_not_reported,
     )
 
-
-def _of_first(runs: Sequence[Run], words: Callable[..., str]) -> str:
-    return words(runs[0].scores, without_personas=runs[0].without_personas) if runs else ""

@@ -154,6 +154,20 @@ def interval(estimate: Estimate, *, confidence: float = 0.95, correlation: bool 
     return Interval(value, math.tanh(z - half), math.tanh(z + half), se, df, p)
 
 
+def p_against(found: Interval, correlation: float) -> float:
+    """Return the two-sided p-value of a mean correlation against another: below 0.05 outside of the 95% interval.
+
+    Args:
+        found: the interval, with `correlation=True`.
+        correlation: between -1 and 1. p is 1 where there is no interval.
+    """
+    if math.isnan(found.se):
+        return 1.0
+    z, other = (math.atanh(min(max(r, -MAX_CORRELATION), MAX_CORRELATION)) for r in (found.value, correlation))
+    slope = 1 - min(abs(found.value), MAX_CORRELATION) ** 2
+    return float(2 * stats.t.sf(abs(z - other) * slope / found.se, found.df))
+
+
 def stability_interval(
     scores: xr.DataArray, spec: StabilitySpec, over: Sequence[Over] = DIMENSIONS, *, confidence: float = 0.95
 ) -> Interval:
