@@ -11,7 +11,8 @@ import valstab
 from tests.support import synthetic
 from tests.support.composed import compose_run
 from valstab.analysis.load import load_runs
-from valstab.analysis.runs import Runs, with_unique_labels
+from valstab.analysis.run_labels import with_unique_labels
+from valstab.analysis.runs import Runs
 from valstab.errors import ConfigError
 from valstab.protocol.plan import make_plan
 from valstab.run import run

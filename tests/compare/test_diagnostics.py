@@ -9,8 +9,8 @@ from scipy.stats import rankdata
 from tests.support import synthetic
 from tests.support.score_arrays import labelled
 from valstab.analysis.runs import Runs
+from valstab.compare.diagnostic_sentences import describe_diagnostics
 from valstab.compare.diagnostics import diagnose
-from valstab.compare.sentences import describe_diagnostics
 from valstab.statistics.stability import rank_order
 
 

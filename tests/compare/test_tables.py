@@ -1,5 +1,7 @@
 """The tables behind the figures: known truth by construction comes back, and an independent path agrees."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +9,13 @@ import xarray as xr
 from scipy.stats import rankdata, spearmanr
 
 from tests.support import synthetic
-from valstab.analysis.runs import Runs, require_comparable
-from valstab.compare import tables
+from tests.support.score_arrays import labelled
+from valstab.analysis.comparability import require_comparable, require_unique
+from valstab.analysis.runs import Runs
+from valstab.compare import sentences, tables
+from valstab.compare.figure_kinds import Request, compare
+from valstab.compare.stabilities import stabilities
+from valstab.config.schema import FigureConfig
 from valstab.errors import ConfigError
 
 DRAWS = 30
@@ -207,6 +214,100 @@ def test_runs_that_can_not_be_compared_are_named():
     elsewhere = one.scores.assign_coords(context=["joke", "chess"])
     with pytest.raises(ConfigError, match=r"differ in topics \(topic0, topic1: one; joke, chess: four\)"):
         require_comparable(Runs((one, synthetic.run("four", elsewhere))))
+
+
+def with_names(run, **names):
+    return replace(run, scores=run.scores.assign_coords({key: list(value) for key, value in names.items()}))
+
+
+def test_runs_that_differ_only_in_digests_late_names_or_order_are_told_apart():
+    one = synthetic.run("one", synthetic.scores(seeds=1, contexts=4, personas=5))
+    with pytest.raises(ConfigError, match=r"differ in wording \(.*, digest 0: one; .*, digest 1f: two\)"):
+        require_comparable(Runs((one, replace(one, label="two", digest="1f"))))
+    people = with_names(one, persona="abcde")
+    with pytest.raises(ConfigError, match=r"in personas \(3 alike, then d, e: one; 3 alike, then x, e: two\)"):
+        require_comparable(Runs((people, replace(with_names(one, persona="abcxe"), label="two"))))
+    fewer = replace(people, label="two", scores=people.scores.isel(persona=slice(3)))
+    with pytest.raises(ConfigError, match=r"in personas \(3 alike, then d, e: one; 3 alike, then none: two\)"):
+        require_comparable(Runs((people, fewer)))
+    with pytest.raises(ConfigError, match=r"in topics \(1 alike, then t, u, v: one; 1 alike, then v, u, t: two\)"):
+        require_comparable(
+            Runs((with_names(one, context="stuv"), replace(with_names(one, context="svut"), label="two")))
+        )
+    # The third has nothing in common with the others, whose first three are the same.
+    three = [replace(with_names(one, persona=names), label=names) for names in ("abcde", "abcdf", "vwxyz")]
+    with pytest.raises(ConfigError, match=r"\(a, b, c, d, e: abcde; a, b, c, d, f: abcdf; v, w, x, y, z: vwxyz\)"):
+        require_comparable(Runs(tuple(three)))
+
+
+def test_two_runs_of_one_label_are_refused():
+    one = synthetic.run("m", synthetic.scores(seeds=2, contexts=2, personas=3))
+    other = with_names(one, seed=[10, 11])
+    with pytest.raises(ConfigError, match=r"runs=m: there are 2 of this label \(seeds 0, 1; 10, 11\)"):
+        require_unique(Runs((one, other)))
+    longer = replace(other, n_messages=7)
+    require_unique(Runs((one, longer)), ["n_messages"])
+    with pytest.raises(ConfigError, match="there are 2 of this label"):
+        require_unique(Runs((one, longer)))
+
+
+def test_what_only_one_of_two_tasks_has_is_said_to_be_left_out():
+    values = synthetic.scores(seeds=3, contexts=4, personas=6)
+    pvq, coins = synthetic.run("m", values), synthetic.run("m", donations(values, 0.6), task="donation")
+    assert tables.left_out_beside_behaviour(Runs((pvq, coins))) == {}
+    fewer = replace(coins, scores=coins.scores.isel(seed=[0, 1], persona=slice(1, 5)))
+    left_out = tables.left_out_beside_behaviour(Runs((pvq, fewer)))
+    assert left_out == {"m": {"persona": 2, "seed": 1}}
+    assert sentences.describe_left_out(left_out) == (
+        "m: left out, since only one of the tasks has them: 2 people, 1 seed.",
+    )
+    # Without names all ten values are shown.
+    table = tables.values_and_behaviour(Runs((pvq, fewer)), [])
+    assert table["value"].unique().tolist() == pvq.scores["key"].to_numpy().tolist()
+    assert len(tables.correlations_with_behaviour(Runs((pvq, fewer)), [])) == 10
+
+
+def lines_of(*runs):
+    figure = FigureConfig(name="fig6", kind="lines", title="Lines")
+    return compare(Request(figure, Runs(runs), "rank_order", "zero", resamples=9))
+
+
+def test_a_line_over_length_is_of_the_same_people():
+    short = synthetic.run("m", synthetic.scores(seeds=1, contexts=3, personas=6))
+    longer = replace(short, n_messages=7)
+    assert len(lines_of(short, longer).tables["trends"]) == 1
+    others = with_names(longer, persona="uvwxyz")
+    with pytest.raises(ConfigError, match="differ in personas"):
+        lines_of(short, others)
+    # Different people are welcome on lines of their own.
+    assert len(lines_of(short, longer, replace(others, label="other")).tables["fig6"]) == 3
+
+
+def test_models_with_different_seeds_are_not_paired_by_seed():
+    one = synthetic.run("one", synthetic.scores(seeds=2, contexts=3, personas=5))
+    other = replace(with_names(one, seed=[10, 11]), label="other")
+    for runs, paired in ((Runs((one, replace(one, label="other"))), True), (Runs((one, other)), False)):
+        found = tables.paper_tests(runs, runs.samples())
+        assert ("paper_paired_tests" in found) == paired
+        said = sentences.describe_seeds(stabilities(runs, "rank_order", "zero", 9))
+        different = "The models have different seeds (0, 1: one; 10, 11: other), so nothing is paired by seed."
+        assert said == (() if paired else (different,))
+
+
+def test_the_mean_over_pairs_of_contexts_counts_each_once():
+    # Two seeds, three contexts, three people, one key. Spearman's rho of 123 with 132 is 1/2, of 123 with 321 -1, and
+    # of 132 with 321 -1/2. The first seed has 123, 132, 321: (1/2 - 1 - 1/2) / 3 = -1/3. The second has 123 thrice: 1.
+    orders = [[[1, 2, 3], [1, 3, 2], [3, 2, 1]], [[1, 2, 3]] * 3]
+    run = replace(
+        synthetic.run("m", synthetic.scores(seeds=2, contexts=3, personas=3, keys=1)),
+        scores=labelled(np.array(orders)[..., None]),
+    )
+    figure = FigureConfig(name="fig10", kind="context_pairs", title="Pairs")
+    found = compare(Request(figure, Runs((run,)), "rank_order", "zero", resamples=9)).tables["means"].iloc[0]
+    assert found["mean"] == pytest.approx((-1 / 3 + 1) / 2)
+    # The SD of two numbers is their difference over the square root of 2, its standard error half the difference.
+    assert found["se"] == pytest.approx((1 + 1 / 3) / 2)
+    assert found["n"] == 2
 
 
 def test_means_of_one_sample_have_no_error():

@@ -14,7 +14,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from valstab.analysis.published_code import RESULTS_FILE, read_published
 from valstab.analysis.read import DOCUMENT, read_run
-from valstab.analysis.runs import Run, Runs, with_unique_labels
+from valstab.analysis.run_labels import with_unique_labels
+from valstab.analysis.runs import Run, Runs
 from valstab.config.secrets import redact
 from valstab.errors import ConfigError
 from valstab.inputs import files

@@ -9,36 +9,18 @@
 `valstab.load` finds and reads them.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from valstab.errors import ConfigError
 from valstab.inputs.task import Task
 from valstab.statistics.scores import genders, score
 from valstab.statistics.stability import Measure, Stability, Undefined, applicable_measures, stability
-
-LABEL_SETTINGS = (
-    ("engine.name", "{}"),
-    ("model.system_prompt", {"True": "sys", "False": "no_sys"}),
-    ("model.format", "{}"),
-    ("population.name", "{}"),
-    ("model.dtype", "{}"),
-    ("max_new_tokens", "max_new_tokens={}"),
-    ("answer", "{}"),
-    ("answer_samples", "answer_samples={}"),
-    ("model.path", "{}"),
-)
-"""Settings that are added to labels, one after the other, where runs with the same label differ in them."""
-
-
-DIGEST_CHARACTERS = 15
-"""Number of characters of a digest that are shown."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +63,11 @@ class Run:
     def personas(self) -> list[str]:
         """The names of the personas, in the order of the run."""
         return [str(name) for name in self.scores["persona"].to_numpy()]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, in the order of the run."""
+        return [int(seed) for seed in self.scores["seed"].to_numpy()]
 
     @property
     def genders(self) -> list[str] | None:
@@ -164,61 +151,6 @@ class Runs:
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
-def with_unique_labels(found: Sequence[Run]) -> Runs:
-    """Return the runs with unique labels among those with the same task and length.
-
-    Where runs of one label differ in a setting, its value is added; of runs that differ in nothing the last stays.
-    """
-    found = list({run.id: run for run in found}.values())
-    for setting, form in LABEL_SETTINGS:
-        values: dict[str, set[str]] = {}
-        for run in found:
-            values.setdefault(run.label, set()).add(run.settings.get(setting, ""))
-        found = [
-            replace(run, label=f"{run.label} {_shown(form, run.settings.get(setting, ''))}".rstrip())
-            if len(values[run.label]) > 1
-            else run
-            for run in found
-        ]
-    last = {_identity(run): run for run in found}
-    replaced = [run.id for run in found if last[_identity(run)] is not run]
-    return Runs(tuple(last.values()), tuple(replaced))
-
-
-def require_comparable(runs: Runs, axes: Sequence[str] = ()) -> None:
-    """Refuse runs that can't be set side by side.
-
-    Args:
-        runs: the runs.
-        axes: what may differ: of task, wording, topics, n_messages, personas.
-
-    Raises:
-        ConfigError: if they differ in anything else; it says which runs differ in what.
-    """
-    for name, aspect in ASPECTS.items():
-        if name in axes:
-            continue
-        groups: dict[Hashable, list[Run]] = {}
-        for run in runs:
-            groups.setdefault(aspect.identity(run), []).append(run)
-        if len(groups) > 1:
-            some = [_some([run.label for run in group]) for group in groups.values()]
-            shown = [aspect.shown(group[0]) for group in groups.values()]
-            if len(set(shown)) < len(shown):
-                shown = [f"{text} ({number})" for number, text in enumerate(shown, 1)]
-            differences = "; ".join(f"{text}: {labels}" for text, labels in zip(shown, some, strict=True))
-            raise ConfigError(
-                "runs",
-                f"({len(runs)})",
-                f"can't be compared, since they differ in {name} ({differences}); choose with filter",
-            )
-
-
-def comparison_group(run: Run) -> tuple[Hashable, ...]:
-    """Return what runs must have in common to be compared: task, wording, topics, length and personas."""
-    return tuple(aspect.identity(run) for aspect in ASPECTS.values())
-
-
 def _row(run: Run) -> dict[str, Any]:
     row: dict[str, Any] = {
         "label": run.label,
@@ -245,35 +177,3 @@ def _named(part: pd.DataFrame, run: Run) -> pd.DataFrame:
     part.insert(0, "label", run.label)
     part.insert(1, "n_messages", run.n_messages)
     return part
-
-
-class Aspect(NamedTuple):
-    """Something that runs must have in common to be compared."""
-
-    identity: Callable[[Run], Hashable]
-    shown: Callable[[Run], str]
-
-
-ASPECTS: Mapping[str, Aspect] = {
-    "task": Aspect(lambda run: run.task.name, lambda run: run.task.name),
-    "wording": Aspect(
-        lambda run: (run.task.wording, run.digest),
-        lambda run: f"{run.task.wording} {(run.digest or 'of unknown text')[:DIGEST_CHARACTERS]}",
-    ),
-    "topics": Aspect(lambda run: tuple(run.contexts), lambda run: ", ".join(run.contexts)),
-    "n_messages": Aspect(lambda run: run.n_messages, lambda run: str(run.n_messages)),
-    "personas": Aspect(lambda run: tuple(run.personas), lambda run: _some(run.personas)),
-}
-
-
-def _identity(run: Run) -> tuple[Hashable, ...]:
-    return (run.label, *comparison_group(run), tuple(run.scores["seed"].to_numpy().tolist()))
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    unique = list(dict.fromkeys(names))
-    return ", ".join(unique[:most]) + (f" and {len(unique) - most} more" if len(unique) > most else "")
-
-
-def _shown(form: str | Mapping[str, str], value: str) -> str:
-    return form.format(value) if isinstance(form, str) else form.get(value, value)

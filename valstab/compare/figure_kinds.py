@@ -6,14 +6,14 @@ from typing import cast
 
 import pandas as pd
 
-from valstab.analysis.runs import Runs, require_comparable
-from valstab.compare import diagnostics, figures, leaderboard, sentences, tables
+from valstab.analysis.comparability import require_comparable, require_unique
+from valstab.analysis.runs import Runs
+from valstab.compare import diagnostic_sentences, diagnostics, figures, leaderboard, sentences, tables
 from valstab.compare.persona_labels import read_labels
 from valstab.compare.stabilities import stabilities
 from valstab.config.schema import FigureConfig
 from valstab.errors import ConfigError
 from valstab.results.picture import Picture
-from valstab.statistics.inference import pairwise_tests
 from valstab.statistics.resampling import ALPHA
 from valstab.statistics.stability import MEASURE_NAMES, Measure, Undefined
 
@@ -54,6 +54,7 @@ def compare(request: Request) -> Comparison:
 def _samples(request: Request, axes: tuple[str, ...] = ()) -> pd.DataFrame:
     """Return the samples of the figure's measure, of runs that may be compared."""
     require_comparable(request.runs, axes)
+    require_unique(request.runs, axes)
     measure = request.measure
     samples = request.runs.samples(measure, request.undefined)
     if samples.empty:
@@ -78,7 +79,7 @@ def _bars(request: Request) -> Comparison:
         tables={
             figure.name: table,
             "tests": tests,
-            **_paper_tests(request.runs, samples),
+            **tables.paper_tests(request.runs, samples),
             "undefined": found.table[["label", "n_messages", "undefined", "not_reported"]],
             "samples": samples,
         },
@@ -94,7 +95,7 @@ def _tests(request: Request) -> Comparison:
     table, tests = found.ranked()
     if len(table) < 2:  # noqa: PLR2004
         raise ConfigError("runs", f"({len(request.runs)})", "need at least two models to tell apart")
-    of_paper = _paper_tests(request.runs, samples)
+    of_paper = tables.paper_tests(request.runs, samples)
     by_seeds = of_paper["paper_tests"]
     title = f"{figure.title}\npaper's t-tests over seeds (FDR {ALPHA})"
     return Comparison(
@@ -117,6 +118,8 @@ def _tests(request: Request) -> Comparison:
 
 def _lines(request: Request) -> Comparison:
     figure, samples = request.figure, _samples(request, ("n_messages", "personas"))
+    for label in samples["label"].unique():
+        require_comparable(Runs(tuple(run for run in request.runs if run.label == label)), ("n_messages",))
     table = tables.means(samples, ["label", "n_messages"])
     found = stabilities(request.runs, request.measure, request.undefined, request.resamples)
     return Comparison(
@@ -151,6 +154,7 @@ def _context_pairs(request: Request) -> Comparison:
 
 def _values_and_behaviour(request: Request) -> Comparison:
     require_comparable(request.runs, ("task", "wording", "personas", "topics"))
+    require_unique(request.runs, ("task",))
     figure = request.figure
     samples = tables.values_and_behaviour(request.runs, figure.values, request.undefined)
     table = tables.correlations_with_behaviour(request.runs, figure.values, request.undefined).merge(
@@ -161,7 +165,10 @@ def _values_and_behaviour(request: Request) -> Comparison:
         pictures={
             figure.name: figures.panels(samples, title=figure.title, label="correlation with coins (± SE over seeds)")
         },
-        sentences=sentences.describe_behaviour(table),
+        sentences=(
+            *sentences.describe_behaviour(table),
+            *sentences.describe_left_out(tables.left_out_beside_behaviour(request.runs)),
+        ),
         numbers={f"{label}/{value}": mean for label, value, mean in table.iloc[:, :3].itertuples(index=False)},
     )
 
@@ -170,6 +177,8 @@ def _components(request: Request) -> Comparison:
     figure = request.figure
     if figure.labels is None:
         raise ConfigError("figure.labels", "null", "needs a CSV file with name and label, or a run of task=character")
+    require_comparable(request.runs, ("topics", "n_messages", "personas"))
+    require_unique(request.runs)
     labels = read_labels(figure.labels)
     places = {run.label: tables.components(run, labels) for run in request.runs if not run.without_personas}
     if not places:
@@ -189,11 +198,13 @@ def _components(request: Request) -> Comparison:
 
 def _neutral_profile(request: Request) -> Comparison:
     require_comparable(request.runs, ("n_messages", "topics", "personas"))
+    require_unique(request.runs, ("n_messages", "personas"))
     return _beside(request, tables.neutral_profile_table(request.runs, request.undefined))
 
 
 def _neutral_order(request: Request) -> Comparison:
     require_comparable(request.runs, ("n_messages", "topics"))
+    require_unique(request.runs, ("n_messages",))
     return _beside(request, tables.neutral_order_table(request.runs, request.undefined))
 
 
@@ -242,7 +253,7 @@ def _appraisal(request: Request) -> Comparison:
     return Comparison(
         tables={figure.name: found.stability, **found.details()},
         pictures=pictures,
-        sentences=sentences.describe_diagnostics(found, MEASURE_TITLES[request.measure]),
+        sentences=diagnostic_sentences.describe_diagnostics(found, MEASURE_TITLES[request.measure]),
     )
 
 
@@ -276,16 +287,6 @@ FIGURE_FUNCTIONS: Mapping[str, Callable[[Request], Comparison]] = {
     "appraisal": _appraisal,
     "leaderboard": _leaderboard,
 }
-
-
-def _paper_tests(runs: Runs, samples: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the paper's t-tests over seeds by name: unpaired, and paired where all runs have the same seeds."""
-    spread = tables.samples_by_label(samples)
-    found = {"paper_tests": pairwise_tests(spread)}
-    seeds = {tuple(run.scores["seed"].to_numpy().tolist()) for run in runs if run.label in spread}
-    if len(seeds) == 1 and len({len(values) for values in spread.values()}) == 1:
-        found["paper_paired_tests"] = pairwise_tests(spread, paired=True)
-    return found
 
 
 def _tested(table: pd.DataFrame, tests: pd.DataFrame, title: str) -> Picture:

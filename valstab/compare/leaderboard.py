@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from valstab.analysis.runs import Run, Runs, comparison_group
+from valstab.analysis.comparability import comparison_group
+from valstab.analysis.runs import Run, Runs
 from valstab.compare.stabilities import stabilities
 from valstab.statistics.stability import MEASURE_NAMES, Measure, Undefined
 

@@ -5,22 +5,15 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from valstab.compare.diagnostics import Diagnostics
 from valstab.compare.stabilities import MESSAGES, Stabilities
-from valstab.results.summary import describe_position
-from valstab.statistics.position import PositionEffect
-from valstab.statistics.psychometrics import LOW_ANSWER_MASS
-from valstab.statistics.resampling import ALPHA
-from valstab.statistics.stability import MAX_UNDEFINED_FRACTION, Measure
+from valstab.statistics.jackknife import LEVEL_NAMES
+from valstab.statistics.resampling import ALPHA, Over
+from valstab.statistics.stability import Measure
 
 WHY_NONE = {
     "rank_order": "it needs several personas and two contexts",
     "ipsative": "it needs two contexts and a task with several keys",
 }
-
-
-AFFECTED_SHARE = 0.1
-"""Share of conversations that went wrong from which a stability is to be read with care."""
 
 
 Sentences = tuple[str, ...]
@@ -43,6 +36,7 @@ def describe_models(found: Stabilities, measure: Measure, reference: Mapping[str
         )
     said += _beside_humans(found.beside(reference, measure))
     said += describe_gaps(found, measure)
+    said += describe_seeds(found)
     said.append(
         f"Intervals and tests are {found.generalises_to}; the standard errors "
         f"are over {'seeds' if measure == 'rank_order' else 'seeds, or repetitions without a persona,'} alone, for "
@@ -57,6 +51,17 @@ def describe_paper_tests(tests: pd.DataFrame) -> str:
         f"The paper's t-tests over seeds find {int(tests['significant'].sum())} of {len(tests)} pairs different: for "
         "the same people and topics."
     )
+
+
+def describe_seeds(found: Stabilities) -> Sentences:
+    """Describe seeds that differ between models, so that no seeds can be paired."""
+    by_seeds: dict[str, list[str]] = {}
+    for run in found.runs:
+        by_seeds.setdefault(", ".join(map(str, run.seeds)), []).append(run.label)
+    if len(by_seeds) < 2:  # noqa: PLR2004
+        return ()
+    differ = "; ".join(f"{seeds}: {', '.join(labels)}" for seeds, labels in by_seeds.items())
+    return (f"The models have different seeds ({differ}), so nothing is paired by seed.",)
 
 
 def describe_gaps(found: Stabilities, measure: str) -> Sentences:
@@ -114,7 +119,7 @@ def describe_behaviour(table: pd.DataFrame) -> Sentences:
     for label, part in table.groupby("label", sort=False):
         shown = part[part["p_adjusted"] < ALPHA]
         others = part[part["p_adjusted"] >= ALPHA]
-        clauses = [f"{row['value']} {_with_interval(row)}" for _, row in shown.iterrows()]
+        clauses = [f"{row['value']} {with_interval(row)}" for _, row in shown.iterrows()]
         if len(others):
             clauses.append(f"not told from 0: {', '.join(others['value'])}")
         said.append(f"{label}: {'; '.join(clauses)}.")
@@ -123,6 +128,16 @@ def describe_behaviour(table: pd.DataFrame) -> Sentences:
         f"for other people, topics and seeds; tests are adjusted over all correlations (Benjamini-Hochberg at {ALPHA})."
     )
     return tuple(said)
+
+
+def describe_left_out(left_out: Mapping[str, Mapping[Over, int]]) -> Sentences:
+    """Describe what only one of two tasks has; as `tables.left_out_beside_behaviour` returns it."""
+    return tuple(
+        f"{label}: left out, since only one of the tasks has them: "
+        + ", ".join(f"{number} {LEVEL_NAMES[name][number != 1]}" for name, number in numbers.items())
+        + "."
+        for label, numbers in left_out.items()
+    )
 
 
 def describe_components(label: str, places: pd.DataFrame) -> str:
@@ -156,91 +171,17 @@ def describe_board(setting: str, table: pd.DataFrame, tests: pd.DataFrame) -> st
     return f"{setting}: {_highest(table, tests)}"
 
 
-def describe_diagnostics(found: Diagnostics, title: str) -> Sentences:
-    """Describe the diagnostics of each run."""
-    said = []
-    for _, row in found.stability.iterrows():
-        if np.isnan(row["mean"]):
-            reason = row.get("not_reported")
-            said.append(f"{_run(row)}: {title} is {reason if isinstance(reason, str) and reason else 'not there'}.")
-            continue
-        gap = f" (no interval: {row['no_interval']})" if row["no_interval"] else ""
-        said.append(f"{_run(row)}: {title} {_with_interval(row)}{gap}.")
-        said += [f"{_run(row)}: {sentence}" for sentence in _appraised(row)]
-    for _, row in found.mass.iterrows():
-        if row.get("median", 1.0) < LOW_ANSWER_MASS:
-            said.append(
-                f"{_run(row)}: the answer mass is low (median {row['median']:.2f}): it was mostly not answering."
-            )
-    for _, row in found.position_effect.iterrows():
-        effect = PositionEffect(*row[list(PositionEffect._fields)])
-        if effect.dominates:
-            said.append(f"{_run(row)}: {describe_position(effect)}.")
-    return tuple(said)
-
-
-def _appraised(row: pd.Series) -> list[str]:
-    by_chance = not row["stable"]
-    over_runs = f"; {row['p_adjusted']:.3g} adjusted over the runs" if row["p_adjusted"] > row["p"] else ""
-    said = [
-        "too few seeds and topics to tell it from chance, since neighbouring people shared option orders."
-        if np.isnan(row["p"])
-        else f"chance alone reaches {row['chance']:.3f} in one of twenty (p = {row['p']:.3g}{over_runs}): "
-        + ("no stability is shown." if by_chance else "it is more stable than chance.")
-    ]
-    if np.isfinite(row.get("within_gender", np.nan)):
-        said.append(
-            "among people for whom the questionnaire has the same wording (he or she) it is "
-            f"{row['within_gender']:.3f}; chance exchanges people of the same wording only."
-        )
-    if np.isfinite(row.get("ceiling", np.nan)):
-        again = f"after the same topic with another seed it is {_with_interval(row, 'ceiling')}"
-        said.append(f"{again}; {_cost(row)}.")
-    if np.isfinite(row.get("order_ceiling", np.nan)):
-        said.append(
-            "asked again after the same conversations with other option orders: "
-            f"{_with_interval(row, 'order_ceiling')}."
-        )
-    if not by_chance and np.isfinite(row.get("generalisability", np.nan)):
-        said.append(
-            f"generalisability coefficient {_with_interval(row, 'generalisability')}: the part of the variance of "
-            "people's mean scores that would be there again with other topics and seeds."
-        )
-    if row.get("affected_conversations", 0) > AFFECTED_SHARE:
-        said.append(
-            f"{row['affected_conversations']:.0%} of the conversations went wrong somewhere (empty, repeated, refused, "
-            f"leaked labels); {_without_them(row)}."
-        )
-    return said
-
-
-def _cost(row: pd.Series) -> str:
-    """Return what a change of topic costs, held against the same topic with another seed."""
-    if not row.get("ceiling_low", np.nan) > 0:
-        return "that is not told from no order at all, so nothing can be said of the topics"
-    if row["no_interval"] or not np.isfinite(row["cost_low"]):
-        return "what a change of topic costs can't be told"
-    if row["cost_low"] > 0:
-        return f"a change of topic keeps {row['kept']:.0%} of it (95% {row['kept_low']:.0%} to {row['kept_high']:.0%})"
-    return f"no cost of a change of topic is shown (difference {_with_interval(row, 'cost')})"
-
-
-def _without_them(row: pd.Series) -> str:
-    undefined = row["without_affected_undefined"]
-    if not undefined <= MAX_UNDEFINED_FRACTION:
-        return "too little is left without them to say what it would be"
-    left = f", {undefined:.0%} of its correlations undefined" if undefined else ""
-    return f"without them it is {row['without_affected']:.3f}{left}"
-
-
-def _run(row: pd.Series) -> str:
-    return f"{row['label']} (n={row['n_messages']})"
+def with_interval(row: pd.Series, name: str = "mean", limits: tuple[str, str] | None = None) -> str:
+    """Return a number of a row with its 95% interval, if it has one."""
+    low, high = limits or (("low", "high") if name == "mean" else (f"{name}_low", f"{name}_high"))
+    value = f"{row[name]:.3f}"
+    return f"{value}, 95% {row[low]:.3f} to {row[high]:.3f}" if np.isfinite(row[low]) else value
 
 
 def _highest(table: pd.DataFrame, tests: pd.DataFrame) -> str:
     """Return whether the highest model is more stable than chance, and than the others."""
     best = table.iloc[0]
-    named = f"{best['label']} ({_with_interval(best)})"
+    named = f"{best['label']} ({with_interval(best)})"
     if not best["stable"]:
         what = "None is shown to be stable: the highest is" if len(table) > 1 else "No stability is shown:"
         chance = "can't be told" if np.isnan(best["chance"]) else f"alone reaches {best['chance']:.3f}"
@@ -277,13 +218,7 @@ def _beside_humans(beside: pd.DataFrame) -> list[str]:
 
 
 def _change(row: pd.Series) -> str:
-    change = f"change for each {MESSAGES} messages {_with_interval(row, 'change', ('low', 'high'))}"
+    change = f"change for each {MESSAGES} messages {with_interval(row, 'change', ('low', 'high'))}"
     if not np.isfinite(row["low"]):
         return f"{change}, which can't be tested"
     return f"{change}, {'beyond chance' if row['p_adjusted'] < ALPHA else 'no change shown'}"
-
-
-def _with_interval(row: pd.Series, name: str = "mean", limits: tuple[str, str] | None = None) -> str:
-    low, high = limits or (("low", "high") if name == "mean" else (f"{name}_low", f"{name}_high"))
-    value = f"{row[name]:.3f}"
-    return f"{value}, 95% {row[low]:.3f} to {row[high]:.3f}" if np.isfinite(row[low]) else value

@@ -185,4 +185,3 @@ def _row(run: Run, found: Conclusion) -> tuple[object, ...]:
         stability.undefined_fraction,
         stability.why_not_reported,
     )
-

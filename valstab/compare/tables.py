@@ -10,7 +10,9 @@ import xarray as xr
 from valstab.analysis.runs import Run, Runs
 from valstab.compare.stabilities import adjusted
 from valstab.errors import ConfigError
-from valstab.statistics.jackknife import estimate, interval, jackknife, why_no_interval
+from valstab.statistics.inference import pairwise_tests
+from valstab.statistics.jackknife import DIMENSIONS, estimate, interval, jackknife, why_no_interval
+from valstab.statistics.resampling import Over
 from valstab.statistics.stability import (
     Measure,
     Undefined,
@@ -61,7 +63,13 @@ def context_pairs(runs: Runs, measure: Measure, undefined: Undefined = "zero") -
 def values_and_behaviour(runs: Runs, values: Sequence[str], undefined: Undefined = "zero") -> pd.DataFrame:
     """Correlate values with coins given after conversations on the same topics, with the same seeds (Fig. 9).
 
-    Each model needs a run of the questionnaire and one of the donation task, with the same personas.
+    Each model needs a run of the questionnaire and one of the donation task. Only people, topics and seeds that both
+    have are used: see `left_out_beside_behaviour`.
+
+    Args:
+        runs: the runs.
+        values: of the questionnaire; all of them if there are none.
+        undefined: what an undefined correlation counts as.
 
     Returns:
         The columns label, value, seed, correlation: the mean over races and contexts.
@@ -74,8 +82,8 @@ def values_and_behaviour(runs: Runs, values: Sequence[str], undefined: Undefined
         table = value_behaviour(one, other, undefined).to_series().rename("correlation").reset_index()
         parts.append(table.rename(columns={"key": "value"}).assign(label=label))
     table = pd.concat(parts, ignore_index=True)
-    ordered = pd.concat([table[table["value"] == value] for value in values], ignore_index=True)
-    return ordered[["label", "value", "seed", "correlation"]]
+    ordered = [table[table["value"] == value] for value in values or table["value"].unique()]
+    return pd.concat(ordered, ignore_index=True)[["label", "value", "seed", "correlation"]]
 
 
 def correlations_with_behaviour(runs: Runs, values: Sequence[str], undefined: Undefined = "zero") -> pd.DataFrame:
@@ -96,20 +104,54 @@ def correlations_with_behaviour(runs: Runs, values: Sequence[str], undefined: Un
 
         studies = jackknife(both, means)
         too_few = why_no_interval(both)
-        for value in values:
+        for value in values or names:
             study = studies[value]._replace(without={}) if too_few else studies[value]
             mean, low, high, _, _, p = interval(estimate(study), correlation=True)
             rows.append((label, value, mean, low, high, p))
     return pd.DataFrame(rows, columns=["label", "value", "mean", "low", "high", "p"]).pipe(adjusted)
 
 
-def _values_beside_behaviour(runs: Runs, values: Sequence[str]) -> dict[str, tuple[xr.DataArray, xr.DataArray]]:
-    """Return the scores of each model's questionnaire and donation, of the people and topics that both have."""
+def left_out_beside_behaviour(runs: Runs) -> dict[str, dict[Over, int]]:
+    """Return for each model how many people, topics and seeds only one of the two tasks has."""
+    counts: dict[str, dict[Over, int]] = {}
+    for label, both in _of_both_tasks(runs).items():
+        names: dict[Over, list[set[Any]]] = {
+            dimension: [set(run.scores[dimension].to_numpy().tolist()) for run in both] for dimension in DIMENSIONS
+        }
+        counts[label] = {dimension: len(one ^ other) for dimension, (one, other) in names.items() if one ^ other}
+    return {label: numbers for label, numbers in counts.items() if numbers}
+
+
+def paper_tests(runs: Runs, samples: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the paper's t-tests over seeds by name: unpaired, and paired where all runs have the same seeds."""
+    spread = samples_by_label(samples)
+    found = {"paper_tests": pairwise_tests(spread)}
+    seeds = {tuple(run.scores["seed"].to_numpy().tolist()) for run in runs if run.label in spread}
+    if len(seeds) == 1 and len({len(values) for values in spread.values()}) == 1:
+        found["paper_paired_tests"] = pairwise_tests(spread, paired=True)
+    return found
+
+
+def _of_both_tasks(runs: Runs) -> dict[str, tuple[Run, Run]]:
+    """Return each model's run of the questionnaire and of the donation.
+
+    Raises:
+        ConfigError: if no model has both.
+    """
     by_task = {task: {run.label: run for run in runs if run.task.name == task} for task in (QUESTIONNAIRE, BEHAVIOUR)}
-    both = [label for label in by_task[QUESTIONNAIRE] if label in by_task[BEHAVIOUR]]
+    both = {
+        label: (run, by_task[BEHAVIOUR][label])
+        for label, run in by_task[QUESTIONNAIRE].items()
+        if label in by_task[BEHAVIOUR]
+    }
     if not both:
         raise ConfigError("runs", f"({len(runs)})", f"need one of {QUESTIONNAIRE} and one of {BEHAVIOUR} by one model")
-    found = {label: _common(by_task[QUESTIONNAIRE][label], by_task[BEHAVIOUR][label]) for label in both}
+    return both
+
+
+def _values_beside_behaviour(runs: Runs, values: Sequence[str]) -> dict[str, tuple[xr.DataArray, xr.DataArray]]:
+    """Return the scores of each model's questionnaire and donation, of the people and topics that both have."""
+    found = {label: _common(*both) for label, both in _of_both_tasks(runs).items()}
     known = {str(key) for one, _ in found.values() for key in one["key"].to_numpy()}
     unknown = sorted(set(values) - known)
     if unknown:
