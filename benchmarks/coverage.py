@@ -1,45 +1,50 @@
-"""Measure how often the 95% intervals cover the truth, and how often equal models are told apart.
+"""Measure how often 95% intervals cover the truth, and how often equal models are told apart.
 
     python benchmarks/coverage.py [STUDIES]
 
 Studies are simulated with new people and topics each time: a part of the person, a part of the person in the context
 (of equal or of unequal strength between topics), noise, and answers on six points to four items a value, centred as
-PVQ's. The truth is the mean stability over many studies of the same design. Prints a table in Markdown.
+PVQ's. The truth is the mean stability over many studies of the same design. Beside the jackknife are two bootstraps'
+percentiles: of people, topics and seeds at once, where no topic is paired with itself (pigeonhole; Owen & Eckles 2012),
+and of people alone. Prints a table in Markdown.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from valstab.statistics.inference import differences
-from valstab.statistics.jackknife import contrast, interval, jackknifed_stability
-from valstab.statistics.resampling import StabilitySpec
-from valstab.statistics.stability import Measure, stability_so_far
+from valstab.statistics.jackknife import DIMENSIONS, contrast, interval, jackknifed_stability
+from valstab.statistics.resampling import Over, StabilitySpec
+from valstab.statistics.stability import Measure, correlations, fill_undefined, mean_over_pairs, stability_so_far
 
-DESIGNS = ((6, 3, 2), (12, 5, 1), (12, 5, 2), (60, 5, 5), (60, 14, 5))
+DESIGNS = ((6, 3, 2), (12, 5, 2), (60, 5, 5), (60, 14, 5))
 """Numbers of people, topics and seeds."""
 
 LARGE = 1000
-"""People x topics x seeds from which fewer studies are simulated."""
+"""People x topics x seeds from which a third as many studies are simulated."""
+
+MANY_TOPICS = 14
+"""Number of topics from which no bootstrap is tried."""
+
+RESAMPLES = 199
+"""Number of bootstrap samples."""
 
 
 class Topics(NamedTuple):
-    """How strongly topics move people: the SD of the logarithm of their strength, and the SD of their effect."""
+    """How strongly topics move people."""
 
     name: str
     unequal: float
-    effect: float
+    """SD of the logarithm of their strength."""
 
 
-TOPICS = (
-    Topics("equal", 0.0, 1.0),
-    Topics("unequal", 0.8, 1.0),
-    Topics("very unequal", 1.2, 1.0),
-    Topics("nothing", 0.0, 0.0),
-)
+EQUAL = Topics("equal", 0.0)
+UNEQUAL = Topics("unequal", 0.8)
+VERY_UNEQUAL = Topics("very unequal", 1.2)
 
 
 def studies(
@@ -61,7 +66,7 @@ def studies(
         for _ in range(2):
             stable = np.sqrt([0.5, 0.5]) @ np.stack([shared, rng.normal(size=(personas, 10))]).reshape(2, -1)
             stable = stable.reshape(personas, 10) * order if people else 1.5 * np.linspace(-1, 1, 10) * order
-            moved = strength * rng.normal(size=(contexts, personas if people else 1, 10)) * topics.effect
+            moved = strength * rng.normal(size=(contexts, personas if people else 1, 10))
             topic = 0.5 * rng.normal(size=(contexts, 1, 10))
             noise = rng.normal(size=(seeds, contexts, personas, 10))
             values = stable + moved + topic + noise + (np.linspace(-1, 1, 10) if people else 0)
@@ -72,44 +77,89 @@ def studies(
             yield xr.DataArray(scores - scores.mean(axis=-1, keepdims=True), coordinates, names)
 
 
-def row(
-    design: tuple[int, int, int], topics: Topics, measure: Measure, number: int, *, people: bool, order: bool
-) -> str:
+def bootstrapped(
+    scores: xr.DataArray, measure: Measure, over: Sequence[Over], rng: np.random.Generator
+) -> tuple[float, float]:
+    """Return the 95% percentile interval of a bootstrap over some dimensions at once."""
+    drawn = {
+        name: xr.DataArray(rng.integers(scores.sizes[name], size=(RESAMPLES, scores.sizes[name])), dims=("draw", name))
+        for name in over
+    }
+    again = scores.drop_vars(list(scores.coords)).isel(drawn)
+    rho = fill_undefined(correlations(again, measure), "zero")
+    if "context" in drawn:
+        rho = rho.where(drawn["context"] != drawn["context"].rename(context="other"))
+    found = mean_over_pairs(rho)
+    low, high = np.nanpercentile(found.mean([name for name in found.dims if name != "draw"]), [2.5, 97.5])
+    return float(low), float(high)
+
+
+class Case(NamedTuple):
+    """Studies of one kind."""
+
+    measure: Measure
+    people: bool
+    """Whether there are personas, or repetitions without."""
+    topics: Topics
+    design: tuple[int, int, int]
+    order: bool = True
+    """Whether there is any order that topics could keep."""
+
+    @property
+    def with_bootstraps(self) -> bool:
+        """Whether bootstraps are tried too; they are slow."""
+        return self.order and self.topics in (EQUAL, UNEQUAL) and self.design[1] < MANY_TOPICS
+
+    def __str__(self) -> str:
+        """Return the first cells of a row."""
+        what = {"rank_order": "rank-order", "ipsative": "ipsative"}[self.measure]
+        topics = self.topics.name if self.order else "no order of people"
+        return f"{what}{'' if self.people else ', no personas'} | {topics} | {' x '.join(map(str, self.design))}"
+
+
+def row(case: Case, number: int) -> str:
     """Simulate studies of one kind, and return a row of the table."""
+    measure, people, topics, design, order = case
     spec = StabilitySpec(measure, "zero", without_personas=not people)
-    source = studies(design, topics, np.random.default_rng(0), people=people, order=order)
+    rng = np.random.default_rng(0)
+    source = studies(design, topics, rng, people=people, order=order)
     truth = np.mean([stability_so_far(next(source), measure) for _ in range(4 * number)])
+    others = (DIMENSIONS, ["persona"]) if case.with_bootstraps else ()
     covered, widths, found = [], [], []
     for _ in range(number):
-        one, other = (jackknifed_stability(next(source), spec) for _ in range(2))
+        scores = [next(source) for _ in range(2)]
+        one, other = (jackknifed_stability(each, spec) for each in scores)
         of_one = interval(contrast([one], [1.0]), correlation=True)
-        covered.append(of_one.low <= truth <= of_one.high)
+        limits = [of_one[1:3], *(bootstrapped(scores[0], measure, over, rng) for over in others)]
+        covered.append([low <= truth <= high for low, high in limits])
         widths.append((of_one.high - of_one.low) / 2)
         found.append(differences({"one": one, "other": other})["significant"].iloc[0])
-    sizes = " x ".join(map(str, design))
-    what = ("rank-order" if measure == "rank_order" else "ipsative") + ("" if people else ", without personas")
-    kind = topics.name if order else "no order of people"
+    jackknife, *of_others = [f"{share:.0%}" for share in np.mean(covered, axis=0)]
     return (
-        f"| {what} | {kind} | {sizes} | {truth:.2f} | {np.mean(covered):.0%} | ±{np.median(widths):.2f} "
+        f"| {case} | {truth:.2f} | {jackknife} | ±{np.median(widths):.2f} | {' | '.join(of_others or ['-', '-'])} "
         f"| {np.mean(found):.1%} | {number} |"
     )
 
 
+def cases() -> Iterator[Case]:
+    """Yield what is simulated."""
+    for measure, people in (("rank_order", True), ("ipsative", True), ("ipsative", False)):
+        for topics in (EQUAL, UNEQUAL):
+            yield from (Case(measure, people, topics, design) for design in DESIGNS)
+    for design in DESIGNS:
+        yield Case("rank_order", True, VERY_UNEQUAL, design)
+        yield Case("rank_order", True, EQUAL, design, order=False)
+    yield Case("rank_order", True, EQUAL, (12, 5, 1))
+
+
 def main() -> None:
     """Print the table."""
-    most = int(sys.argv[1]) if len(sys.argv) > 1 else 400
-    sys.stdout.write(
-        "| stability | topics | people x topics x seeds | truth | covered | half width | false | studies |\n"
-    )
-    sys.stdout.write("|---|---|---|---|---|---|---|---|\n")
-    kinds: list[tuple[Measure, bool]] = [("rank_order", True), ("ipsative", True), ("ipsative", False)]
-    for measure, people in kinds:
-        for topics in TOPICS:
-            for order in (True, False) if topics.name == "equal" and measure == "rank_order" else (True,):
-                for design in DESIGNS:
-                    number = most if np.prod(design) < LARGE else max(1, most // 4)
-                    sys.stdout.write(row(design, topics, measure, number, people=people, order=order) + "\n")
-                    sys.stdout.flush()
+    most = int(sys.argv[1]) if len(sys.argv) > 1 else 240
+    heads = "stability | topics | people x topics x seeds | truth | covered | half width | pigeonhole | people alone"
+    sys.stdout.write(f"| {heads} | false | studies |\n{'|---' * 10}|\n")
+    for case in cases():
+        sys.stdout.write(row(case, most if np.prod(case.design) < LARGE else max(1, most // 3)) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
