@@ -1,6 +1,7 @@
 """Finished runs from MLflow and from folders, as tables, each with a label of its own."""
 
 import json
+from dataclasses import replace
 
 import mlflow
 import numpy as np
@@ -128,7 +129,7 @@ def test_quantization_at_the_top_of_an_older_configuration_counts(quantization, 
 def labelled(label, **settings):
     made = synthetic.run(label, synthetic.scores(seeds=1, contexts=2, personas=2))
     told = {name.replace("__", "."): value for name, value in settings.items()}
-    return type(made)(**{**vars(made), "id": label + str(settings), "settings": {**made.settings, **told}})
+    return replace(made, id=label + str(settings), settings={**made.settings, **told})
 
 
 def test_labels_say_what_differs_and_no_more():
@@ -154,3 +155,23 @@ def test_no_runs_give_an_empty_table_of_samples():
     samples = Runs(()).samples()
     assert samples.empty
     assert samples.columns[0] == "label"
+
+
+def test_a_stability_that_is_mostly_undefined_is_not_reported():
+    scores = synthetic.scores(seeds=1, contexts=3, personas=4)
+    run = synthetic.run("m", scores)
+    assert run.reported_stability("rank_order") is run.stability("rank_order")
+    same = replace(run, scores=run.scores * 0)
+    assert same.stability("rank_order").undefined_fraction == 1
+    assert same.reported_stability("rank_order") is None
+    row = Runs((same,)).table.iloc[0]
+    assert np.isnan(row["rank_order"])
+    assert row["rank_order_undefined_fraction"] == 1
+    assert synthetic.run("none", scores, population="none").reported_stability("rank_order") is None
+
+
+def test_a_changed_run_has_its_own_stability():
+    run = synthetic.run("m", synthetic.scores(seeds=1, contexts=3, personas=4))
+    before = run.stability("ipsative").mean
+    assert replace(run, scores=-run.scores).stability("ipsative").mean == pytest.approx(before)
+    assert replace(run, scores=run.scores.isel(context=[0, 0])).stability("ipsative").mean == 1

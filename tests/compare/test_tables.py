@@ -87,7 +87,7 @@ def test_context_pairs_are_ordered_by_the_openings_length():
         {"context": f"topic{i}", "messages": [{"role": "user", "text": "x" * length}]}
         for i, length in enumerate([30, 10, 20])
     ]
-    run = type(run)(**{**vars(run), "conversations": said})
+    run = replace(run, conversations=said)
     pairs = tables.context_pairs(Runs((run,)), "rank_order")
     assert list(dict.fromkeys(pairs["context"])) == ["topic1", "topic2", "topic0"]
     assert list(pairs["other"][:3]) == ["topic1", "topic2", "topic0"]
@@ -130,7 +130,7 @@ def test_values_and_behaviour_need_both_tasks_and_people_in_common():
     with pytest.raises(ConfigError, match="need one of pvq and one of donation by one model"):
         tables.values_and_behaviour(Runs((pvq,)), ["Power"])
     others = donation.scores.assign_coords(persona=[f"other{i}" for i in range(4)])
-    stranger = type(donation)(**{**vars(donation), "scores": others})
+    stranger = replace(donation, scores=others)
     with pytest.raises(ConfigError, match="have no persona in common"):
         tables.values_and_behaviour(Runs((pvq, stranger)), ["Power"])
     with pytest.raises(ConfigError, match=r"figure\.values=Poer: is no value of pvq"):

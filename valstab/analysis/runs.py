@@ -10,7 +10,7 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, get_args
 
@@ -53,6 +53,9 @@ class Run:
     """One a conversation: seed, context, persona, and messages with role and text."""
     withheld: str = ""
     """Why the run has no headline, as a clause; empty if it has one."""
+    _stabilities: dict[tuple[Measure, Undefined], Stability] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def contexts(self) -> list[str]:
@@ -69,7 +72,7 @@ class Run:
         """The seeds, in the order of the run."""
         return [int(seed) for seed in self.scores["seed"].to_numpy()]
 
-    @property
+    @cached_property
     def genders(self) -> list[str] | None:
         """The gender of the questionnaire's wording for each persona, in the order of the run; None where unknown.
 
@@ -94,8 +97,15 @@ class Run:
         """Return a stability; None where it does not apply: see `valstab.results.results.Results`."""
         if measure not in applicable_measures(self.scores, without_personas=self.without_personas):
             return None
-        found = stability(self.scores, measure, undefined, without_personas=self.without_personas)
-        return replace(found, withheld=self.withheld)
+        if (measure, undefined) not in self._stabilities:
+            found = stability(self.scores, measure, undefined, without_personas=self.without_personas)
+            self._stabilities[measure, undefined] = replace(found, withheld=self.withheld)
+        return self._stabilities[measure, undefined]
+
+    def reported_stability(self, measure: Measure, undefined: Undefined = "zero") -> Stability | None:
+        """Return a stability; None where it does not apply, or `Stability.why_not_reported` has a reason."""
+        found = self.stability(measure, undefined)
+        return None if found is None or found.why_not_reported else found
 
 
 @dataclass(frozen=True)
@@ -140,8 +150,8 @@ class Runs:
         """
         parts = []
         for run in self.runs:
-            stability = run.stability(measure, undefined)
-            if stability is not None and not stability.why_not_reported:
+            stability = run.reported_stability(measure, undefined)
+            if stability is not None:
                 values = stability.samples.to_numpy().ravel()
                 part = pd.DataFrame({"sample": range(len(values)), "stability": values})
                 part.insert(0, "population", run.settings.get("population.name", ""))
@@ -163,10 +173,9 @@ def _row(run: Run) -> dict[str, Any]:
         "queries": len(run.answers),
     }
     for measure in get_args(Measure):
-        stability = run.stability(measure)
-        known = stability is not None and not stability.why_not_reported
-        row[measure] = stability.mean if stability is not None and known else np.nan
-        row[f"{measure}_se"] = stability.se if stability is not None and known else np.nan
+        stability, reported = run.stability(measure), run.reported_stability(measure)
+        row[measure] = np.nan if reported is None else reported.mean
+        row[f"{measure}_se"] = np.nan if reported is None else reported.se
         row[f"{measure}_undefined_fraction"] = np.nan if stability is None else stability.undefined_fraction
     mass = run.answers.get("answer_mass")
     return {**row, "answer_mass": np.nan if mass is None else mass.mean(), "run": run.id}

@@ -1,7 +1,7 @@
 """Diagnostics of a stability: uncertainty, chance, noise, and flaws of the answers and conversations."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from valstab.statistics.consistency import item_consistency
 from valstab.statistics.jackknife import DIMENSIONS, MIN_LEVELS, stability_interval
 from valstab.statistics.position import position_bias, position_effect
 from valstab.statistics.psychometrics import answer_mass, circular_structure, cronbach_alpha
-from valstab.statistics.reliability import corrected, dependability, generalisability_interval, variance_components
+from valstab.statistics.reliability import corrected, generalisability_intervals, variance_components
 from valstab.statistics.resampling import StabilitySpec
 from valstab.statistics.stability import Measure, Undefined, rank_order_within
 
@@ -30,7 +30,7 @@ class Diagnostics:
     where the questionnaire is worded for two (within_gender; chance exchanges people within them too); the noise
     ceilings with their intervals (ceiling: same topic, other seed; order_ceiling: same conversation, other option
     orders), and for each what a change of topic costs, the share kept, and the corrected stability; for rank-order the
-    generalisability coefficient with its interval, the index of dependability, the intraclass correlations between
+    generalisability coefficient and the index of dependability with intervals, the intraclass correlations between
     contexts (absolute and consistency) and the circle's fit; and the stability without conversations that went wrong.
 
     Published results lack letters of options, answer mass and conversations: they have no rows in those tables.
@@ -123,10 +123,8 @@ def _structure(run: Run, measure: Measure) -> dict[str, float]:
         return {}
     row: dict[str, float] = {}
     if run.scores.dropna("persona").sizes["persona"] >= MIN_LEVELS["persona"]:
-        value, low, high, *_ = generalisability_interval(run.scores)
-        row |= {"generalisability": value, "generalisability_low": low, "generalisability_high": high}
-        sizes = {"context": run.scores.sizes["context"], "seed": run.scores.sizes["seed"]}
-        row["dependability"] = dependability(variance_components(run.scores), sizes)
+        for name, (value, low, high, *_) in generalisability_intervals(run.scores).items():
+            row |= {name: value, f"{name}_low": low, f"{name}_high": high}
         found = agreement(run.scores)
         row |= {"icc_absolute": float(found.absolute.mean()), "icc_consistency": float(found.consistency.mean())}
     circle = circular_structure(run.scores)
@@ -141,7 +139,7 @@ def _sensitivity(run: Run, measure: Measure, undefined: Undefined) -> dict[str, 
         return {}
     flags = _flaws(run)
     left: xr.DataArray = conversation_quality.without_affected(run.scores, flags)
-    found = Run(**{**vars(run), "scores": left}).stability(measure, undefined)
+    found = replace(run, scores=left).stability(measure, undefined)
     return {
         "affected_conversations": float((flags[list(conversation_quality.SERIOUS)] > 0).any(axis=1).mean()),
         "without_affected": np.nan if found is None else found.mean,

@@ -48,8 +48,8 @@ def context_pairs(runs: Runs, measure: Measure, undefined: Undefined = "zero") -
     """
     parts = []
     for run in runs:
-        stability = run.stability(measure, undefined)
-        if stability is None or stability.why_not_reported:
+        stability = run.reported_stability(measure, undefined)
+        if stability is None:
             continue
         lengths = run.opening_lengths
         part = stability.pairs.to_series().rename("stability").reset_index()
@@ -243,7 +243,7 @@ def _beside_stability(
         raise ConfigError("runs", f"({len(runs)})", "need some with personas and conversations")
     rows: list[dict[str, Any]] = []
     for run in conversing:
-        stability = run.stability("rank_order", undefined)
+        stability = run.reported_stability("rank_order", undefined)
         for name, values in (
             ("rank-order stability", None if stability is None else stability.samples),
             (what, measure(run)),

@@ -169,21 +169,28 @@ def dependability(components: pd.DataFrame, sizes: Mapping[str, int]) -> float:
     return float(persona / (persona + error)) if persona + error > 0 else math.nan
 
 
-def generalisability_interval(scores: xr.DataArray) -> Interval:
-    """Return the generalisability coefficient of a study's own size, with its interval over personas and contexts.
+def generalisability_intervals(scores: xr.DataArray) -> dict[str, Interval]:
+    """Return the coefficients of a study's own size, with their intervals over personas and contexts.
 
     Args:
         scores: dimensions seed, context, persona, key.
+
+    Returns:
+        "generalisability" and "dependability".
     """
     complete = scores.dropna("persona")
+    sizes = {name: complete.sizes[name] for name in ("context", "seed")}
 
-    def coefficient(some: xr.DataArray) -> dict[str, float]:
-        sizes = {name: complete.sizes[name] for name in ("context", "seed")}
-        return {"generalisability": generalisability(variance_components(some), sizes)}
+    def coefficients(some: xr.DataArray) -> dict[str, float]:
+        components = variance_components(some)
+        return {
+            "generalisability": generalisability(components, sizes),
+            "dependability": dependability(components, sizes),
+        }
 
     over = [name for name in DIMENSIONS if name != "seed" and complete.sizes[name] >= MIN_LEVELS[name]]
-    found = interval(estimate(jackknife(complete, coefficient, over)["generalisability"]))
-    return found._replace(low=max(found.low, 0.0), high=min(found.high, 1.0))
+    found = {name: interval(estimate(study)) for name, study in jackknife(complete, coefficients, over).items()}
+    return {name: each._replace(low=max(each.low, 0.0), high=min(each.high, 1.0)) for name, each in found.items()}
 
 
 def _between_seeds(scores: xr.DataArray, measure: Measure, undefined: Undefined) -> xr.DataArray:
