@@ -9,9 +9,12 @@ from email.utils import formatdate
 import numpy as np
 import pytest
 
+from tests.support import openai_server as dialects
+from tests.support.composed import compose_run
 from tests.support.openai_server import chat_completion, openai_servers
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, Message, Prompt
+from valstab.engines.dialect import remedy
 from valstab.engines.openai import OpenaiEngine
 from valstab.engines.written_answer import read_letter
 
@@ -368,6 +371,125 @@ def test_the_identity_is_that_of_earlier_stores(serve):
         "opened": "message",
         "top_logprobs": "5",
     }
+
+
+DIALECTS = {
+    "openai_reasoning": dialects.openai_reasoning,
+    "vllm_server": dialects.vllm,
+    "vllm_server_reasoning": dialects.vllm_with_parser,
+    "llama_cpp": dialects.llama_cpp,
+    "ollama": dialects.ollama,
+    "lm_studio": dialects.lm_studio,
+    "openrouter": dialects.openrouter,
+}
+"""A server for each option of the engine's but `openai` itself."""
+
+
+def engine_of(option, server, *overrides):
+    """Return the engine of an option, with the address of a server."""
+    config = compose_run(f"engine={option}", "model=auto", "model.path=served", "model.sampling.temperature=0.5")
+    options = {name: value for name, value in vars(config.engine).items() if name not in {"_target_", "name"}}
+    return OpenaiEngine(config.model, "none", **{**options, "url": server.url, "max_retries": 0, **dict(overrides)})
+
+
+@pytest.mark.parametrize("option", DIALECTS)
+def test_each_option_is_understood_by_its_server(serve, option):
+    engine = engine_of(option, serve(DIALECTS[option]))
+    assert dict(engine.generate([GenerationRequest(CHAT, 1, 100)])) == {
+        0: "B) Ill" if option != "lm_studio" else "(B) Ill"
+    }
+    found = ask_one(engine)
+    assert np.nanargmax(found) == 1
+    assert engine.identity["engine"] == "openai"
+
+
+def test_an_answer_opened_by_the_question_keeps_the_model_from_speaking_last(serve):
+    server = serve(chat_completion("B"))
+    ask_one(engine_on(server, answer_prefix="question", top_logprobs=0))
+    *_, last = server.bodies[0]["messages"]
+    assert last == {"role": "user", "content": "How?\n(A) Well\n(B) Ill\n(C) So-so\n\nAnswer: ("}
+    assert "continue_final_message" not in server.bodies[0]
+
+
+def test_fields_of_the_body_are_added_replaced_and_left_out(serve):
+    server = serve(chat_completion("Hello."))
+    body = {"reasoning_effort": "low", "temperature": None, "seed": 5}
+    engine = engine_on(server, body=body, limit_field="max_completion_tokens", thinking_tokens=1000)
+    list(engine.generate([GenerationRequest(CHAT, 1, 100)]))
+    sent = {name: value for name, value in server.bodies[0].items() if name not in {"model", "messages"}}
+    assert sent == {"reasoning_effort": "low", "seed": 5, "top_p": 0.9, "max_completion_tokens": 1100}
+    assert engine.identity["body"] == str(body)
+    assert engine.identity["thinking_tokens"] == "1000"
+
+
+@pytest.mark.parametrize(
+    ("option", "settings", "what"),
+    [
+        ("openai", {"answer_prefix": "message"}, "max_tokens: set engine.limit_field=max_completion_tokens"),
+        ("openai_reasoning", {"limit_field": "max_tokens"}, "max_tokens: set engine.limit_field=max_completion_tokens"),
+        ("openai_reasoning", {"body": {}}, r"temperature: \+\+engine.body.temperature=null leaves it out"),
+        ("openai_reasoning", {"top_logprobs": 5}, "logprobs: set engine.top_logprobs=0, or a smaller number"),
+    ],
+)
+def test_a_refused_field_is_named_with_what_to_set(serve, option, settings, what):
+    engine = engine_of(option, serve(dialects.openai_reasoning), *settings.items())
+    with pytest.raises(EngineError, match=rf"refuses the request \(400\): .*; {what}$") as caught:
+        ask_one(engine)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        (
+            "This model's maximum context length is 2048 tokens, but max_tokens=100 was asked",
+            "take a smaller n_messages",
+        ),
+        ("Assistant response prefill is incompatible with enable_thinking.", "engine.answer_prefix=question"),
+        ("Cannot continue: continue_final_message is set but the final message ends", "continue_final_message: set"),
+        ("'messages[0].role' does not support 'system role' with this model", "model.system_prompt=false"),
+        ("No endpoints found that can handle the requested parameters.", "set engine.top_logprobs=0"),
+        ("Unrecognized request argument supplied: chat_template_kwargs", "chat_template_kwargs: set model.template={}"),
+        (
+            "Requested sample logprobs of 20, which is greater than max allowed: 5",
+            "logprobs: set engine.top_logprobs=0",
+        ),
+        ("Something is wrong.", ""),
+    ],
+)
+def test_what_servers_say_has_a_remedy(said, what):
+    fields = ("temperature", "max_tokens", "logprobs", "continue_final_message", "chat_template_kwargs")
+    found = remedy(said, None, fields)
+    assert found.startswith(what)
+    assert bool(found) == bool(what)
+
+
+@pytest.mark.parametrize("ask", [ask_one, lambda engine: list(engine.generate([GenerationRequest(CHAT, 1, 100)]))])
+@pytest.mark.parametrize("server", [dialects.vllm_with_parser, dialects.openai_reasoning])
+def test_a_model_that_only_thinks_is_refused_at_its_first_reply(serve, ask, server):
+    started = serve(server)
+    engine = engine_on(started, limit_field="max_completion_tokens", body={"temperature": None}, top_logprobs=0)
+    if server is dialects.vllm_with_parser:
+        engine = engine_on(started)
+    with pytest.raises(EngineError, match=r"went into its thought; let it answer at once, by \+model.template"):
+        ask(engine)
+    assert len(started.bodies) <= 2
+
+
+def test_a_thought_s_first_token_is_no_answer(serve):
+    listed = chat_completion("B", A=0.9)[1]
+    listed["choices"][0]["message"] = {"content": None, "reasoning": "A"}
+    server = serve((200, listed), chat_completion("C"))
+    assert np.isposinf(ask_one(engine_on(server, thinking_tokens=500))[2])
+
+
+def test_thoughts_that_leave_no_room_end_the_run_unless_replies_come_too(serve):
+    requests = [GenerationRequest(CHAT, seed, 100) for seed in range(12)]
+    with pytest.raises(EngineError, match=r"first 8 thoughts took all .* more than engine.thinking_tokens=500"):
+        list(engine_on(serve(dialects.thought("Hm")), thinking_tokens=500).generate(requests))
+    some = serve(chat_completion("Hello."), dialects.thought("Hm"))
+    said = dict(engine_on(some, thinking_tokens=500, concurrency=1).generate(requests))
+    assert sorted(said.values()) == [""] * 11 + ["Hello."]
 
 
 @pytest.mark.slow

@@ -99,3 +99,76 @@ def chat_completion(text, **top):
     message = {"role": "assistant", "content": text}
     usage = {"prompt_tokens": 30, "completion_tokens": 2}
     return 200, {"choices": [{"message": message, "logprobs": logprobs}], "usage": usage}
+
+
+def refusal(message, param=None):
+    """Return an answer that refuses a request, as OpenAI's server does."""
+    return 400, {"error": {"message": message, "type": "invalid_request_error", "param": param}}
+
+
+def thought(text, tokens=100):
+    """Return a chat completion whose tokens are all a thought."""
+    message = {"role": "assistant", "content": None, "reasoning_content": text}
+    return 200, {"choices": [{"message": message, "logprobs": None}], "usage": {"completion_tokens": tokens}}
+
+
+def _prefix(body):
+    return body["messages"][-1]["content"] if body["messages"][-1]["role"] == "assistant" else ""
+
+
+def openai_reasoning(body):
+    """Answer as OpenAI's reasoning models: no other limit, sampling or lists of tokens, and a thought of 200 tokens."""
+    if "max_tokens" in body:
+        return refusal("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.", "max_tokens")
+    if body.get("temperature", 1) != 1:
+        return refusal("Unsupported value: 'temperature' does not support 0.5 with this model.", "temperature")
+    if body.get("logprobs"):
+        return refusal("You are not allowed to request logprobs from this model.")
+    if body["max_completion_tokens"] < 200:
+        return 200, {
+            "choices": [{"message": {"content": ""}, "finish_reason": "length"}],
+            "usage": {"completion_tokens_details": {"reasoning_tokens": body["max_completion_tokens"]}},
+        }
+    return chat_completion("B) Ill")
+
+
+def vllm(body):
+    """Answer as vLLM does, without a reasoning parser: it continues a message, and lists tokens."""
+    if _prefix(body) and not body.get("continue_final_message"):
+        return chat_completion("Sorry?", Sorry=0.9)
+    return GOOD_LIST if body.get("logprobs") else chat_completion("B) Ill")
+
+
+def vllm_with_parser(body):
+    """Answer as vLLM does with a reasoning parser: without the end of a thought all is thought."""
+    thinks = body.get("chat_template_kwargs", {}).get("enable_thinking", True)
+    if thinks and (body["max_tokens"] < 200 or _prefix(body)):
+        return thought("Well, who am I?")
+    return chat_completion("B) Ill")
+
+
+def llama_cpp(body):
+    """Answer as llama.cpp does: it continues a last message of the model, unless the model thinks."""
+    if _prefix(body) and body.get("chat_template_kwargs", {}).get("enable_thinking"):
+        return refusal("Assistant response prefill is incompatible with enable_thinking.")
+    return GOOD_LIST if body.get("logprobs") else chat_completion("B) Ill")
+
+
+def ollama(body):
+    """Answer as Ollama does: it ignores fields that it does not know, and lists tokens."""
+    return GOOD_LIST if body.get("logprobs") else chat_completion("B) Ill")
+
+
+def lm_studio(body):
+    """Answer as LM Studio does: it lists no tokens, and takes a last message of the model as ended."""
+    return chat_completion("(Silence.)" if _prefix(body) else "(B) Ill")
+
+
+def openrouter(body):
+    """Answer as OpenRouter does where a provider must take all fields."""
+    assert body["provider"] == {"require_parameters": True}
+    return GOOD_LIST if body.get("logprobs") else chat_completion("B) Ill")
+
+
+GOOD_LIST = chat_completion("B", A=0.2, B=0.5, C=0.1)
+"""A chat completion that lists letters."""

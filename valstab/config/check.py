@@ -14,8 +14,12 @@ from valstab.config.engines import OpenaiConfig, VllmConfig
 from valstab.config.schema import ANSWERS, DTYPES, FORMATS, OVERFLOWS, QUANTIZATIONS, UNDEFINED, Config
 from valstab.errors import ConfigError, require, require_text
 
-ANSWER_PREFIXES = ("continue", "message")
+ANSWER_PREFIXES = ("continue", "message", "question")
 """Values of `engine.answer_prefix`."""
+
+
+LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
+"""Values of `engine.limit_field`."""
 
 
 BACKENDS = ("mp", "ray")
@@ -53,6 +57,7 @@ ENGINE_RANGES: Mapping[str, Range] = {
     "timeout": ABOVE_ZERO,
     "max_retries": NOT_BELOW_ZERO,
     "top_logprobs": NOT_BELOW_ZERO,
+    "thinking_tokens": NOT_BELOW_ZERO,
     "usd_per_million_input": NOT_BELOW_ZERO,
     "usd_per_million_output": NOT_BELOW_ZERO,
     "tensor_parallel_size": AT_LEAST_ONE,
@@ -151,6 +156,7 @@ def _check_ranges(prefix: str, settings: Any, ranges: Mapping[str, Range]) -> No
 
 def _check_server(engine: OpenaiConfig, quantization: str) -> None:
     require("engine.answer_prefix", engine.answer_prefix, ANSWER_PREFIXES)
+    require("engine.limit_field", engine.limit_field, LIMIT_FIELDS)
     try:
         address = urlsplit(engine.url)
         sound = address.scheme in {"http", "https"} and address.hostname and address.port != 0

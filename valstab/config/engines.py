@@ -45,11 +45,18 @@ class OpenaiConfig(EngineConfig):
     max_retries: int = 20
     """Maximum number of repetitions of a request before the run ends; the same command then continues the run."""
     answer_prefix: str = "continue"
-    """How the server is sent the start of the model's answer, `Answer: (`: `continue` or `message`.
+    """How the server is sent the start of the model's answer, `Answer: (`: `continue`, `message` or `question`.
 
     `continue` asks the server to continue this message, as vLLM can. `message` sends it as a complete message, for
-    servers that cannot, such as OpenAI's.
+    servers that cannot, such as OpenAI's. `question` appends it to the question, for models that think first and for
+    servers that refuse a last message of the model.
     """
+    limit_field: str = "max_tokens"
+    """The name of the request's field with the maximum number of tokens: `max_tokens` or `max_completion_tokens`."""
+    thinking_tokens: int = 0
+    """Tokens that a reply may have in addition, for a thought that the server separates from it; 0 expects none."""
+    body: dict[str, Any] = field(default_factory=dict)
+    """Further fields of each request's body, such as `{reasoning_effort: low}`; null leaves out one that is sent."""
     top_logprobs: int = 20
     """The number of most probable tokens to request from the server; 0 reads letters from sampled text only."""
     usd_per_million_input: float | None = None

@@ -20,9 +20,14 @@ class Completion(NamedTuple):
 
     text: str
     first_tokens: list[tuple[str, float]] | None
-    """The most probable first tokens with their log-probabilities (nats); None if the server does not list any."""
+    """The most probable first tokens with their log-probabilities (nats); None if the server does not list any.
+
+    Those of a thought do not count.
+    """
     input_tokens: int
     output_tokens: int
+    is_thought: bool = False
+    """Whether there is no text, since the server took all tokens for a thought."""
 
 
 def read_completion(document: Any) -> Completion:
@@ -33,22 +38,32 @@ def read_completion(document: Any) -> Completion:
     """
     choice = document["choices"][0]
     logprobs = choice.get("logprobs") or {}
+    usage = document.get("usage") or {}
     first_tokens: list[tuple[str, float]] | None = None
+    is_thought = False
     if "message" in choice:
-        text = choice["message"].get("content") or choice["message"].get("refusal") or ""
-        if logprobs.get("content"):
+        message = choice["message"]
+        text = message.get("content") or message.get("refusal") or ""
+        is_thought = not text.strip() and _has_thought(message, usage)
+        if logprobs.get("content") and not is_thought:
             first_tokens = [(each["token"], float(each["logprob"])) for each in logprobs["content"][0]["top_logprobs"]]
     else:
         text = choice["text"]
         if logprobs.get("top_logprobs"):
             first_tokens = [(token, float(logprob)) for token, logprob in logprobs["top_logprobs"][0].items()]
-    usage = document.get("usage") or {}
     return Completion(
         _join_surrogates(str(text)),
         first_tokens,
         int(usage.get("prompt_tokens") or 0),
         int(usage.get("completion_tokens") or 0),
+        is_thought,
     )
+
+
+def _has_thought(message: Any, usage: Any) -> bool:
+    """Return whether a message has a thought beside its text, under one of the names that servers give it."""
+    details = usage.get("completion_tokens_details") or {}
+    return bool(message.get("reasoning_content") or message.get("reasoning") or details.get("reasoning_tokens"))
 
 
 def listed_logprobs(first_tokens: Sequence[tuple[str, float]], options: str) -> list[float]:

@@ -28,11 +28,24 @@ from valstab.engines.base import (
     Usage,
 )
 from valstab.engines.completions import Completion, listed_logprobs, sampled_logprobs
+from valstab.engines.dialect import Dialect
 from valstab.engines.openai_client import OpenaiClient
 from valstab.engines.written_answer import ANSWER_TOKENS, sample_by_writing
 from valstab.errors import allowed
 
 log = logging.getLogger(__name__)
+
+
+MAX_THOUGHTS = 8
+"""Number of first replies that may be all thought where thoughts are expected: more end the run."""
+
+
+ONLY_THOUGHT = (
+    "the model thinks, and all tokens of a reply went into its thought; let it answer at once, by "
+    "+model.template.enable_thinking=false, ++engine.body.reasoning_effort=none or a server without reasoning parser, "
+    "or let it think, by engine.thinking_tokens=2048 engine.answer_prefix=question"
+)
+"""What to do where a reply is empty, since the server took it for a thought."""
 
 
 Request = TypeVar("Request")
@@ -53,7 +66,10 @@ class OpenaiEngine:
         concurrency: maximum number of requests at the same time.
         timeout: seconds without an answer after which a request is repeated.
         max_retries: maximum number of repetitions of a request.
-        answer_prefix: `continue` or `message`; see `valstab.config.engines.OpenaiConfig`.
+        answer_prefix: `continue`, `message` or `question`; see `valstab.config.engines.OpenaiConfig`.
+        limit_field: the name of the field with the maximum number of tokens.
+        thinking_tokens: tokens that a reply may have in addition, for a thought.
+        body: further fields of each request's body; null leaves out one that is sent.
         top_logprobs: number of most probable tokens to request; 0 requests none.
         usd_per_million_input: price of a million prompt tokens, in US dollars.
         usd_per_million_output: price of a million generated tokens, in US dollars.
@@ -73,6 +89,9 @@ class OpenaiEngine:
         timeout: float = 120,
         max_retries: int = 20,
         answer_prefix: str = "continue",
+        limit_field: str = "max_tokens",
+        thinking_tokens: int = 0,
+        body: Mapping[str, Any] | None = None,
         top_logprobs: int = 20,
         usd_per_million_input: float | None = None,
         usd_per_million_output: float | None = None,
@@ -85,7 +104,8 @@ class OpenaiEngine:
         self._url = url.rstrip("/")
         self._client = OpenaiClient(self._url, key, key_variable, timeout=timeout, max_retries=max_retries)
         self._concurrency, self._slots = concurrency, asyncio.Semaphore(concurrency)
-        self._template, self._answer_prefix = dict(model.template), answer_prefix
+        self._dialect = Dialect(answer_prefix, limit_field, thinking_tokens, dict(body or {}), dict(model.template))
+        self._n_thoughts, self._has_spoken = 0, False
         self._top_logprobs, self._lists_tokens = top_logprobs, top_logprobs > 0
         self._name = self._served_name(model.path)
         self._sampling = {name: value for name, value in asdict(model.sampling).items() if value is not None}
@@ -99,9 +119,12 @@ class OpenaiEngine:
             "weights": self._name,
             "quantization": quantization,
             "sampling": str(self._sampling),
-            "template": str(self._template),
+            "template": str(self._dialect.template),
             "opened": answer_prefix,  # by the setting's former name, which the stores' keys have
             "top_logprobs": str(top_logprobs),
+            # Only where they are set: without them the identity is that of earlier stores.
+            **({"body": str(self._dialect.body)} if body else {}),
+            **({"thinking_tokens": str(thinking_tokens)} if thinking_tokens else {}),
         }
         self.properties: Mapping[str, str] = {"concurrency": str(concurrency)}
 
@@ -167,22 +190,39 @@ class OpenaiEngine:
                 future.cancel()
 
     async def _continue(self, request: GenerationRequest) -> Completion:
-        settings = {**self._sampling, "max_tokens": request.max_new_tokens, "seed": _server_seed(request.seed)}
-        return await self._complete(request.prompt, settings)
+        return await self._reply(request.prompt, request.max_new_tokens, request.seed)
 
     async def _choose(self, choice: ChoiceRequest) -> list[float]:
         if self._lists_tokens:
             # Servers list probabilities before or after sampling's settings: with these, the two are the same.
-            settings = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0}
-            completion = await self._complete(choice.prompt, {**settings, **self._token_list(choice.prompt)})
+            settings = {"temperature": 1.0, "top_p": 1.0, **self._token_list(choice.prompt)}
+            completion = await self._complete(choice.prompt, 1, settings)
             if completion.first_tokens is None:
                 self._lists_tokens = False
             else:
                 logprobs = listed_logprobs(completion.first_tokens, choice.options)
                 if not all(map(math.isnan, logprobs)):
                     return logprobs
-        settings = {**self._sampling, "max_tokens": ANSWER_TOKENS, "seed": _server_seed(choice.seed)}
-        return sampled_logprobs((await self._complete(choice.prompt, settings)).text, choice.options)
+        return sampled_logprobs((await self._reply(choice.prompt, ANSWER_TOKENS, choice.seed)).text, choice.options)
+
+    async def _reply(self, prompt: Prompt, tokens: int, seed: int) -> Completion:
+        """Return a sampled reply, which may have a thought before it.
+
+        Raises:
+            EngineError: if the model only thinks.
+        """
+        settings = {**self._sampling, "seed": _server_seed(seed)}
+        completion = await self._complete(prompt, tokens + self._dialect.thinking_tokens, settings)
+        self._has_spoken |= not completion.is_thought
+        self._n_thoughts += completion.is_thought
+        if completion.is_thought and not self._dialect.thinking_tokens:
+            raise EngineError(f"{self._url}: {ONLY_THOUGHT}")
+        if self._n_thoughts >= MAX_THOUGHTS and not self._has_spoken:
+            raise EngineError(
+                f"{self._url}: the first {MAX_THOUGHTS} thoughts took all their tokens, and no reply is left; set more "
+                f"than engine.thinking_tokens={self._dialect.thinking_tokens}, or a lower effort of thinking"
+            )
+        return completion
 
     def _token_list(self, prompt: Prompt) -> dict[str, Any]:
         """Return the settings that ask for the most probable tokens: they differ between the two endpoints."""
@@ -190,21 +230,10 @@ class OpenaiEngine:
             return {"logprobs": True, "top_logprobs": self._top_logprobs}
         return {"logprobs": self._top_logprobs}
 
-    async def _complete(self, prompt: Prompt, settings: Mapping[str, Any]) -> Completion:
+    async def _complete(self, prompt: Prompt, tokens: int, settings: Mapping[str, Any]) -> Completion:
         """Return the server's answer to a prompt, and count its tokens."""
-        request: dict[str, Any] = {"model": self._name}
-        extra: dict[str, Any] = {}
-        if not prompt.messages:
-            request["prompt"] = prompt.text
-        else:
-            request["messages"] = [{"role": message.role, "content": message.text} for message in prompt.messages]
-            if prompt.text:
-                request["messages"].append({"role": "assistant", "content": prompt.text})
-                if self._answer_prefix == "continue":
-                    extra |= {"continue_final_message": True, "add_generation_prompt": False}
-            if self._template:
-                extra["chat_template_kwargs"] = self._template
-        completion = await self._client.complete(request, {**settings, **extra})
+        content, fields = self._dialect.write(prompt, tokens, settings)
+        completion = await self._client.complete({"model": self._name, **content}, fields)
         self.usage.encoded_tokens += completion.input_tokens
         self.usage.generated_tokens += completion.output_tokens
         return completion

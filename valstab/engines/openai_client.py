@@ -8,12 +8,13 @@ import asyncio
 import re
 import threading
 import weakref
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from valstab.engines.base import EngineError
 from valstab.engines.completions import UNREADABLE, Completion, read_completion
+from valstab.engines.dialect import remedy
 
 NO_QUOTA = "insufficient_quota"
 """OpenAI's code for an account without money: status 429, but waiting does not help."""
@@ -21,6 +22,10 @@ NO_QUOTA = "insufficient_quota"
 
 REPEATED_STATUSES = (408, 409, 429)
 """HTTP statuses after which a request is repeated, besides `SERVER_ERROR` and above."""
+
+
+INVALID_STATUSES = (400, 404, 422)
+"""HTTP statuses of a request that the server can't answer as it is."""
 
 
 SERVER_ERROR = 500
@@ -117,7 +122,7 @@ class OpenaiClient:
             try:
                 response = (await endpoint.with_raw_response.create(**request, extra_body=dict(settings))).http_response
             except self._openai.APIStatusError as error:
-                raise self._status_error(error) from None
+                raise self._status_error(error, settings) from None
             except self._openai.APIConnectionError as error:
                 raise self._no_answer(f"{error.message} {error.__cause__ or ''}") from None
             text = response.text
@@ -127,13 +132,15 @@ class OpenaiClient:
                 continue
         raise self._no_answer(f"an answer that can't be read: {text}")
 
-    def _status_error(self, error: Any) -> EngineError:
+    def _status_error(self, error: Any, sent: Collection[str]) -> EngineError:
         status, text = error.status_code, error.response.text
         if NO_QUOTA not in text and (status in REPEATED_STATUSES or status >= SERVER_ERROR):
             pause = error.response.headers.get("Retry-After")
             asked = "" if pause is None else f", Retry-After {pause}"
             return self._no_answer(f"status {status}{asked}: {text}")
-        return EngineError(f"{self._url} refuses the request ({status}): {self._one_line(text)}")
+        said = f"{self._url} refuses the request ({status}): {self._one_line(text)}"
+        what = remedy(text, error.param, sent) if status in INVALID_STATUSES else ""
+        return EngineError(f"{said}; {what}" if what else said)
 
     def _no_answer(self, reason: str) -> EngineError:
         return EngineError(
