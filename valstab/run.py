@@ -15,6 +15,7 @@ from valstab.protocol.context_window import require_fit
 from valstab.protocol.converse import converse
 from valstab.protocol.plan import Plan
 from valstab.protocol.progress import display
+from valstab.protocol.sample_prompts import rendered_question
 from valstab.protocol.store import open_store
 from valstab.results.fitness import require_headline, why_withheld
 from valstab.results.interim import InterimEstimate
@@ -61,7 +62,8 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
         )
         write_results(results, folder)
         write_pictures(results, folder, title)
-        write_report(folder / "report.html", plan, results, data.conversations, data.cost, title=title)
+        prompt = rendered_question(plan, engine, data.conversations)
+        write_report(folder / "report.html", plan, results, data.conversations, data.cost, title=title, prompt=prompt)
         print_summary(results, title, data, folder)
         log_results(tracking.record, results, data.cost, describe(results, data.cost), data.engine)
         require_headline(results)

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.support import chat_templates as templates
 from tests.support.composed import compose_run
 from tests.support.scripted import PersonaEngine
+from tests.support.tokenizers import tokenizer_of
 from valstab.commands.validate import notes, report
 from valstab.config import schema as conf
 from valstab.errors import ConfigError
@@ -127,18 +129,28 @@ def test_the_validator_says_what_it_read(valstab_light, launch_folder):
         "            moving: an opening of 56 characters\n"
         "            present: an opening of 92 characters\n"
         "\n"
-        "run         2 seeds x 3 topics x 6 personas x 10 items = 360 questions"
+        "run         2 seeds x 3 topics x 6 personas x 10 items = 360 questions\n"
+        "\n"
+        "model       smollm2_135m: chat format, as set\n"
+        "            the persona is in a system message, as set\n"
+        "            thinking: none\n"
+        "\n"
+        "What Ilse Marwick reads before the first message on baking:\n"
+        "\n"
+        "<|im_start|>system\nYou are Ilse Marwick, a 34-year-old lighthouse keeper.<|im_end|>\n"
+        "<|im_start|>user\nI have flour, three eggs and two pears. What can I bake?<|im_end|>\n"
+        "<|im_start|>assistant\n"
     )
     before, options, after = prompt.partition("until I have an answer.\n")[0], *prompt.partition("(A)")[1:]
     assert before == (
-        "[system]\nYou are Ilse Marwick, a 34-year-old lighthouse keeper.\n\n"
-        "[user]\nI have flour, three eggs and two pears. What can I bake?\n\n"
-        "[assistant]\n(its reply)\n\n"
-        "[user]\nHow true is the following statement of you?\n\n"
+        "<|im_start|>system\nYou are Ilse Marwick, a 34-year-old lighthouse keeper.<|im_end|>\n"
+        "<|im_start|>user\nI have flour, three eggs and two pears. What can I bake?<|im_end|>\n"
+        "<|im_start|>assistant\n(its reply)<|im_end|>\n"
+        "<|im_start|>user\nHow true is the following statement of you?\n\n"
         "I follow a question that nobody asked me "
     )
-    assert sorted(line[4:] for line in (options + after).splitlines()[:5]) == sorted(SCALE)
-    assert after.endswith("\n\n[assistant]\nAnswer: (\n")
+    lines = (options + after).removesuffix("<|im_end|>\n<|im_start|>assistant\nAnswer: (\n").splitlines()
+    assert sorted(line[4:] for line in lines) == sorted(SCALE)
     assert sorted(path.name for path in launch_folder.iterdir()) == ["mlflow.db"]
 
 
@@ -187,3 +199,40 @@ def test_the_example_runs_from_any_folder(valstab, launch_folder):
     assert list(table) == ["seed", "context", "persona", "Ideas", "Places", "People"]
     assert table["context"].unique().tolist() == ["baking", "moving", "present"]
     assert table["Ideas"].between(1, 5).all()
+
+
+def test_the_validator_shows_what_the_model_reads_and_what_was_found(tmp_path):
+    tokenizer_of(templates.SMOLLM3).save_pretrained(tmp_path)
+    settings = ("model=auto", f"model.path={tmp_path}", "+model.template.enable_thinking=false")
+    text = report(compose_run(*settings, "population.limit=5", "task=religion", "topics.names=[joke,chess]"))
+    assert (
+        f"model       {tmp_path.name}: chat format, found in its tokenizer\n"
+        "            the persona is in a system message, as its chat template has it\n"
+        "            thinking: off, by enable_thinking=false\n"
+        "            date: it writes today's; 26 July 2024 is used\n"
+    ) in text
+    assert (
+        "What Gandalf reads before the first message on joke:\n\n"
+        "<|im_start|>system\n## Metadata\n\nToday Date: 26 July 2024\n\n"
+        "You are Gandalf from J. R. R. Tolkien's Middle-earth legendarium.<|im_end|>\n"
+        "<|im_start|>user\nTell me a joke.<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n"
+    ) in text
+    assert text.endswith("<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\nAnswer: (")
+
+
+def test_the_validator_refuses_what_a_run_would_refuse(tmp_path):
+    tokenizer_of(templates.SMOLLM3).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"set \+model\.template\.enable_thinking=false"):
+        report(compose_run("model=auto", f"model.path={tmp_path}", "population.limit=5"))
+
+
+def test_the_validator_without_a_tokenizer_shows_the_messages(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for settings, reason in (
+        (("model=auto", "model.path=nobody/nothing"), "nobody/nothing: not in the Hugging Face cache"),
+        (("engine=openai", "model=gpt35_0125"), "its chat template is not known here"),
+    ):
+        text = report(compose_run(*settings, "population.limit=5", "task=religion"))
+        assert reason in text
+        assert "[system]\nYou are Gandalf" in text
+        assert text.endswith("[assistant]\nAnswer: (")

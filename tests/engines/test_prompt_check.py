@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,9 +17,10 @@ from valstab.engines.chat_format import load_tokenizer, require_prompts
 from valstab.engines.prompt_check import check_prompts
 from valstab.engines.tokenizer import PromptTokenizer
 from valstab.errors import ConfigError
+from valstab.protocol.converse import Conversation
 from valstab.protocol.plan import make_plan
 from valstab.protocol.prompts import ChatFormat, question_prompt, reply_prompt
-from valstab.protocol.sample_prompts import sample_prompts
+from valstab.protocol.sample_prompts import rendered_question, sample_prompts
 
 TALK = ["Tell me a joke.", "Potatoes!", "Why?", "They grow."]
 QUESTION = "How?\n(A) Well\n(B) Ill"
@@ -233,3 +235,14 @@ def test_a_run_is_refused_before_its_weights_are_read(tmp_path):
         require_prompts(config, sample_prompts(make_plan(config)))
     config = compose_run("model=auto", f"model.path={tmp_path}", "engine=random", "model.format=chat")
     require_prompts(config, sample_prompts(make_plan(config)))
+
+
+def test_a_report_has_the_first_question_as_the_model_read_it():
+    plan = make_plan(compose_run("population.limit=2", "seeds=[0]", "task=religion", "topics.names=[joke,chess]"))
+    conversations = [Conversation(session, (session.context.opening, "A pun.")) for session in plan.sessions]
+    engine = SimpleNamespace(tokens=PromptTokenizer(tokenizer_of(templates.ZEPHYR)))
+    text = rendered_question(plan, engine, conversations)
+    assert text.startswith("<|system|>\nYou are Gandalf from J. R. R. Tolkien's")
+    assert "<|user|>\nTell me a joke.</s>\n<|assistant|>\nA pun.</s>\n<|user|>\nYou are creating" in text
+    assert text.endswith("</s>\n<|assistant|>\nAnswer: (")
+    assert rendered_question(plan, SimpleNamespace(), conversations) is None

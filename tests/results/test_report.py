@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.reports import HOSTILE, study
+from tests.support.reports import HOSTILE, PROMPT, study
 from tests.support.scripted import HostileEngine
 from valstab.results.report import page
 from valstab.results.report.transcripts import MAX_STEPS, STEPS_PER_NAT, to_steps
@@ -104,6 +104,7 @@ def test_the_numbers_are_those_of_the_results(hostile):
     assert document["profiles"][2][document["keys"].index("Power")][1] == pytest.approx(wanted, abs=1e-4)
     assert document["mass_spread"] == {"limit": 0.5, "shares": [0] * 9 + [1], "low": 0}
     assert document["mass_per_context"] == pytest.approx([0.95, 0.95])
+    assert document["prompt"] == PROMPT
 
 
 def test_nothing_that_is_said_ends_its_element(hostile):

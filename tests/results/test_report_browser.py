@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from tests.support.reports import HOSTILE, study
+from tests.support.reports import HOSTILE, PROMPT, study
 from tests.support.scripted import HostileEngine
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
@@ -189,6 +189,10 @@ def test_a_profile_is_picked_with_the_keyboard(report, made):
     wanted = made.results.scores.mean("seed").isel(persona=1).transpose("key", "context").to_numpy()
     assert [[float(text) for text in row] for row in shown] == pytest.approx(wanted, abs=0.0051)
     assert report.find_element(By.ID, "persona").get_property("value") == "1"
+
+
+def test_the_prompt_is_shown_as_text(report):
+    assert report.find_element(By.CSS_SELECTOR, "#prompt pre").text == PROMPT
 
 
 def test_headline_and_warnings(report, made):

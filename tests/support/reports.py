@@ -47,6 +47,9 @@ class Study:
         return self.results.answers
 
 
+PROMPT = "<|user|>\nHow?</script><img><|assistant|>\nAnswer: ("
+
+
 def study(path, *overrides, said=None):
     """Make a study and its report; `said` returns the texts that replace those of a conversation."""
     config = compose_run("store.path=null", *overrides)
@@ -59,5 +62,5 @@ def study(path, *overrides, said=None):
         conversations = [Conversation(one.session, said(one)) for one in conversations]
     results = measure(answers, plan.task, config.undefined, without_personas=plan.without_personas)
     start = time.perf_counter()
-    write_report(path, plan, results, conversations, COST, title="A <title> & more")
+    write_report(path, plan, results, conversations, COST, title="A <title> & more", prompt=PROMPT)
     return Study(plan, conversations, results, path, time.perf_counter() - start)

@@ -6,6 +6,8 @@ The settings are those of a run. The command prints what a run would read and as
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig
@@ -13,15 +15,19 @@ from omegaconf import DictConfig
 from valstab.commands.start import exit_on_mistake, job_config, start
 from valstab.config.options import CONFIG_FOLDER
 from valstab.config.schema import Config
-from valstab.engines.base import Prompt
+from valstab.engines.base import EngineError, Prompt
+from valstab.engines.chat_format import has_chat_template, load_tokenizer, resolve_chat_format
 from valstab.inputs.items import Item
 from valstab.inputs.population import Persona
 from valstab.inputs.task import Task
 from valstab.inputs.topics import Context
-from valstab.protocol.plan import Plan, Session, make_plan
+from valstab.protocol.plan import Plan, make_plan
 
-PLACEHOLDER_REPLY = "(its reply)"
-"""Placeholder for the model's message in the example."""
+if TYPE_CHECKING:
+    from valstab.engines.tokenizer import PromptTokenizer
+
+SERVER = "its chat template is not known here, so prompts are shown without it"
+"""The note on the prompts of a model behind a server."""
 
 
 TWO = 2
@@ -40,9 +46,7 @@ def report(config: Config) -> str:
     Raises:
         ConfigError: at the first invalid setting or file.
     """
-    if config.model.format == "auto":
-        # Only the checkpoint's chat template could show the format.
-        config.model.format, config.model.system_prompt = "chat", True
+    tokens, model = read_model(config)
     plan = make_plan(config)
     counts = {
         "seeds": len(plan.seeds),
@@ -51,18 +55,69 @@ def report(config: Config) -> str:
         "items": len(plan.task.items),
     }
     size = " x ".join(f"{count} {name if count > 1 else name[:-1]}" for name, count in counts.items())
-    session = plan.sessions[0]
     sections = [
         _section("task", _task(plan.task)),
         _section("population", _population(config.population.name, plan.personas)),
         _section("topics", _topics(config.topics.name, plan.contexts)),
         _section("run", [f"{size} = {len(plan.sessions) * len(plan.task.items):,} questions"]),
+        _section("model", model),
         "\n".join(f"note: {note}" for note in notes(plan)),
-        f"The first question to {session.persona.name}"
-        + (f", after one message on {session.context.name}:" if session.context.opening else ":"),
-        shown(_first_prompt(plan, session)),
     ]
-    return "\n\n".join(filter(None, sections))
+    return "\n\n".join(filter(None, [*sections, *_prompts(plan, tokens)]))
+
+
+def _prompts(plan: Plan, tokens: "PromptTokenizer | None") -> Iterator[str]:
+    """Yield the first prompts of a plan as the model reads them, each after a title, and check them before."""
+    # Only now, since the first of these imports pandas.
+    from valstab.protocol.converse import opening_messages, reply_request
+    from valstab.protocol.sample_prompts import first_question, sample_prompts
+
+    show = shown
+    if tokens is not None:
+        from valstab.engines.prompt_check import check_prompts
+
+        check_prompts(tokens, list(sample_prompts(plan)))
+        show = tokens.render
+    session = plan.sessions[0]
+    persona, topic = session.persona.name, session.context.name
+    if session.context.opening:
+        yield f"What {persona} reads before the first message on {topic}:"
+        yield show(reply_request(plan, session, opening_messages(session)).prompt)
+    yield f"The first question to {persona}" + (f", after one message on {topic}:" if session.context.opening else ":")
+    yield show(first_question(plan, session))
+
+
+def read_model(config: Config) -> tuple["PromptTokenizer | None", list[str]]:
+    """Return the tokenizer of a model with a chat template, and what is known of its prompts, line by line.
+
+    The configuration's model gets the format that is found. Where it can't be found, the model is assumed to have a
+    chat template with a system slot.
+
+    Raises:
+        ConfigError: if `model=auto` has no path.
+    """
+    given = config.model
+    try:
+        config.model = resolve_chat_format(config)
+        reads = config.model.format == "chat" and has_chat_template(config)
+        tokens = load_tokenizer(config.model) if reads else None
+    except EngineError as error:
+        form = "chat" if given.format == "auto" else given.format
+        config.model = replace(given, format=form, system_prompt=given.system_prompt is not False)
+        return None, [f"{given.name}: prompts are shown without its chat template", str(error)]
+    model = config.model
+    found = "found in its tokenizer" if given.format == "auto" else "as set"
+    lines = [f"{model.name}: {model.format} format, {found}"]
+    if model.format == "chat":
+        notes = [SERVER]
+        if tokens is not None:
+            from valstab.engines.prompt_check import describe_template
+
+            notes = list(describe_template(tokens))
+        why = "as set" if given.system_prompt is not None else "as its chat template has it"
+        place = "a system message" if model.system_prompt else "a user message"
+        lines += [f"the persona is in {place}, {why}", *notes]
+    return tokens, lines
 
 
 def notes(plan: Plan) -> Iterator[str]:
@@ -87,15 +142,6 @@ def shown(prompt: Prompt) -> str:
     """Return a prompt as text for a person: each message after its role, without the model's chat template."""
     turns = [f"[{message.role}]\n{message.text}" for message in prompt.messages]
     return "\n\n".join([*turns, f"[assistant]\n{prompt.text}"]) if turns else prompt.text
-
-
-def _first_prompt(plan: Plan, session: Session) -> Prompt:
-    from valstab.protocol.ask import choice_requests, option_orders
-    from valstab.protocol.converse import Conversation, opening_messages
-
-    opening = opening_messages(session)
-    conversation = Conversation(session, (*opening, PLACEHOLDER_REPLY) if opening else ())
-    return choice_requests(plan, conversation, option_orders(plan.task, session))[0].prompt
 
 
 def _task(task: Task) -> Iterator[str]:

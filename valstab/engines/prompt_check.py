@@ -1,11 +1,11 @@
 """Check a run's actual prompts against the model's chat template, before any question and without the weights."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from valstab.engines.assistant_turn import assistant_turn
 from valstab.engines.base import EngineError, Prompt
-from valstab.engines.chat_template import PROBE_TALK, ChatTemplate
+from valstab.engines.chat_template import DATE, PROBE_TALK, SILENCE, ChatTemplate
 from valstab.engines.tokenizer import PromptTokenizer
 from valstab.errors import ConfigError, allowed
 
@@ -41,6 +41,25 @@ def check_prompts(tokens: PromptTokenizer, prompts: Sequence[Prompt]) -> None:
     for prompt in prompts:
         _require_all_once(tokens, prompt)
         _require_turn(tokens, prompt)
+
+
+def describe_template(tokens: PromptTokenizer) -> Iterator[str]:
+    """Yield what was found in a chat template, and what is done to suit it, one line each."""
+    template = tokens.template
+    if template is None:
+        return
+    switches = [name for name in SWITCHES if name in template.variables]
+    values = ", ".join(f"{name}={str(template.arguments.get(name, 'null')).lower()}" for name in switches)
+    yield f"thinking: off, by {values}" if switches else "thinking: none"
+    if template.is_dated:
+        yield f"date: it writes today's; {DATE:%d %B %Y} is used"
+    if template.shape.block_roles:
+        yield f"content of {' and '.join(template.shape.block_roles)} messages: a list of blocks"
+    if template.shape.silent_roles:
+        yield f"empty {' and '.join(template.shape.silent_roles)} messages, which it refuses: {SILENCE}"
+    missing = assistant_turn(template).missing
+    if missing:
+        yield f"the assistant's turn: opened with {missing.strip()} too, as before its own texts"
 
 
 def thinking_switch(template: ChatTemplate) -> str | None:

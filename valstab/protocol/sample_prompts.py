@@ -1,8 +1,8 @@
 """Make some of a run's prompts in advance, with made messages, to check and to show them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from valstab.engines.base import Prompt
+from valstab.engines.base import Engine, Prompt
 from valstab.protocol.ask import choice_requests, option_orders
 from valstab.protocol.converse import Conversation, opening_messages, reply_request
 from valstab.protocol.plan import Plan, Session
@@ -32,3 +32,13 @@ def first_question(plan: Plan, session: Session, n_messages: int = 1) -> Prompt:
     opening = opening_messages(session)
     conversation = Conversation(session, (*opening, *MADE_MESSAGES[:n_messages]) if opening else ())
     return choice_requests(plan, conversation, option_orders(plan.task, session))[0].prompt
+
+
+def rendered_question(plan: Plan, engine: Engine, conversations: Sequence[Conversation]) -> str | None:
+    """Return the first question as the model read it; None if the engine renders no chat template itself."""
+    tokens = getattr(engine, "tokens", None)
+    if tokens is None:
+        return None
+    first = conversations[0]
+    text: str = tokens.render(choice_requests(plan, first, option_orders(plan.task, first.session))[0].prompt)
+    return text

@@ -27,7 +27,14 @@ MAX_TRANSCRIPT_CHARACTERS = 18_000_000
 
 
 def write_report(
-    path: Path, plan: Plan, results: Results, conversations: Sequence[Conversation], cost: RunCost, *, title: str
+    path: Path,
+    plan: Plan,
+    results: Results,
+    conversations: Sequence[Conversation],
+    cost: RunCost,
+    *,
+    title: str,
+    prompt: str | None = None,
 ) -> None:
     """Write the report of a run as one HTML file.
 
@@ -38,6 +45,7 @@ def write_report(
         conversations: one for each session of the plan, in the plan's order.
         cost: the cost of the run.
         title: the name of the run.
+        prompt: the first question as the model read it, if that is known.
     """
     packed: list[str] = []
     size = 0
@@ -46,7 +54,7 @@ def write_report(
         if size > MAX_TRANSCRIPT_CHARACTERS:
             break
         packed.append(f'<script type="text/plain" class="block">{block}</script>')
-    document = {**overview(title, plan, results, conversations, cost), "transcripts": len(packed)}
+    document = {**overview(title, plan, results, conversations, cost), "transcripts": len(packed), "prompt": prompt}
     style = _template("page.css")
     script = "\n".join(_template(name) for name in SCRIPT_FILES)
     policy = (

@@ -177,6 +177,8 @@ function showRun() {
   ];
   if (cost.usd !== null) facts.push(["Price", `${number(cost.usd, 2)} US dollars`]);
   byId("run").append(...facts.flatMap(([name, value]) => [make("dt", {}, name), make("dd", { dir: "auto" }, value)]));
+  if (data.prompt === null) return;
+  byId("prompt").append(make("h3", {}, "The first question as the model read it"), make("pre", { dir: "auto" }, data.prompt));
 }
 
 showHead();
