@@ -27,7 +27,7 @@ from valstab.statistics.jackknife import (
     stabilities_without,
     why_no_interval,
 )
-from valstab.statistics.resampling import ALPHA, FREE, Exchange, StabilitySpec, nan_std, shuffled
+from valstab.statistics.resampling import ALPHA, FREE, Exchange, StabilitySpec, mean_stability, nan_std, shuffled
 from valstab.statistics.stability import Measure, Stability, Undefined, stability
 
 
@@ -110,9 +110,8 @@ def permutation_null(
         The null distribution's mean, SD and 95th percentile, and p = (1 + shuffles at least as stable as the
         observed scores) / (1 + resamples); all NaN where the stability is NaN, or `exchange` can't reject anything.
     """
-    observed = stability(scores, measure, undefined, without_personas=without_personas).mean
     spec = StabilitySpec(measure, undefined, without_personas)
-    return _null(observed, scores, spec, exchange, resamples=resamples, seed=seed)
+    return _null(mean_stability(scores, spec), scores, spec, exchange, resamples=resamples, seed=seed)
 
 
 def differences(studies: Mapping[str, Jackknifed], *, alpha: float = ALPHA) -> pd.DataFrame:

@@ -14,8 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-from valstab.statistics.resampling import Over, StabilitySpec, without_each
-from valstab.statistics.stability import stability
+from valstab.statistics.resampling import Over, StabilitySpec, mean_stability, without_each
 
 DIMENSIONS: tuple[Over, ...] = get_args(Over)
 """Dimensions whose levels stand for others like them. Keys do not: a questionnaire has those it has."""
@@ -95,8 +94,7 @@ def jackknife(scores: xr.DataArray, statistics: Statistics, over: Sequence[Over]
 
 def jackknifed_stability(scores: xr.DataArray, spec: StabilitySpec, over: Sequence[Over] = DIMENSIONS) -> Jackknifed:
     """Compute a stability with and without each level."""
-    whole = stability(scores, spec.measure, spec.undefined, without_personas=spec.without_personas)
-    return Jackknifed(whole.mean, stabilities_without(scores, spec, over))
+    return Jackknifed(mean_stability(scores, spec), stabilities_without(scores, spec, over))
 
 
 def stabilities_without(

@@ -59,6 +59,11 @@ FREE = Exchange()
 """All personas are exchanged, each by itself."""
 
 
+def mean_stability(scores: xr.DataArray, spec: StabilitySpec) -> float:
+    """Return `Stability.mean` alone, without its parts."""
+    return float(_pooled(fill_undefined(correlations(scores, spec.measure), spec.undefined), spec))
+
+
 def without_each(scores: xr.DataArray, spec: StabilitySpec, over: Sequence[Over]) -> dict[Over, xr.DataArray]:
     """Compute the stability without each level of some dimensions, one level at a time.
 
