@@ -22,6 +22,7 @@ class Server:
     def __init__(self, *script):
         self.script = list(script)
         self.models = []
+        self.batches = Batches(self)
         self.bodies, self.headers, self.paths, self.times = [], [], [], []
         self.busy = self.most_busy = 0
         self.lock = threading.Lock()
@@ -45,12 +46,59 @@ class Server:
         self.http.server_close()
 
 
+class Batches:
+    """The batch API of a server: each look at a batch finds the next of its `statuses`, then the last."""
+
+    def __init__(self, server):
+        self.server, self.files, self.made, self.statuses = server, {}, [], ["completed"]
+        self.answered = lambda _: True
+        """Whether a request, given its number, is answered."""
+
+    def post(self, path, data):
+        if path == "/v1/files":
+            lines = [line for line in data.decode().splitlines() if line.startswith('{"custom_id"')]
+            self.files[f"file-{len(self.files)}"] = [json.loads(line) for line in lines]
+            return {"id": f"file-{len(self.files) - 1}", "object": "file"}
+        wanted = json.loads(data)
+        batch = {"id": f"batch-{len(self.made)}", "object": "batch", "status": "validating", "looks": 0, **wanted}
+        self.made.append(batch)
+        return batch
+
+    def get(self, path):
+        if path.startswith("/v1/files"):
+            return self.files[path.split("/")[3]]
+        if path.startswith("/v1/batches/"):
+            return self.look(next(batch for batch in self.made if batch["id"] == path.rpartition("/")[2]))
+        return {"object": "list", "data": self.made[::-1]}
+
+    def look(self, batch):
+        batch["status"] = self.statuses[min(batch["looks"], len(self.statuses) - 1)]
+        batch["looks"] += 1
+        if batch["status"] in {"completed", "expired"} and "output_file_id" not in batch:
+            lines = [self.line(number, one) for number, one in enumerate(self.files[batch["input_file_id"]])]
+            batch["output_file_id"] = f"file-{len(self.files)}"
+            self.files[batch["output_file_id"]] = "\n".join(filter(None, lines)).encode()
+        if batch["status"] == "failed":
+            batch["errors"] = {"data": [{"message": "Enqueued token limit reached"}]}
+        return batch
+
+    def line(self, number, request):
+        if not self.answered(number):
+            return ""
+        status, body, *_ = self.server.next_answer(request["body"], {}, request["url"])
+        return json.dumps({"custom_id": request["custom_id"], "response": {"status_code": status, "body": body}})
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     of: Server
 
     def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path in {"/v1/files", "/v1/batches"}:
+            self.answer(200, self.of.batches.post(self.path, data))
+            return
+        body = json.loads(data)
         try:
             headers = {name.title(): value for name, value in self.headers.items()}
             self.answer(*self.of.next_answer(body, headers, self.path))
@@ -59,6 +107,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.of.busy -= 1
 
     def do_GET(self):
+        if self.path.startswith(("/v1/files", "/v1/batches")):
+            self.answer(200, self.of.batches.get(self.path))
+            return
         models = self.of.models
         self.answer(*((200, {"data": [{"id": name} for name in models]}) if models else (404, {})))
 
@@ -66,6 +117,9 @@ class _Handler(BaseHTTPRequestHandler):
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
+        self.send_header(
+            "Content-Type", "application/octet-stream" if isinstance(content, bytes) else "application/json"
+        )
         for name, value in headers:
             self.send_header(name, value)
         self.end_headers()

@@ -113,6 +113,10 @@ def check_config(config: Config) -> None:
     _check_ranges("model.sampling.", config.model.sampling, SAMPLING_RANGES)
     if isinstance(config.engine, OpenaiConfig):
         _check_server(config.engine, config.model.quantization)
+        if config.engine.batch and config.dry_run:
+            raise ConfigError(
+                "engine.batch", "true", "a dry run measures single requests: set engine.batch=false for it"
+            )
     if isinstance(config.engine, VllmConfig) and config.engine.distributed_executor_backend is not None:
         require("engine.distributed_executor_backend", config.engine.distributed_executor_backend, BACKENDS)
 

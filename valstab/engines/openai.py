@@ -5,6 +5,7 @@ has no list, the letter is read from a sampled answer.
 """
 
 import asyncio
+import itertools
 import logging
 import math
 import os
@@ -29,11 +30,16 @@ from valstab.engines.base import (
 )
 from valstab.engines.completions import Completion, listed_logprobs, sampled_logprobs
 from valstab.engines.dialect import Dialect
+from valstab.engines.openai_batch import MAX_REQUESTS
 from valstab.engines.openai_client import OpenaiClient
 from valstab.engines.written_answer import ANSWER_TOKENS, sample_by_writing
 from valstab.errors import allowed
 
 log = logging.getLogger(__name__)
+
+
+BATCH_PRICE = 0.5
+"""Price of a batch's tokens, as a share of that of single requests."""
 
 
 MAX_THOUGHTS = 8
@@ -70,6 +76,7 @@ class OpenaiEngine:
         limit_field: the name of the field with the maximum number of tokens.
         thinking_tokens: tokens that a reply may have in addition, for a thought.
         body: further fields of each request's body; null leaves out one that is sent.
+        batch: whether requests are sent by the batch API, at `BATCH_PRICE` of the price.
         top_logprobs: number of most probable tokens to request; 0 requests none.
         usd_per_million_input: price of a million prompt tokens, in US dollars.
         usd_per_million_output: price of a million generated tokens, in US dollars.
@@ -92,6 +99,7 @@ class OpenaiEngine:
         limit_field: str = "max_tokens",
         thinking_tokens: int = 0,
         body: Mapping[str, Any] | None = None,
+        batch: bool = False,
         top_logprobs: int = 20,
         usd_per_million_input: float | None = None,
         usd_per_million_output: float | None = None,
@@ -102,16 +110,18 @@ class OpenaiEngine:
         if not key and "api.openai.com" in url:
             raise EngineError(f"engine.key_variable={key_variable}: the environment does not have it; it holds the key")
         self._url = url.rstrip("/")
-        self._client = OpenaiClient(self._url, key, key_variable, timeout=timeout, max_retries=max_retries)
-        self._concurrency, self._slots = concurrency, asyncio.Semaphore(concurrency)
+        self._client = OpenaiClient(self._url, key, key_variable, timeout=timeout, max_retries=max_retries, batch=batch)
+        self._batch, self._concurrency = batch, MAX_REQUESTS if batch else concurrency
+        self._slots = asyncio.Semaphore(self._concurrency)
         self._dialect = Dialect(answer_prefix, limit_field, thinking_tokens, dict(body or {}), dict(model.template))
         self._n_thoughts, self._has_spoken = 0, False
         self._top_logprobs, self._lists_tokens = top_logprobs, top_logprobs > 0
         self._name = self._served_name(model.path)
         self._sampling = {name: value for name, value in asdict(model.sampling).items() if value is not None}
         prices = (usd_per_million_input, usd_per_million_output)
-        self.usage = Usage(prices=Prices(*(price or 0.0 for price in prices)) if any(prices) else None)
-        self.cache = Cache()
+        share = BATCH_PRICE if batch else 1.0
+        self.usage = Usage(prices=Prices(*(share * (price or 0.0) for price in prices)) if any(prices) else None)
+        self.cache = Cache(rows=MAX_REQUESTS if batch else 0)
         self.window = None
         self.identity: Mapping[str, str] = {
             "engine": "openai",
@@ -156,7 +166,14 @@ class OpenaiEngine:
 
     def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[str]]]:
         """Yield each dialogue's index and sampled answers; see `Engine.sample_options`."""
-        return sample_by_writing(self.generate, dialogues)
+        if not self._batch:
+            yield from sample_by_writing(self.generate, dialogues)
+            return
+        # All dialogues as one, so that they are one batch.
+        asked = list(dialogues)
+        for _, letters in sample_by_writing(self.generate, [[choice for choices in asked for choice in choices]]):
+            answers = iter(letters)
+            yield from ((number, list(itertools.islice(answers, len(choices)))) for number, choices in enumerate(asked))
 
     def _served_name(self, name: str) -> str:
         """Return the server's name of the model: this one, or that of its only model."""

@@ -5,6 +5,7 @@ as `Retry-After` says, otherwise half a second, and longer each time up to 8 sec
 """
 
 import asyncio
+import json
 import re
 import threading
 import weakref
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 from valstab.engines.base import EngineError
 from valstab.engines.completions import UNREADABLE, Completion, read_completion
 from valstab.engines.dialect import remedy
+from valstab.engines.openai_batch import BatchQueue
 
 NO_QUOTA = "insufficient_quota"
 """OpenAI's code for an account without money: status 429, but waiting does not help."""
@@ -58,12 +60,15 @@ class OpenaiClient:
         key_variable: name of the key's environment variable, which stands for the key in error messages.
         timeout: seconds without an answer after which a request is repeated.
         max_retries: maximum number of repetitions of a request.
+        batch: whether requests are sent by the batch API.
 
     Raises:
         EngineError: if the openai package is not installed, or no request can be made with this key and environment.
     """
 
-    def __init__(self, url: str, key: str, key_variable: str, *, timeout: float, max_retries: int) -> None:
+    def __init__(
+        self, url: str, key: str, key_variable: str, *, timeout: float, max_retries: int, batch: bool = False
+    ) -> None:
         if not HEADER_TEXT.fullmatch(key):
             raise EngineError(
                 f"engine.key_variable={key_variable}: the key has a space or another character no key has"
@@ -84,6 +89,7 @@ class OpenaiClient:
             raise EngineError(
                 self._one_line(f"engine.url={url}: the environment's proxy or certificates: {error}")
             ) from None
+        self._batches = BatchQueue(self._client, self._refusal) if batch else None
         self._loop = _start_loop()
         weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
 
@@ -113,24 +119,31 @@ class OpenaiClient:
         Raises:
             EngineError: if the server refuses the request, or gives no answer.
         """
-        chat = "messages" in request
-        endpoint = self._client.chat.completions if chat else self._client.completions
         text = ""
         for attempt in range(self._max_retries + 1):
             if attempt:
                 await asyncio.sleep(min(attempt / 2, LONGEST_PAUSE))
             try:
-                response = (await endpoint.with_raw_response.create(**request, extra_body=dict(settings))).http_response
+                text = await self._answer(request, settings)
             except self._openai.APIStatusError as error:
                 raise self._status_error(error, settings) from None
             except self._openai.APIConnectionError as error:
                 raise self._no_answer(f"{error.message} {error.__cause__ or ''}") from None
-            text = response.text
             try:
-                return read_completion(response.json())
+                return read_completion(json.loads(text))
             except UNREADABLE:
                 continue
         raise self._no_answer(f"an answer that can't be read: {text}")
+
+    async def _answer(self, request: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+        """Return the answer to one request as text, at once or from a batch."""
+        chat = "messages" in request
+        if self._batches is not None:
+            path = "/v1/chat/completions" if chat else "/v1/completions"
+            return json.dumps(await self._batches.answer(path, {**request, **settings}))
+        endpoint = self._client.chat.completions if chat else self._client.completions
+        response = await endpoint.with_raw_response.create(**request, extra_body=dict(settings))
+        return str(response.http_response.text)
 
     def _status_error(self, error: Any, sent: Collection[str]) -> EngineError:
         status, text = error.status_code, error.response.text
@@ -138,8 +151,11 @@ class OpenaiClient:
             pause = error.response.headers.get("Retry-After")
             asked = "" if pause is None else f", Retry-After {pause}"
             return self._no_answer(f"status {status}{asked}: {text}")
+        return self._refusal(status, text, sent, error.param)
+
+    def _refusal(self, status: int, text: str, sent: Collection[str], parameter: str | None = None) -> EngineError:
         said = f"{self._url} refuses the request ({status}): {self._one_line(text)}"
-        what = remedy(text, error.param, sent) if status in INVALID_STATUSES else ""
+        what = remedy(text, parameter, sent) if status in INVALID_STATUSES else ""
         return EngineError(f"{said}; {what}" if what else said)
 
     def _no_answer(self, reason: str) -> EngineError:
