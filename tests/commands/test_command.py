@@ -83,7 +83,10 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
         ("task.items=nowhere", "task.items=nowhere: no such file"),
         ("task.scores=[1,2]", "needs one score for each of 6 options"),
         ("task.scores=[1,2,3,4,5,nan]", "must be finite numbers"),
-        ("model=null", "model=null: must be the name of an option; allowed: auto, gemma3_12b_it"),
+        (
+            "model=null",
+            "model=null: must be the name of an option; allowed: auto, deepseek_r1_distill_qwen_7b, gemma3_12b_it",
+        ),
         ("population=3", "population=3: must be the name of an option; allowed: fictional_characters, none"),
         ("conversation=true", "conversation=true: must be the name of an option; allowed: long, none, short"),
         ("=3", "=3: has no key; allowed: KEY=VALUE"),
@@ -101,7 +104,10 @@ def test_a_mistake_is_answered_with_key_value_and_what_is_allowed(override, mess
     ("override", "message"),
     [
         ("n_messages=three", "n_messages=three: Value 'three' of type 'str' could not be converted"),
-        ("model=null", "model=null: must be the name of an option; allowed: auto, gemma3_12b_it"),
+        (
+            "model=null",
+            "model=null: must be the name of an option; allowed: auto, deepseek_r1_distill_qwen_7b, gemma3_12b_it",
+        ),
         ("population.limit=61", "population.limit=61: must be 1 to 60"),
         ("model.path=/no/such.gguf", "model.path=/no/such.gguf: no such file or folder, nor a hub id"),
         ("population.personas=mine.csv", "population.personas=mine.csv: must be a readable UTF-8 text file"),

@@ -10,8 +10,8 @@ from valstab.config.options import CONFIG_FOLDER
 from valstab.protocol.plan import make_plan
 from valstab.protocol.prompts import ChatFormat
 
-LLAMA = {"temperature": 0.6, "top_p": 0.9, "top_k": 50, "repetition_penalty": 1.2}
-ZEPHYR = {"temperature": 0.7, "top_p": 0.95, "top_k": 50, "repetition_penalty": None}
+LLAMA = {"temperature": 0.6, "top_p": 0.9, "top_k": 50, "min_p": None, "repetition_penalty": 1.2}
+ZEPHYR = {"temperature": 0.7, "top_p": 0.95, "top_k": 50, "min_p": None, "repetition_penalty": None}
 CARD = dict.fromkeys(LLAMA)
 GPT = CARD | {"temperature": 1.0}
 BASE, SYSTEM, NO_SYSTEM = ChatFormat.BASE, ChatFormat.SYSTEM, ChatFormat.NO_SYSTEM
@@ -66,6 +66,13 @@ def test_every_option_is_sound(name):
     check_config(config)
     assert config.model.name == name
     assert config.model.trust_remote_code is (name in {"qwen_7b", "qwen_14b", "qwen_72b"})
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name.startswith(("qwen3_", "qwen35_"))])
+def test_a_model_that_does_not_think_samples_as_its_card_says(name):
+    model = compose_run(f"model={name}").model
+    assert model.template == {"enable_thinking": False}
+    assert (model.sampling.temperature, model.sampling.top_p, model.sampling.top_k) == (0.7, 0.8, 20)
 
 
 def test_a_variant_is_one_override():

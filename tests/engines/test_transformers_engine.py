@@ -19,10 +19,10 @@ from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, 
 from valstab.engines.checkpoint import locate_checkpoint
 from valstab.engines.huggingface import generation, shared_prefix
 from valstab.engines.huggingface.engine import TransformersEngine
-from valstab.engines.huggingface.generation import draw
+from valstab.engines.huggingface.generation import draw, filtered
 from valstab.engines.huggingface.memory import Limits
 from valstab.engines.huggingface.scoring import COPIES, SHARED, WHOLE, Scoring
-from valstab.engines.loading import precision
+from valstab.engines.loading import ResolvedSampling, precision
 
 LONG = "Whilst Jane was waiting to meet her friend, her nose started bleeding. " * 3
 
@@ -462,6 +462,28 @@ def test_sampling_is_the_users_then_the_checkpoints_then_the_librarys(tmp_path):
     model.sampling = SamplingConfig()
     engine = TransformersEngine(model, "none", device="cpu")
     assert "'temperature': 0.6" in engine.identity["sampling"]
+    assert "unused_sampling" not in engine.properties
+
+
+def test_min_p_of_a_checkpoint_is_used_and_what_is_not_is_named(tmp_path, capsys):
+    model = write_tiny(tmp_path, architectures.LlamaConfig(**SETTINGS))
+    settings = '{"eos_token_id": 2, "do_sample": true, "min_p": 0.1, "typical_p": 0.9, "no_repeat_ngram_size": 3}'
+    (tmp_path / "generation_config.json").write_text(settings)
+    model.sampling = SamplingConfig()
+    engine = TransformersEngine(model, "none", device="cpu")
+    assert "'min_p': 0.1" in engine.identity["sampling"]
+    assert engine.properties["unused_sampling"] == "typical_p=0.9, no_repeat_ngram_size=3"
+    assert "typical_p=0.9, no_repeat_ngram_size=3, which valstab does not use" in capsys.readouterr().err
+
+
+def test_min_p_leaves_out_what_is_too_improbable_beside_the_most_probable():
+    logits = torch.tensor([[0.5, 0.2, 0.1, 0.06, 0.04, 0.1]]).log()
+    # 0.1 is a fifth of 0.5.
+    tokens, fewer = filtered(logits, ResolvedSampling(min_p=0.21, top_k=0))
+    _, more = filtered(logits, ResolvedSampling(min_p=0.19, top_k=0))
+    assert tokens.tolist() == [[0, 1, 2, 3, 4, 5]]
+    assert fewer.isfinite().tolist() == [[True, True, False, False, False, False]]
+    assert more.isfinite().tolist() == [[True, True, True, False, False, True]]
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ SAMPLING_RANGES: Mapping[str, Range] = {
     "temperature": ABOVE_ZERO,
     "top_p": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
     "top_k": (lambda value: value >= 0, "must be at least 1, or 0 for the whole vocabulary"),
+    "min_p": (lambda value: 0 <= value < 1, "must be at least 0 and below 1"),
     "repetition_penalty": ABOVE_ZERO,
 }
 """Ranges of the sampling settings, by name."""

@@ -52,6 +52,8 @@ class SamplingConfig:
     """Sample from the smallest set of most probable tokens whose total probability reaches this value; 1 is all."""
     top_k: int | None = None
     """Sample from so many of the most probable tokens; 0 is all."""
+    min_p: float | None = None
+    """Sample from tokens at least so probable, relative to the most probable one; 0 is all."""
     repetition_penalty: float | None = None
     """Penalty on the scores of tokens that the text already contains; 1 changes nothing."""
 

@@ -1,9 +1,10 @@
 """Load a model: its weights, tokenizer, precision and sampling settings."""
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +24,29 @@ LENGTH_WARNING = "sequence-length-is-longer-than-the-specified-maximum"
 """The name under which a tokenizer records that it has warned of a long text."""
 
 
+UNUSED_SAMPLING: Mapping[str, Any] = {
+    "typical_p": 1.0,
+    "top_h": None,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "no_repeat_ngram_size": 0,
+    "encoder_repetition_penalty": 1.0,
+    "exponential_decay_length_penalty": None,
+    "penalty_alpha": None,
+    "num_beams": 1,
+    "bad_words_ids": None,
+    "sequence_bias": None,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+    "min_length": 0,
+    "min_new_tokens": None,
+    "guidance_scale": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+"""Settings of a generation config that change what is sampled, and their values without effect."""
+
+
 @dataclass(frozen=True)
 class ResolvedSampling:
     """How messages are sampled; the defaults are those of transformers."""
@@ -31,6 +55,12 @@ class ResolvedSampling:
     top_p: float = 1.0
     top_k: int = 50
     repetition_penalty: float = 1.0
+    min_p: float = 0.0
+
+    @property
+    def identity(self) -> str:
+        """The settings as part of a store's key; without `min_p` it is that of versions that did not know it."""
+        return str({name: value for name, value in asdict(self).items() if name != "min_p" or value})
 
 
 class LoadedModel(NamedTuple):
@@ -97,11 +127,24 @@ def precision(name: str, device: str) -> torch.dtype:
 def resolved_sampling(configured: SamplingConfig, generation_config: Any) -> ResolvedSampling:
     """Return each sampling setting: from the configuration, else from the checkpoint, else its default."""
     settings = {}
-    for name in ("temperature", "top_p", "top_k", "repetition_penalty"):
+    for name in (field.name for field in fields(ResolvedSampling)):
         for source in (configured, generation_config):
             if name not in settings and getattr(source, name, None) is not None:
                 settings[name] = getattr(source, name)
     return ResolvedSampling(**settings)
+
+
+def unused_sampling(generation_config: Any) -> dict[str, str]:
+    """Return the settings of a checkpoint's generation config that change what it samples and are not used here.
+
+    They are the engine's property `unused_sampling`; it is left out if there are none.
+    """
+    changed = generation_config.to_diff_dict()
+    unused = {name: changed[name] for name in UNUSED_SAMPLING if changed.get(name) not in (None, UNUSED_SAMPLING[name])}
+    text = ", ".join(f"{name}={value}" for name, value in unused.items())
+    if text:
+        sys.stderr.write(f"valstab: the checkpoint's generation config has {text}, which valstab does not use\n")
+    return {"unused_sampling": text} if text else {}
 
 
 def end_tokens(tokenizer: Any, generation_config: Any) -> set[int]:

@@ -21,7 +21,7 @@ from valstab.config.schema import ModelConfig
 from valstab.engines.base import Cache, ChoiceRequest, EngineError, GenerationRequest, SampleRequest, Usage, Window
 from valstab.engines.checkpoint import fingerprint, locate_checkpoint, require_path
 from valstab.engines.limits import require_numbers, require_room
-from valstab.engines.loading import precision, resolved_sampling
+from valstab.engines.loading import precision, resolved_sampling, unused_sampling
 from valstab.engines.tokenizer import PromptTokenizer
 from valstab.engines.written_answer import sample_by_writing
 
@@ -83,7 +83,8 @@ class VllmEngine:
         self.tokens = PromptTokenizer(tokenizer, model.template)
         model_config = self._llm.llm_engine.model_config
         self.window = Window(model_config.max_model_len, lambda prompt: len(self.tokens.encode(prompt)))
-        self._sampling = resolved_sampling(model.sampling, _generation_config(source))
+        generation_config = _generation_config(source)
+        self._sampling = resolved_sampling(model.sampling, generation_config)
         self.usage = Usage()
         self.cache = Cache()
         self.identity: Mapping[str, str] = {
@@ -91,11 +92,11 @@ class VllmEngine:
             "weights": fingerprint(source, getattr(model_config.hf_config, "_commit_hash", None)),
             "dtype": dtype,
             "quantization": quantization,
-            "sampling": str(asdict(self._sampling)),
+            "sampling": self._sampling.identity,
             "template": self.tokens.template_digest(),
         }
         sizes = {name.removesuffix("_size"): str(settings.get(name, 1)) for name in PARALLEL_SIZES}
-        self.properties: Mapping[str, str] = {"device": device, **sizes}
+        self.properties: Mapping[str, str] = {"device": device, **sizes, **unused_sampling(generation_config)}
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text, in order."""

@@ -6,7 +6,6 @@ Messages are sampled for many dialogues at once (`generation`). Questions after 
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import TypeVar
 
 import numpy as np
@@ -35,7 +34,7 @@ from valstab.engines.huggingface.memory import Limits, free_bytes, gpu_peak_byte
 from valstab.engines.huggingface.process_settings import ProcessSettings
 from valstab.engines.huggingface.scoring import Scoring
 from valstab.engines.limits import context_window, require_room
-from valstab.engines.loading import end_tokens, load, precision, resolved_sampling
+from valstab.engines.loading import end_tokens, load, precision, resolved_sampling, unused_sampling
 from valstab.engines.tokenizer import PromptTokenizer
 from valstab.engines.written_answer import sample_by_writing
 
@@ -109,7 +108,7 @@ class TransformersEngine:
             "weights": fingerprint(source, getattr(loaded.config, "_commit_hash", None)),
             "dtype": str(dtype).removeprefix("torch."),
             "quantization": quantization,
-            "sampling": str(asdict(self._sampling)),
+            "sampling": self._sampling.identity,
             "template": self.tokens.template_digest(),
             "compiled": str(compiled).lower(),
         }
@@ -117,6 +116,7 @@ class TransformersEngine:
             "device": self._device,
             "parameters": str(loaded.num_parameters()),
             "threads": str(threads),
+            **unused_sampling(loaded.generation_config),
         }
 
     @torch.inference_mode()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache, RepetitionPenaltyLogitsProcessor, TopPLogitsWarper
+from transformers import DynamicCache, MinPLogitsWarper, RepetitionPenaltyLogitsProcessor, TopPLogitsWarper
 
 from valstab.engines.base import GenerationRequest, Usage
 from valstab.engines.huggingface.causal_lm import CausalLM
@@ -154,7 +154,7 @@ class Generation:
 
 
 def filtered(logits: Tensor, sampling: ResolvedSampling) -> tuple[Tensor, Tensor]:
-    """Apply temperature, top-k and top-p, in transformers' order, to logits after any repetition penalty.
+    """Apply temperature, top-k, top-p and min-p, in transformers' order, to logits after any repetition penalty.
 
     Args:
         logits: (rows, vocabulary).
@@ -168,6 +168,8 @@ def filtered(logits: Tensor, sampling: ResolvedSampling) -> tuple[Tensor, Tensor
     candidates = logits.gather(1, tokens) / sampling.temperature
     if sampling.top_p < 1:
         candidates = TopPLogitsWarper(sampling.top_p)(tokens, candidates)
+    if sampling.min_p > 0:
+        candidates = MinPLogitsWarper(sampling.min_p)(tokens, candidates)
     return tokens, candidates
 
 
