@@ -18,9 +18,13 @@ KINDS = ("bars", "tests", "lines", "context_pairs", "components", "appraisal", "
 LETTERS = "ABCDEF"
 
 
-def a_run(label: str, values: np.ndarray, n_messages: int, *, without_personas: bool) -> Run:
+def a_run(
+    label: str, values: np.ndarray, n_messages: int, *, without_personas: bool = False, task_name: str = "pvq"
+) -> Run:
     """Return a run with these options (from 0, NaN: no answer) of one task; shape (seed, context, persona, item)."""
-    task = synthetic.run(label, synthetic.scores(seeds=1, contexts=1, personas=2, keys=1)).task
+    small = synthetic.scores(seeds=1, contexts=1, personas=2, keys=1)
+    task = synthetic.run(label, small, task=task_name).task
+    values = values[..., : len(task.items)]
     sizes = values.shape[:3]
     names = [list(range(sizes[0])), [f"t{i}" for i in range(sizes[1])], [f"p{i}" for i in range(sizes[2])]]
     index = pd.MultiIndex.from_product(
@@ -36,7 +40,7 @@ def a_run(label: str, values: np.ndarray, n_messages: int, *, without_personas: 
     answers["answer_mass"] = 0.9
     answers["gender"] = answers["persona"].map({name: "FM"[i % 2] for i, name in enumerate(names[2])})
     return Run(
-        id=f"{label}{n_messages}",
+        id=f"{label}{n_messages}{task_name}{without_personas}",
         label=label,
         settings={"model.name": label, "population.name": "people", "max_new_tokens": "100"},
         task=task,
@@ -48,18 +52,29 @@ def a_run(label: str, values: np.ndarray, n_messages: int, *, without_personas: 
     )
 
 
+def options(draw, shape, items=40):
+    """Draw options of this size (seed, context, persona) that are equal, constant or missing in places."""
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    values = rng.integers(0, draw(st.integers(1, 6)), size=(*shape, items)).astype(float)
+    values[rng.random(shape) < draw(st.sampled_from([0, 0.3, 1]))] = np.nan
+    values[rng.random(values.shape) < draw(st.sampled_from([0, 0.5]))] = np.nan
+    values[:, :, rng.random(shape[2]) < draw(st.sampled_from([0, 0.5]))] = draw(st.integers(0, 5))
+    return values
+
+
+def a_shape(draw):
+    """Draw the numbers of seeds, contexts and personas."""
+    return tuple(draw(st.integers(1, most)) for most in (2, 3, 6))
+
+
 @st.composite
 def studies(draw):
-    """Draw runs of one size, with scores that are equal, constant or missing in places."""
-    shape = tuple(draw(st.integers(1, most)) for most in (2, 3, 6))
+    """Draw runs of one size."""
+    shape = a_shape(draw)
     without_personas = draw(st.booleans())
     runs = []
     for number in range(draw(st.integers(1, 2))):
-        rng = np.random.default_rng(draw(st.integers(0, 99)))
-        values = rng.integers(0, draw(st.integers(1, 6)), size=(*shape, 40)).astype(float)
-        values[rng.random(shape) < draw(st.sampled_from([0, 0.3, 1]))] = np.nan
-        values[rng.random(values.shape) < draw(st.sampled_from([0, 0.5]))] = np.nan
-        values[:, :, rng.random(shape[2]) < draw(st.sampled_from([0, 0.5]))] = draw(st.integers(0, 5))
+        values = options(draw, shape)
         runs.append(
             a_run("same" if draw(st.booleans()) else f"m{number}", values, number, without_personas=without_personas)
         )
@@ -80,6 +95,34 @@ def test_every_figure_ends_well(tmp_path_factory, runs, kind, name, undefined):
         runs = Runs(tuple(runs)[:1]) if len({run.n_messages for run in runs}) > 1 else runs
     try:
         found = compare(Request(figure, runs, name, undefined, resamples=19))
+    except ConfigError:
+        return
+    assert "nan" not in " ".join(found.sentences)
+
+
+@st.composite
+def combinations(draw):
+    """Draw a kind of figure that needs several kinds of run, and such runs, each of its own size."""
+    kind = draw(st.sampled_from(["values_and_behaviour", "neutral_profile", "neutral_order"]))
+    if kind == "values_and_behaviour":
+        pvq = a_run("m", options(draw, a_shape(draw)), 3)
+        return kind, Runs((pvq, a_run("m", options(draw, a_shape(draw), 100), 3, task_name="donation")))
+    shape = a_shape(draw)
+    talked = [a_run("m", options(draw, shape), n_messages) for n_messages in (1, 3)]
+    alone = draw(st.integers(1, 2)), 1, draw(st.integers(1, 6)) if kind == "neutral_profile" else shape[2]
+    return kind, Runs((*talked, a_run("m", options(draw, alone), 0, without_personas=kind == "neutral_profile")))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=settings.default.max_examples)
+@given(combinations(), st.sampled_from([[], ["Power", "Tradition"]]), st.sampled_from(["zero", "drop"]))
+def test_every_figure_of_several_kinds_of_run_ends_well(combination, values, undefined):
+    kind, runs = combination
+    try:
+        found = compare(
+            Request(FigureConfig(name="any", kind=kind, title="Any", values=values), runs, "rank_order", undefined, 19)
+        )
     except ConfigError:
         return
     assert "nan" not in " ".join(found.sentences)

@@ -31,7 +31,7 @@ def describe_diagnostics(found: Diagnostics, title: str) -> Sentences:
                 f"{_run(row)}: the answer mass is low (median {row['median']:.2f}): it was mostly not answering."
             )
     for _, row in found.position_effect.iterrows():
-        effect = PositionEffect(*row[list(PositionEffect._fields)])
+        effect = PositionEffect(*row[list(PositionEffect._fields)])._replace(p=row["p_adjusted"])
         if effect.dominates:
             said.append(f"{_run(row)}: {describe_position(effect)}.")
     return tuple(said)

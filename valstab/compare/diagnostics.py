@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from valstab.analysis.runs import Run, Runs
-from valstab.compare.stabilities import stabilities
+from valstab.compare.stabilities import adjusted, stabilities
 from valstab.statistics import conversation_quality
 from valstab.statistics.agreement import agreement
 from valstab.statistics.consistency import item_consistency
@@ -59,7 +59,7 @@ def diagnose(runs: Runs, measure: Measure, undefined: Undefined = "zero", resamp
         stability=pd.DataFrame([_stability(run, rows.get(run.id), measure, undefined) for run in runs]),
         variance=_of_all(runs, _variance),
         positions=_of_all(runs, _positions),
-        position_effect=_of_all(runs, _position_effect),
+        position_effect=_of_all(runs, _position_effect).pipe(lambda table: table if table.empty else adjusted(table)),
         consistency=_of_all(runs, _consistency),
         mass=_of_all(runs, _mass),
         alpha=_of_all(runs, _alpha),
@@ -83,10 +83,13 @@ def _stability(
             row |= {f"{dimension}_low": low, f"{dimension}_high": high}
     if measure == "rank_order" and run.genders is not None and len(set(run.genders)) > 1:
         row["within_gender"] = rank_order_within(run.scores, run.genders, undefined)
-    return row | _ceilings(run, measure, undefined) | _structure(run, measure) | _sensitivity(run, measure, undefined)
+    return (
+        row | noise_ceilings(run, measure, undefined) | structure(run, measure) | _sensitivity(run, measure, undefined)
+    )
 
 
-def _ceilings(run: Run, measure: Measure, undefined: Undefined) -> dict[str, float]:
+def noise_ceilings(run: Run, measure: Measure, undefined: Undefined = "zero") -> dict[str, float]:
+    """Return a run's noise ceilings, what a change of topic costs, and their intervals: columns of `Diagnostics`."""
     again = None if run.retests is None else run.rescored(1)
     found = corrected(_repeated(run), measure, again=again, undefined=undefined)
     prefixes = {"seed": "", "order": "order_"}
@@ -114,7 +117,7 @@ def _repeated(run: Run) -> xr.DataArray:
     return xr.concat([part.assign_coords(seed=range(number)) for part in parts], "persona")
 
 
-def _structure(run: Run, measure: Measure) -> dict[str, float]:
+def structure(run: Run, measure: Measure) -> dict[str, float]:
     """Return the generalisability and agreement of people's scores, and the fit of Schwartz's circle.
 
     They are about differences between people, as rank-order stability is.

@@ -190,10 +190,12 @@ def stability(
     """Compute a stability by the name of its measure: see `rank_order` and `ipsative`."""
     unit = AXES[measure].unit
     rho = correlations(scores, measure)
-    per_unit_seed = mean_over_pairs(fill_undefined(rho, undefined))
+    pairs = fill_undefined(rho, undefined).where(_differ(rho))
+    per_unit_seed = pairs.mean(["context", "other"])
     per_sample = sample_means(per_unit_seed, measure, without_personas=without_personas)
     n = scores.sizes["context"]
-    undefined_pairs = rho.isnull().where(_differ(rho), False)
+    unknown = rho.isnull() & _differ(rho)
+    missing = unknown & unanswered(scores, measure) if unknown.any() else unknown
     return Stability(
         measure=measure,
         undefined_counts_as=undefined,
@@ -201,12 +203,12 @@ def stability(
         se=float(_standard_error(per_sample)),
         samples=per_sample,
         per_seed=per_unit_seed.mean(unit),
-        pairs=fill_undefined(rho, undefined).where(_differ(rho)).mean(["seed", unit]),
+        pairs=pairs.mean(["seed", unit]),
         per_unit=per_unit_seed.mean("seed"),
         per_unit_se=_standard_error(per_unit_seed, "seed"),
         correlations=rho.sizes["seed"] * rho.sizes[unit] * n * (n - 1) // 2,
-        undefined=int(undefined_pairs.sum()) // 2,
-        unanswered=int((undefined_pairs & unanswered(scores, measure)).sum()) // 2,
+        undefined=int(unknown.sum()) // 2,
+        unanswered=int(missing.sum()) // 2,
     )
 
 
