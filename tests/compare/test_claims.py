@@ -144,33 +144,35 @@ def test_what_is_true_of_a_board_is_said():
 def test_topics_that_do_nothing_are_seldom_said_to_cost_something():
     rng = np.random.default_rng(1)
     counts = Counter()
-    for number in range(80):
+    for number in range(60):
         # Half of the models answer at random: they have no ceiling either.
         correlation, design = CORRELATION * (number % 2), DESIGNS[1:3][number % 4 // 2]
         (scores,) = models(rng, [correlation], design=design, moved=0.0)
         run = synthetic.run("m", scores)
         found = stabilities([run], "rank_order", "zero", resamples=99)
-        row = diagnostics.noise_ceilings(run, "rank_order") | diagnostics.structure(run, "rank_order")
+        row = diagnostics.noise_ceilings(run, "rank_order")
+        if not correlation:
+            row |= diagnostics.structure(run, "rank_order")
         said = describe_diagnostics(appraised(found.table.assign(**row)), "stability")
         counts["keeps"] += any("a change of topic keeps" in sentence for sentence in said)
         if not correlation:
             counts["ceiling"] += row["ceiling_low"] > 0
             counts["generalisable"] += any("generalisability" in sentence for sentence in said)
-    assert counts["keeps"] <= most(80)
-    assert max(counts["ceiling"], counts["generalisable"]) <= most(40)
+    assert counts["keeps"] <= most(60)
+    assert max(counts["ceiling"], counts["generalisable"]) <= most(30)
 
 
 @pytest.mark.slow
 def test_coins_are_seldom_said_to_follow_values_that_have_nothing_to_do_with_them():
     rng = np.random.default_rng(2)
     found = 0
-    for _ in range(100):
+    for _ in range(60):
         values, coins = models(rng, [0.0, 0.0])
         coins = coins.assign_coords(key=["elf", "orc", "human"])
         both = Runs((synthetic.run("m", values), synthetic.run("m", coins, task="donation")))
         (said, *_) = describe_behaviour(tables.correlations_with_behaviour(both, []))
         found += not said.startswith("m: not told from 0")
-    assert found <= most(100)
+    assert found <= most(60)
 
 
 def test_the_mean_correlation_among_few_people():
