@@ -185,8 +185,11 @@ def test_what_may_pass_is_tried_again(serve, trouble):
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_retry_after_is_honoured(serve, form):
-    value = "1" if form == "seconds" else formatdate(time.time() + 2, usegmt=True)
-    server = serve((429, {}, (("Retry-After", value),)), GOOD)
+    def later(_):
+        value = "1" if form == "seconds" else formatdate(time.time() + 2, usegmt=True)
+        return 429, {}, (("Retry-After", value),)
+
+    server = serve(later, GOOD)
     ask_one(engine_on(server))
     assert server.times[1] - server.times[0] >= 0.95
 
@@ -490,6 +493,52 @@ def test_thoughts_that_leave_no_room_end_the_run_unless_replies_come_too(serve):
     some = serve(chat_completion("Hello."), dialects.thought("Hm"))
     said = dict(engine_on(some, thinking_tokens=500, concurrency=1).generate(requests))
     assert sorted(said.values()) == [""] * 11 + ["Hello."]
+
+
+def turns(messages):
+    """Render messages one after the other; the model's last is left open."""
+    *before, last = messages
+    ended = "".join(f"<{one['role']}> {one['content']}<end>\n" for one in before)
+    return f"{ended}<{last['role']}> {last['content']}" + ("" if last["role"] == "assistant" else "<end>\n<assistant>")
+
+
+def moved(messages):
+    """Render the system message beside the last message of the user's, as some templates do."""
+    system, *others = messages
+    place = max(index for index, one in enumerate(others) if one["role"] == "user")
+    others[place] = {"role": "user", "content": f"{system['content']}\n\n{others[place]['content']}"}
+    return turns(others)
+
+
+@pytest.mark.parametrize("option", ["vllm_server", "llama_cpp"])
+@pytest.mark.parametrize(
+    ("template", "fault"),
+    [
+        (turns, None),
+        (None, None),
+        (lambda messages: turns(messages[1:]), "leaves out the system message .*: set model.system_prompt=false"),
+        (moved, "moves the system message .*: set model.system_prompt=false"),
+        (
+            lambda messages: turns(messages) + "<end>",
+            "ends the model's message Answer: .*set engine.answer_prefix=question",
+        ),
+    ],
+    ids=["in order", "not shown", "without system", "moved", "closed"],
+)
+def test_a_prompt_that_the_server_shows_is_checked_first(serve, caplog, option, template, fault):
+    talk = (CHAT.messages[0], Message("user", "Hello."), Message("assistant", "Good day."), CHAT.messages[1])
+    asked = ChoiceRequest(Prompt(talk, "Answer: ("), "ABC", 1)
+    server = serve(GOOD)
+    server.template = template
+    engine = engine_of(option, server)
+    if fault is None:
+        for _ in range(2):
+            np.testing.assert_allclose(np.exp(next(engine.score_options([[asked]]))[1]), [[0.2, 0.5, 0.1]])
+        assert ("can't show its prompts" in caplog.text) == (template is None)
+    else:
+        with pytest.raises(EngineError, match=fault):
+            list(engine.score_options([[asked]]))
+        assert server.bodies == []
 
 
 @pytest.mark.slow

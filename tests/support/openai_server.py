@@ -23,6 +23,8 @@ class Server:
         self.script = list(script)
         self.models = []
         self.batches = Batches(self)
+        self.template = None
+        """Renders messages as a prompt; without it, the server does not show prompts."""
         self.bodies, self.headers, self.paths, self.times = [], [], [], []
         self.busy = self.most_busy = 0
         self.lock = threading.Lock()
@@ -40,6 +42,15 @@ class Server:
             self.most_busy = max(self.most_busy, self.busy)
             step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         return step(body) if callable(step) else step
+
+    def show(self, path, body):
+        if self.template is None:
+            return 404, {"detail": "Not Found"}
+        if path == "/apply-template":
+            return 200, {"prompt": self.template(body["messages"])}
+        if path == "/tokenize":
+            return 200, {"tokens": [ord(character) for character in self.template(body["messages"])]}
+        return 200, {"prompt": "".join(map(chr, body["tokens"]))}
 
     def close(self):
         self.http.shutdown()
@@ -99,6 +110,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(200, self.of.batches.post(self.path, data))
             return
         body = json.loads(data)
+        if self.path in {"/apply-template", "/tokenize", "/detokenize"}:
+            self.answer(*self.of.show(self.path, body))
+            return
         try:
             headers = {name.title(): value for name, value in self.headers.items()}
             self.answer(*self.of.next_answer(body, headers, self.path))

@@ -22,6 +22,10 @@ LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
 """Values of `engine.limit_field`."""
 
 
+RENDERERS = ("vllm", "llama_cpp")
+"""Values of `engine.renderer`, besides null."""
+
+
 BACKENDS = ("mp", "ray")
 """Values of `engine.distributed_executor_backend`, besides null."""
 
@@ -162,6 +166,8 @@ def _check_ranges(prefix: str, settings: Any, ranges: Mapping[str, Range]) -> No
 def _check_server(engine: OpenaiConfig, quantization: str) -> None:
     require("engine.answer_prefix", engine.answer_prefix, ANSWER_PREFIXES)
     require("engine.limit_field", engine.limit_field, LIMIT_FIELDS)
+    if engine.renderer is not None:
+        require("engine.renderer", engine.renderer, RENDERERS)
     try:
         address = urlsplit(engine.url)
         sound = address.scheme in {"http", "https"} and address.hostname and address.port != 0

@@ -59,6 +59,8 @@ class OpenaiConfig(EngineConfig):
     """Further fields of each request's body, such as `{reasoning_effort: low}`; null leaves out one that is sent."""
     top_logprobs: int = 20
     """The number of most probable tokens to request from the server; 0 reads letters from sampled text only."""
+    renderer: str | None = None
+    """The kind of server that can show its prompts, which are then checked first: `vllm`, `llama_cpp` or null."""
     batch: bool = False
     """Whether requests are sent by OpenAI's batch API: at half the price, and answered within a day."""
     usd_per_million_input: float | None = None

@@ -32,6 +32,7 @@ from valstab.engines.completions import Completion, listed_logprobs, sampled_log
 from valstab.engines.dialect import Dialect
 from valstab.engines.openai_batch import MAX_REQUESTS
 from valstab.engines.openai_client import OpenaiClient
+from valstab.engines.server_template import check_rendered
 from valstab.engines.written_answer import ANSWER_TOKENS, sample_by_writing
 from valstab.errors import allowed
 
@@ -76,6 +77,7 @@ class OpenaiEngine:
         limit_field: the name of the field with the maximum number of tokens.
         thinking_tokens: tokens that a reply may have in addition, for a thought.
         body: further fields of each request's body; null leaves out one that is sent.
+        renderer: the kind of server, if it can show its prompts.
         batch: whether requests are sent by the batch API, at `BATCH_PRICE` of the price.
         top_logprobs: number of most probable tokens to request; 0 requests none.
         usd_per_million_input: price of a million prompt tokens, in US dollars.
@@ -99,6 +101,7 @@ class OpenaiEngine:
         limit_field: str = "max_tokens",
         thinking_tokens: int = 0,
         body: Mapping[str, Any] | None = None,
+        renderer: str | None = None,
         batch: bool = False,
         top_logprobs: int = 20,
         usd_per_million_input: float | None = None,
@@ -115,6 +118,7 @@ class OpenaiEngine:
         self._slots = asyncio.Semaphore(self._concurrency)
         self._dialect = Dialect(answer_prefix, limit_field, thinking_tokens, dict(body or {}), dict(model.template))
         self._n_thoughts, self._has_spoken = 0, False
+        self._renderer, self._checked = renderer, set[bool]()
         self._top_logprobs, self._lists_tokens = top_logprobs, top_logprobs > 0
         self._name = self._served_name(model.path)
         self._sampling = {name: value for name, value in asdict(model.sampling).items() if value is not None}
@@ -241,6 +245,14 @@ class OpenaiEngine:
             )
         return completion
 
+    async def _check_prompt(self, request: Mapping[str, Any]) -> None:
+        """Check the first prompt of a message, and of an answer, if the server shows them."""
+        text = await self._client.render(str(self._renderer), request)
+        if text is None:
+            log.warning("%s can't show its prompts, so they are not checked: engine.renderer=null", self._url)
+        else:
+            check_rendered(text, request["messages"])
+
     def _token_list(self, prompt: Prompt) -> dict[str, Any]:
         """Return the settings that ask for the most probable tokens: they differ between the two endpoints."""
         if prompt.messages:
@@ -250,6 +262,10 @@ class OpenaiEngine:
     async def _complete(self, prompt: Prompt, tokens: int, settings: Mapping[str, Any]) -> Completion:
         """Return the server's answer to a prompt, and count its tokens."""
         content, fields = self._dialect.write(prompt, tokens, settings)
+        is_opened = bool(prompt.text)
+        if self._renderer and prompt.messages and is_opened not in self._checked:
+            self._checked.add(is_opened)
+            await self._check_prompt({"model": self._name, **content, **fields})
         completion = await self._client.complete({"model": self._name, **content}, fields)
         self.usage.encoded_tokens += completion.input_tokens
         self.usage.generated_tokens += completion.output_tokens

@@ -17,6 +17,7 @@ from valstab.engines.base import EngineError
 from valstab.engines.completions import UNREADABLE, Completion, read_completion
 from valstab.engines.dialect import remedy
 from valstab.engines.openai_batch import BatchQueue
+from valstab.engines.server_template import render
 
 NO_QUOTA = "insufficient_quota"
 """OpenAI's code for an account without money: status 429, but waiting does not help."""
@@ -108,6 +109,19 @@ class OpenaiClient:
             return [str(each["id"]) for each in self.submit(list_models()).result().http_response.json()["data"]]
         except (self._openai.OpenAIError, *UNREADABLE):
             return []  # The first request will show what is wrong, if anything is.
+
+    async def render(self, renderer: str, request: Mapping[str, Any]) -> str | None:
+        """Return the prompt that the server makes of a chat request; None if it does not show it."""
+        root = self._url.removesuffix("/v1")
+
+        async def post(path: str, body: Mapping[str, Any]) -> Any:
+            client = self._client.with_options(max_retries=0)
+            return await client.post(f"{root}{path}", cast_to=object, body=dict(body))
+
+        try:
+            return await render(renderer, request, post)
+        except (self._openai.OpenAIError, *UNREADABLE):
+            return None
 
     async def complete(self, request: Mapping[str, Any], settings: Mapping[str, Any]) -> Completion:
         """Return the server's answer. A request is repeated where its answer can't be read.
