@@ -160,7 +160,7 @@ def compare_curves(table: pd.DataFrame) -> Sentences:
         ordered = part.sort_values("n_messages")
         first, last = ordered.iloc[0], ordered.iloc[-1]
         said.append(
-            f"{label}: {what} {first['mean']:.3f} at n={first['n_messages']}, {last['mean']:.3f} at "
+            f"{label}: {what} {_number(first['mean'])} at n={first['n_messages']}, {_number(last['mean'])} at "
             f"n={last['n_messages']}."
         )
     return tuple(said)
@@ -174,7 +174,7 @@ def describe_board(setting: str, table: pd.DataFrame, tests: pd.DataFrame) -> st
 def with_interval(row: pd.Series, name: str = "mean", limits: tuple[str, str] | None = None) -> str:
     """Return a number of a row with its 95% interval, if it has one."""
     low, high = limits or (("low", "high") if name == "mean" else (f"{name}_low", f"{name}_high"))
-    value = f"{row[name]:.3f}"
+    value = _number(row[name])
     return f"{value}, 95% {row[low]:.3f} to {row[high]:.3f}" if np.isfinite(row[low]) else value
 
 
@@ -222,3 +222,7 @@ def _change(row: pd.Series) -> str:
     if not np.isfinite(row["low"]):
         return f"{change}, which can't be tested"
     return f"{change}, {'beyond chance' if row['p_adjusted'] < ALPHA else 'no change shown'}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if np.isfinite(value) else "undefined"
