@@ -112,6 +112,10 @@ def check_config(config: Config) -> None:
             n_messages,
             "must be odd, so that the tested model speaks last, or 0 for no conversation",
         )
+    if config.thinking_messages and config.answer != "thinking":
+        raise ConfigError("thinking_messages", config.thinking_messages, "needs answer=thinking")
+    if config.answer == "thinking" and config.model.format == "base":
+        raise ConfigError("answer", config.answer, "a base model does not think; allowed: letter, sampled")
     _check_numbers(config)
     _check_ranges("", config, FITNESS_RANGES)
     _check_ranges("engine.", config.engine, ENGINE_RANGES)
@@ -127,7 +131,7 @@ def check_config(config: Config) -> None:
 
 
 def _check_numbers(config: Config) -> None:
-    for name in ("max_new_tokens", "answer_samples"):
+    for name in ("max_new_tokens", "max_thought_tokens", "answer_samples"):
         if getattr(config, name) < 1:
             raise ConfigError(name, getattr(config, name), "must be at least 1")
     if config.retests < 0:
@@ -138,7 +142,7 @@ def _check_numbers(config: Config) -> None:
         raise ConfigError("seeds", config.seeds, "each seed may stand only once")
     if not all(abs(seed) < SEED_LIMIT for seed in config.seeds):
         raise ConfigError("seeds", config.seeds, "each must fit in 64 bits")
-    counts = ("n_messages", "retests", "max_new_tokens", "answer_samples")
+    counts = ("n_messages", "retests", "max_new_tokens", "max_thought_tokens", "answer_samples")
     largest = max(counts, key=lambda name: getattr(config, name))
     if getattr(config, largest) > MAX_COUNT:
         raise ConfigError(largest, getattr(config, largest), f"must be at most {MAX_COUNT:,}")

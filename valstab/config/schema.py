@@ -27,7 +27,7 @@ OVERFLOWS = ("stop", "truncate")
 """Values of `overflow`."""
 
 
-ANSWERS = ("letter", "sampled")
+ANSWERS = ("letter", "thinking", "sampled")
 """Values of `answer`."""
 
 
@@ -186,11 +186,16 @@ class Config:
     as necessary.
     """
     answer: str = "letter"
-    """How an answer is obtained: `letter` or `sampled`.
+    """How an answer is obtained: `letter`, `thinking` or `sampled`.
 
-    `letter` reads the exact probability of each letter after "Answer: (". `sampled` draws `answer_samples` answers from
-    the model's own sampling; their frequencies take the place of the probabilities.
+    `letter` reads the exact probability of each letter after "Answer: (". `thinking` does so after a thought about the
+    question. `sampled` draws `answer_samples` answers from the model's own sampling; their frequencies take the place
+    of the probabilities.
     """
+    max_thought_tokens: int = 512
+    """With `answer=thinking`: the maximum length of a thought, in tokens. A longer one is closed there."""
+    thinking_messages: bool = False
+    """With `answer=thinking`: whether the model also thinks before each message. Thoughts are not passed on."""
     answer_samples: int = 10
     """With `answer=sampled`: the number of answers to each question. More only add to those in the store."""
     retests: int = 0

@@ -132,7 +132,7 @@ def _remaining(plan: Plan, window: Window | None, conversation_log: RecordLog, a
         else:
             conversation = _conversation(plan, session, texts, window)
             keys = (answers_key(plan, conversation, retest) for retest in range(1 + plan.retests))
-            n_asked += sum(not is_stored(answer_log, key, plan.answer_samples) for key in keys)
+            n_asked += sum(not is_stored(plan, answer_log, key) for key in keys)
     return _Remaining(sessions, n_asked)
 
 

@@ -154,7 +154,7 @@ def measure_questions(plan: Plan, engine: Engine, conversations: Sequence[Conver
 
     def answer(some: Sequence[Sequence[ChoiceRequest]]) -> list[Answered]:
         keys = [str(number) for number in range(len(some))]
-        return list(answer_all(engine, RecordLog(None), keys, some.__getitem__, plan.answer_samples))
+        return list(answer_all(plan, engine, RecordLog(None), keys, some.__getitem__))
 
     answer([dialogues[0][:2]])  # warm-up: the first call is slow
     call, answers = _timed(engine, lambda: answer(dialogues))

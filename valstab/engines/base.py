@@ -8,7 +8,7 @@ import re
 import resource
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,24 @@ class Prompt(NamedTuple):
 
     messages: tuple[Message, ...]
     text: str
+    thought: str | None = None
+    """A thought before `text`, between the template's own markers; empty if the model is to answer at once.
+
+    None for a model that does not think, or whose template closes the thought itself.
+    """
+
+
+class Reply(str):
+    """A generated message, without the thought before it."""
+
+    __slots__ = ("thought",)
+    thought: str
+
+    def __new__(cls, text: str, thought: str) -> Self:
+        """Return the text, with its thought."""
+        reply = super().__new__(cls, text)
+        reply.thought = thought
+        return reply
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,8 @@ class GenerationRequest:
     seed: int
     max_new_tokens: int
     stop: str | None = None
+    max_thought_tokens: int | None = None
+    """Maximum length of the thought before the message; 0 for none. None for a model that does not think."""
 
     def cut(self, text: str) -> str:
         """Return the text before the first match of `stop`, or all of it."""
@@ -83,6 +103,19 @@ class SampleRequest:
     prompt: Prompt
     options: str
     seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ThoughtfulChoice:
+    """A request for the probability that each of the `options` comes next after `prompt` and a thought.
+
+    The thought depends on `prompt` and `seed`. It is closed after `max_thought_tokens` if it has not ended before.
+    """
+
+    prompt: Prompt
+    options: str
+    seed: int
+    max_thought_tokens: int
 
 
 class Prices(NamedTuple):
@@ -160,7 +193,10 @@ class Engine(Protocol):
         ...
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
-        """Yield the index of each request and the text generated for it, in any order."""
+        """Yield the index of each request and the text generated for it, in any order.
+
+        A text after a thought is a `Reply`.
+        """
         ...
 
     def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
@@ -180,5 +216,17 @@ class Engine(Protocol):
 
         A request's letters are one text with a letter for each seed, in the order of the seeds; `UNREAD` stands for an
         answer that names no option. The model's own sampling settings apply.
+        """
+        ...
+
+    def think_options(
+        self, dialogues: Iterable[Sequence[ThoughtfulChoice]]
+    ) -> Iterator[tuple[int, list[str], NDArray[np.float64]]]:
+        """Yield the index of each dialogue, its thoughts, and the log-probabilities (nats) of the options after them.
+
+        The log-probabilities are as those of `score_options`.
+
+        Raises:
+            EngineError: if the model does not think.
         """
         ...

@@ -65,7 +65,7 @@ def require_prompts(config: Config, prompts: Iterable[Prompt]) -> None:
     if config.model.format == "chat" and has_chat_template(config):
         from valstab.engines.prompt_check import check_prompts
 
-        check_prompts(load_tokenizer(config.model), list(prompts))
+        check_prompts(load_tokenizer(config.model), list(prompts), thinks=config.answer == "thinking")
 
 
 def has_chat_template(config: Config) -> bool:

@@ -28,6 +28,8 @@ class Completion(NamedTuple):
     output_tokens: int
     is_thought: bool = False
     """Whether there is no text, since the server took all tokens for a thought."""
+    thought: str = ""
+    """The thought before the text, where the server shows it."""
 
 
 def read_completion(document: Any) -> Completion:
@@ -40,11 +42,12 @@ def read_completion(document: Any) -> Completion:
     logprobs = choice.get("logprobs") or {}
     usage = document.get("usage") or {}
     first_tokens: list[tuple[str, float]] | None = None
-    is_thought = False
+    is_thought, thought = False, ""
     if "message" in choice:
         message = choice["message"]
+        thought = message.get("reasoning_content") or message.get("reasoning") or ""
         text = message.get("content") or message.get("refusal") or ""
-        is_thought = not text.strip() and _has_thought(message, usage)
+        is_thought = not text.strip() and bool(thought or _thought_tokens(usage))
         if logprobs.get("content") and not is_thought:
             first_tokens = [(each["token"], float(each["logprob"])) for each in logprobs["content"][0]["top_logprobs"]]
     else:
@@ -57,13 +60,13 @@ def read_completion(document: Any) -> Completion:
         int(usage.get("prompt_tokens") or 0),
         int(usage.get("completion_tokens") or 0),
         is_thought,
+        _join_surrogates(str(thought)),
     )
 
 
-def _has_thought(message: Any, usage: Any) -> bool:
-    """Return whether a message has a thought beside its text, under one of the names that servers give it."""
-    details = usage.get("completion_tokens_details") or {}
-    return bool(message.get("reasoning_content") or message.get("reasoning") or details.get("reasoning_tokens"))
+def _thought_tokens(usage: Any) -> int:
+    """Return the tokens of a thought that a server counts but may not show."""
+    return int((usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0)
 
 
 def listed_logprobs(first_tokens: Sequence[tuple[str, float]], options: str) -> list[float]:

@@ -25,7 +25,9 @@ from valstab.engines.base import (
     GenerationRequest,
     Prices,
     Prompt,
+    Reply,
     SampleRequest,
+    ThoughtfulChoice,
     Usage,
 )
 from valstab.engines.completions import Completion, listed_logprobs, sampled_logprobs
@@ -145,28 +147,29 @@ class OpenaiEngine:
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text, in the order of the answers."""
         for index, completion in self._as_answered(self._continue, requests):
-            yield index, requests[index].cut(completion.text)
+            text = requests[index].cut(completion.text)
+            yield index, Reply(text, completion.thought) if completion.thought else text
 
     def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield each dialogue's index and log-probabilities (nats) once it is complete; see `Engine.score_options`."""
-        incomplete: dict[int, NDArray[np.float64]] = {}
-        missing: dict[int, int] = {}
-        places: dict[int, tuple[int, int]] = {}
+        for index, logprobs in self._complete_dialogues(self._choose, dialogues):
+            yield index, np.array(logprobs)
 
-        def choices() -> Iterator[ChoiceRequest]:
-            for number, dialogue in enumerate(dialogues):
-                incomplete[number] = np.full((len(dialogue), len(dialogue[0].options)), np.nan)
-                missing[number] = len(dialogue)
-                for row, choice in enumerate(dialogue):
-                    places[len(places)] = number, row
-                    yield choice
+    def think_options(
+        self, dialogues: Iterable[Sequence[ThoughtfulChoice]]
+    ) -> Iterator[tuple[int, list[str], NDArray[np.float64]]]:
+        """Yield each dialogue's index, the thoughts that the server shows, and what it answers after them.
 
-        for index, logprobs in self._as_answered(self._choose, choices()):
-            number, row = places[index]
-            incomplete[number][row] = logprobs
-            missing[number] -= 1
-            if not missing[number]:
-                yield number, incomplete.pop(number)
+        The length of a thought is the server's, within `thinking_tokens`. Letters are read from the text.
+        """
+        if not self._dialect.thinking_tokens:
+            raise EngineError(
+                "engine.thinking_tokens=0: answer=thinking needs tokens for the thought; engine=openai_reasoning and "
+                "engine=vllm_server_reasoning have them"
+            )
+        for index, answers in self._complete_dialogues(self._think, dialogues):
+            thoughts, logprobs = zip(*answers, strict=True)
+            yield index, list(thoughts), np.array(logprobs)
 
     def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[str]]]:
         """Yield each dialogue's index and sampled answers; see `Engine.sample_options`."""
@@ -178,6 +181,28 @@ class OpenaiEngine:
         for _, letters in sample_by_writing(self.generate, [[choice for choices in asked for choice in choices]]):
             answers = iter(letters)
             yield from ((number, list(itertools.islice(answers, len(choices)))) for number, choices in enumerate(asked))
+
+    def _complete_dialogues(
+        self, ask: Callable[[Request], Coroutine[Any, Any, Answer]], dialogues: Iterable[Sequence[Request]]
+    ) -> Iterator[tuple[int, list[Answer]]]:
+        """Yield each dialogue's index and the answers to its requests once it is complete."""
+        incomplete: dict[int, dict[int, Answer]] = {}
+        sizes: dict[int, int] = {}
+        places: list[tuple[int, int]] = []
+
+        def requests() -> Iterator[Request]:
+            for number, dialogue in enumerate(dialogues):
+                incomplete[number], sizes[number] = {}, len(dialogue)
+                for row, request in enumerate(dialogue):
+                    places.append((number, row))
+                    yield request
+
+        for index, answer in self._as_answered(ask, requests()):
+            number, row = places[index]
+            incomplete[number][row] = answer
+            if len(incomplete[number]) == sizes[number]:
+                answers = incomplete.pop(number)
+                yield number, [answers[row] for row in range(sizes[number])]
 
     def _served_name(self, name: str) -> str:
         """Return the server's name of the model: this one, or that of its only model."""
@@ -225,6 +250,10 @@ class OpenaiEngine:
                 if not all(map(math.isnan, logprobs)):
                     return logprobs
         return sampled_logprobs((await self._reply(choice.prompt, ANSWER_TOKENS, choice.seed)).text, choice.options)
+
+    async def _think(self, choice: ThoughtfulChoice) -> tuple[str, list[float]]:
+        completion = await self._reply(choice.prompt, ANSWER_TOKENS, choice.seed)
+        return completion.thought, sampled_logprobs(completion.text, choice.options)
 
     async def _reply(self, prompt: Prompt, tokens: int, seed: int) -> Completion:
         """Return a sampled reply, which may have a thought before it.

@@ -17,15 +17,17 @@ OWN_ARGUMENTS = ("chat_template",)
 """Arguments that are not the template's: this one chooses one of several."""
 
 
-def check_prompts(tokens: PromptTokenizer, prompts: Sequence[Prompt]) -> None:
+def check_prompts(tokens: PromptTokenizer, prompts: Sequence[Prompt], *, thinks: bool = False) -> None:
     """Check that the model reads what the protocol says.
 
     Every argument is one that the chat template uses, thinking is off, each message stands in the text once, in its
-    order, and the assistant's turn is opened as the template writes one.
+    order, and the assistant's turn is opened as the template writes one. If the model is to think, its template must
+    have markers of a thought, and leave it open.
 
     Args:
         tokens: the model's tokenizer.
         prompts: some of the run's prompts; those of base models are not checked.
+        thinks: whether the model is to think.
 
     Raises:
         ConfigError: at the first setting to change.
@@ -37,10 +39,14 @@ def check_prompts(tokens: PromptTokenizer, prompts: Sequence[Prompt]) -> None:
             tokens.render(prompt)
         return
     _require_known_arguments(tokens.template)
-    _require_no_thinking(tokens.template)
+    if thinks:
+        _require_thinking(tokens, prompts[-1])
+    else:
+        _require_no_thinking(tokens.template)
     for prompt in prompts:
         _require_all_once(tokens, prompt)
-        _require_turn(tokens, prompt)
+        if not thinks:
+            _require_turn(tokens, prompt)
 
 
 def describe_template(tokens: PromptTokenizer) -> Iterator[str]:
@@ -84,11 +90,22 @@ def _require_no_thinking(template: ChatTemplate) -> None:
     if switch is not None:
         key = f"model.template.{switch}"
         plus = "" if switch in template.arguments else "+"  # in Hydra's syntax, for a new key
-        text = f"the model would think before it answers; set {plus}{key}=false"
+        text = f"the model would think before it answers; set {plus}{key}=false, or answer=thinking"
         raise ConfigError(key, template.arguments.get(switch, "null"), text)
     thought = assistant_turn(template).fault
     if thought:
-        raise EngineError(f"the model's chat template can't be answered at once: {thought}")
+        raise EngineError(f"the model's chat template can't be answered at once: {thought}; set answer=thinking")
+
+
+def _require_thinking(tokens: PromptTokenizer, prompt: Prompt) -> None:
+    rendered = tokens.render_thought(prompt)
+    closed = tokens.thoughts.closes.strip()
+    if closed in rendered.rpartition(prompt.messages[-1].text.strip())[2]:
+        switches = [name for name in SWITCHES if name in tokens.template.arguments] if tokens.template else []
+        key = f"model.template.{switches[0]}" if switches else "answer"
+        value = tokens.template.arguments[switches[0]] if tokens.template and switches else "thinking"
+        remedy = f"set {key}=true" if switches else "set answer=letter"
+        raise ConfigError(key, value, f"answer=thinking: the chat template closes the thought at once; {remedy}")
 
 
 def _require_all_once(tokens: PromptTokenizer, prompt: Prompt) -> None:

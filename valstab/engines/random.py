@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valstab.config.schema import ModelConfig
-from valstab.engines.base import Cache, ChoiceRequest, GenerationRequest, SampleRequest, Usage
+from valstab.engines.base import Cache, ChoiceRequest, GenerationRequest, SampleRequest, ThoughtfulChoice, Usage
 
 WORDS = ("yes", "no", "perhaps", "well", "so", "today", "here", "often", "good", "again")
 """The vocabulary of messages."""
@@ -47,3 +47,11 @@ class RandomEngine:
                 index,
                 ["".join(np.random.default_rng(seed).choice(list(c.options)) for seed in c.seeds) for c in choices],
             )
+
+    def think_options(
+        self, dialogues: Iterable[Sequence[ThoughtfulChoice]]
+    ) -> Iterator[tuple[int, list[str], NDArray[np.float64]]]:
+        """Yield empty thoughts, and what `score_options` yields."""
+        for index, choices in enumerate(dialogues):
+            ((_, logprobs),) = self.score_options([[ChoiceRequest(c.prompt, c.options, c.seed) for c in choices]])
+            yield index, [""] * len(choices), logprobs

@@ -12,6 +12,7 @@ from valstab.engines.assistant_turn import assistant_turn
 from valstab.engines.base import EngineError, Message, Prompt
 from valstab.engines.chat_template import PROBE_DIALOGUE, ChatTemplate
 from valstab.engines.markers import break_markers, break_pattern
+from valstab.engines.thoughts import ThoughtFormat, thought_format
 
 OPENED_BRACKET = "("
 """The text before an answer's letter."""
@@ -53,6 +54,17 @@ class PromptTokenizer:
             rows += self.tokenizer(texts, add_special_tokens=is_base).input_ids
         return rows
 
+    def encode_before_thoughts(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Return the tokens of each prompt up to its thought, as `render_thought` shows it.
+
+        Raises:
+            EngineError: as `render_thought`.
+        """
+        rows: list[list[int]] = self.tokenizer(
+            [self.render_thought(prompt) for prompt in prompts], add_special_tokens=False
+        ).input_ids
+        return rows
+
     def render(self, prompt: Prompt) -> str:
         """Return a prompt as the model reads it, but for what the tokenizer adds to a base model's.
 
@@ -66,7 +78,39 @@ class PromptTokenizer:
             return break_markers(prompt.text, self._markers)
         if self.template is None:
             raise EngineError("the tokenizer has no chat template: model.format must be base, for a base model")
-        return self.template.render(self.as_text(prompt.messages)) + self._missing + prompt.text
+        rendered = self.template.render(self.as_text(prompt.messages))
+        if prompt.thought is None:
+            return rendered + self._missing + prompt.text
+        form = self.thoughts
+        thought = break_markers(prompt.thought.strip(), self._markers)
+        return f"{rendered}{form.starts(rendered)}{thought}{form.closes}{prompt.text}"
+
+    def render_thought(self, prompt: Prompt) -> str:
+        """Return a prompt as the model reads it before it thinks.
+
+        Raises:
+            EngineError: as `render`, or if the chat template has no markers of thoughts.
+        """
+        rendered = self.render(prompt._replace(thought="", text=""))
+        return rendered.removesuffix(self.thoughts.closes)
+
+    @cached_property
+    def thoughts(self) -> ThoughtFormat:
+        """How the chat template marks thoughts.
+
+        Raises:
+            EngineError: if it has no markers of them.
+        """
+        form = None if self.template is None else thought_format(self.template)
+        if form is None:
+            raise EngineError("the model's chat template has no markers of a thought: it can't think")
+        return form
+
+    @cached_property
+    def thought_end(self) -> int | None:
+        """The token that ends a thought; None if it takes several."""
+        tokens = self.tokenizer(self.thoughts.end, add_special_tokens=False).input_ids
+        return int(tokens[0]) if len(tokens) == 1 else None
 
     def as_text(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """Return messages in which nothing is a control token or a marker."""

@@ -18,10 +18,21 @@ from numpy.typing import NDArray
 from transformers import AutoTokenizer, GenerationConfig
 
 from valstab.config.schema import ModelConfig
-from valstab.engines.base import Cache, ChoiceRequest, EngineError, GenerationRequest, SampleRequest, Usage, Window
+from valstab.engines.base import (
+    Cache,
+    ChoiceRequest,
+    EngineError,
+    GenerationRequest,
+    Reply,
+    SampleRequest,
+    ThoughtfulChoice,
+    Usage,
+    Window,
+)
 from valstab.engines.checkpoint import fingerprint, locate_checkpoint, require_path
 from valstab.engines.limits import require_numbers, require_room
 from valstab.engines.loading import precision, resolved_sampling, unused_sampling
+from valstab.engines.thoughts import prompt_after, think_then_score, thoughts_of
 from valstab.engines.tokenizer import PromptTokenizer
 from valstab.engines.written_answer import sample_by_writing
 
@@ -100,15 +111,29 @@ class VllmEngine:
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text, in order."""
-        prompts = self.tokens.encode_all([request.prompt for request in requests])
-        params = [
-            self._params(
-                **asdict(self._sampling), seed=request.seed, max_tokens=request.max_new_tokens, detokenize=False
-            )
-            for request in requests
-        ]
+        thoughts = thoughts_of(self._think, requests)
+        prompts = self.tokens.encode_all([prompt_after(thoughts, place, each) for place, each in enumerate(requests)])
+        for index, output in enumerate(self._generate(prompts, [self._sampled(each) for each in requests])):
+            text = requests[index].cut(self.tokens.decode(output.token_ids))
+            yield index, Reply(text, thoughts[index]) if index in thoughts else text
+
+    def think_options(
+        self, dialogues: Iterable[Sequence[ThoughtfulChoice]]
+    ) -> Iterator[tuple[int, list[str], NDArray[np.float64]]]:
+        """Yield each dialogue's index, thoughts and log-probabilities (nats); see `Engine.think_options`."""
+        return think_then_score(self._think, self.score_options, dialogues)
+
+    def _think(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
+        prompts = self.tokens.encode_before_thoughts([request.prompt for request in requests])
+        form, end = self.tokens.thoughts, self.tokens.thought_end
+        ends = {"stop": [form.end], "detokenize": True} if end is None else {"stop_token_ids": [end]}
+        params = [self._sampled(request, **ends) for request in requests]
         for index, output in enumerate(self._generate(prompts, params)):
-            yield index, requests[index].cut(self.tokens.decode(output.token_ids))
+            yield index, form.cut(self.tokens.decode(output.token_ids))
+
+    def _sampled(self, request: GenerationRequest, **more: Any) -> Any:
+        settings = {"seed": request.seed, "max_tokens": request.max_new_tokens, "detokenize": False, **more}
+        return self._params(**asdict(self._sampling), **settings)
 
     def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield each dialogue's index and log-probabilities (nats), in order; see `Engine.score_options`."""

@@ -1,6 +1,7 @@
 """The answers after each conversation, from the store or from the engine.
 
-`exact` reads the whole distribution over the letters; `sampled` counts letters that the model's own sampling gives.
+`exact` reads the whole distribution over the letters, `thoughtful` does so after a thought, and `sampled` counts the
+letters that the model's own sampling gives.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from valstab.engines.base import UNREAD, ChoiceRequest, Engine, SampleRequest
+from valstab.engines.base import UNREAD, ChoiceRequest, Engine, SampleRequest, ThoughtfulChoice
 from valstab.hashing import content_hash, derive_seed
+from valstab.protocol.plan import Plan
 from valstab.protocol.store import RecordLog
 
 
@@ -24,6 +26,8 @@ class Answers(NamedTuple):
 
     Shape: (items,).
     """
+    thoughts: Sequence[str] | None = None
+    """The thought before each answer; None for a model that does not think."""
 
 
 class Answered(NamedTuple):
@@ -41,23 +45,27 @@ Requests = Callable[[int], Sequence[ChoiceRequest]]
 
 
 def answer_all(
-    engine: Engine, log: RecordLog, keys: Sequence[str], requests: Requests, samples: int
+    plan: Plan, engine: Engine, log: RecordLog, keys: Sequence[str], requests: Requests
 ) -> Iterator[Answered]:
     """Yield the answers after each conversation once, those from the store first.
 
     Args:
+        plan: how answers are obtained.
         engine: the engine.
         log: where answers are stored.
         keys: the store's key of each conversation's answers.
         requests: returns a conversation's requests.
-        samples: number of answers sampled for each item; 0 for exact distributions.
     """
-    return sampled(engine, log, keys, requests, samples) if samples else exact(engine, log, keys, requests)
+    if plan.answer_samples:
+        return sampled(engine, log, keys, requests, plan.answer_samples)
+    if plan.answer_thought_tokens is not None:
+        return thoughtful(engine, log, keys, requests, plan.answer_thought_tokens)
+    return exact(engine, log, keys, requests)
 
 
-def is_stored(log: RecordLog, key: str, samples: int) -> bool:
+def is_stored(plan: Plan, log: RecordLog, key: str) -> bool:
     """Return whether all answers of a key are stored."""
-    names = _sample_keys(key, samples) if samples else [key]
+    names = _sample_keys(key, plan.answer_samples) if plan.answer_samples else [key]
     return all(log.get(name) is not None for name in names)
 
 
@@ -69,6 +77,26 @@ def exact(engine: Engine, log: RecordLog, keys: Sequence[str], requests: Request
     for place, logprobs in engine.score_options(requests(number) for number in missing):
         log.put({keys[missing[place]]: logprobs.tolist()})
         yield Answered(missing[place], _most_probable(logprobs), reused=False)
+
+
+def thoughtful(
+    engine: Engine, log: RecordLog, keys: Sequence[str], requests: Requests, max_thought_tokens: int
+) -> Iterator[Answered]:
+    """Yield answers after thoughts, with the probabilities that the engine reads."""
+    missing = [number for number, key in enumerate(keys) if log.get(key) is None]
+
+    def dialogue(number: int) -> list[ThoughtfulChoice]:
+        return [
+            ThoughtfulChoice(choice.prompt, choice.options, choice.seed, max_thought_tokens)
+            for choice in requests(number)
+        ]
+
+    for number in sorted({*range(len(keys))} - {*missing}):
+        logprobs, thoughts = log.get(keys[number]) or ((), ())
+        yield Answered(number, _most_probable(np.array(logprobs))._replace(thoughts=thoughts), reused=True)
+    for place, thoughts, logprobs in engine.think_options(dialogue(number) for number in missing):
+        log.put({keys[missing[place]]: [logprobs.tolist(), thoughts]})
+        yield Answered(missing[place], _most_probable(logprobs)._replace(thoughts=thoughts), reused=False)
 
 
 def sampled(

@@ -12,7 +12,7 @@ from valstab.hashing import content_hash, derive_seed
 from valstab.inputs.items import Item
 from valstab.inputs.task import Task
 from valstab.protocol.answers import Answers, answer_all
-from valstab.protocol.converse import Conversation, truncation_key
+from valstab.protocol.converse import Conversation, thinking_key, truncation_key
 from valstab.protocol.plan import Plan, Session
 from valstab.protocol.progress import Stage
 from valstab.protocol.prompts import PROTOCOL_VERSION, letters, question_prompt, question_text
@@ -82,7 +82,7 @@ def ask(
     score, answer_mass (the total probability of the offered letters), letters (the letter that offered each option)
     and logprob_1, logprob_2, ... (in nats). The last two are in the order of the scale. The frequencies of sampled
     answers take the place of probabilities. A single answer read from text has no probabilities (NaN). An unreadable
-    answer has neither a letter nor a score. The stage counts questions;
+    answer has neither a letter nor a score. A model that thinks also has a column thought. The stage counts questions;
     its note is made by `note` from the answers so far.
     """
     orders = [option_orders(plan.task, conversation.session, retest) for conversation in conversations]
@@ -101,11 +101,7 @@ def ask(
 
     reused = 0
     answered = answer_all(
-        engine,
-        log,
-        keys,
-        lambda index: choice_requests(plan, conversations[index], orders[index], retest),
-        plan.answer_samples,
+        plan, engine, log, keys, lambda index: choice_requests(plan, conversations[index], orders[index], retest)
     )
     for number, answers, is_reused in answered:
         answers_of[number] = answers
@@ -133,6 +129,7 @@ def answers_key(plan: Plan, conversation: Conversation, retest: int = 0) -> str:
             conversation.texts,
             *_retest_label(retest),
             *truncation_key(conversation.n_dropped),
+            *thinking_key(plan.answer_thought_tokens),
         ]
     )
 
@@ -214,6 +211,7 @@ def _table(
     on_scale = np.take_along_axis(known, position, axis=1)
     labels = pd.DataFrame([session.labels for session in sessions], columns=SESSION_COLUMNS)
     labels["gender"] = [session.persona.gender for session in sessions]
+    thoughts = [thought for each in answers if each.thoughts is not None for thought in each.thoughts]
     return (
         labels.loc[labels.index.repeat(n_items)]
         .assign(
@@ -223,6 +221,7 @@ def _table(
             answer_mass=np.where(is_read & ~is_sampled, np.nansum(np.exp(known), axis=1), np.nan),
             letters=offered[position].view(f"U{options}").ravel(),
             **{f"logprob_{scale}": on_scale[:, scale - 1] for scale in range(1, options + 1)},
+            **({"thought": thoughts} if thoughts else {}),
         )
         .reset_index(drop=True)
     )

@@ -18,6 +18,10 @@ RESERVED_ANSWER_TOKENS = 8
 """Tokens reserved for an answer: its letter, and what another order of the options may add to the question."""
 
 
+MARKER_TOKENS = 16
+"""Tokens reserved for the markers of a thought."""
+
+
 FIRST_INTERLOCUTOR_MESSAGES = 3
 """Smallest (odd) number of messages that includes one of the interlocutor's."""
 
@@ -78,7 +82,7 @@ def dropped_for_reply(plan: Plan, session: Session, texts: Sequence[str], window
         lambda visible: reply_prompt(plan.chat_format, session.persona, visible),
         texts,
         window,
-        reserved_tokens=plan.max_new_tokens,
+        reserved_tokens=plan.max_new_tokens + _reserved(plan.message_thought_tokens),
         min_visible=2 - len(texts) % 2,
     )
 
@@ -92,7 +96,7 @@ def dropped_for_questions(plan: Plan, session: Session, texts: Sequence[str], wi
         lambda visible: question_prompt(plan.chat_format, session.persona, visible, question),
         texts,
         window,
-        reserved_tokens=RESERVED_ANSWER_TOKENS,
+        reserved_tokens=RESERVED_ANSWER_TOKENS + _reserved(plan.answer_thought_tokens),
         min_visible=0,
     )
 
@@ -118,6 +122,11 @@ def _n_dropped(
 def _longest_question(plan: Plan, gender: Gender, window: Window) -> str:
     questions = (question_text(plan.task.description, i.text[gender], i.options[gender]) for i in plan.task.items)
     return max(questions, key=lambda text: window.count(question_prompt(plan.chat_format, plan.personas[0], (), text)))
+
+
+def _reserved(max_thought_tokens: int | None) -> int:
+    """Return the tokens reserved for a thought and its markers."""
+    return 0 if max_thought_tokens is None else max_thought_tokens + MARKER_TOKENS
 
 
 class _LongestPrompts:
@@ -150,8 +159,10 @@ class _LongestPrompts:
     def _question_tokens(self, persona: Persona, n_messages: int) -> int:
         texts = [*self._opening, *[PLACEHOLDER_MESSAGE] * n_messages] if n_messages else []
         prompt = question_prompt(self._plan.chat_format, persona, texts, self._questions[persona.gender])
-        return self._count(prompt) + n_messages * self._plan.max_new_tokens + RESERVED_ANSWER_TOKENS
+        reserved = RESERVED_ANSWER_TOKENS + _reserved(self._plan.answer_thought_tokens)
+        return self._count(prompt) + n_messages * self._plan.max_new_tokens + reserved
 
     def _reply_tokens(self, persona: Persona, opening: Sequence[str], n_messages: int) -> int:
         prompt = reply_prompt(self._plan.chat_format, persona, [*opening, *[PLACEHOLDER_MESSAGE] * n_messages])
-        return self._count(prompt) + (n_messages + 1) * self._plan.max_new_tokens
+        reserved = _reserved(self._plan.message_thought_tokens)
+        return self._count(prompt) + (n_messages + 1) * self._plan.max_new_tokens + reserved

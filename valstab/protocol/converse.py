@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from valstab.engines.base import Cache, Engine, GenerationRequest, Window
+from valstab.engines.base import Cache, Engine, GenerationRequest, Reply, Window
 from valstab.hashing import content_hash, derive_seed
 from valstab.protocol.context_window import dropped_for_questions, dropped_for_reply
 from valstab.protocol.plan import Plan, Session
@@ -37,7 +37,11 @@ class Conversation:
     def record(self) -> dict[str, Any]:
         """Return the conversation as plain data: seed, context, persona, and messages with role and text."""
         seed, context, persona = self.session.labels
-        messages = [{"role": TESTED_ROLES[i % 2], "text": text} for i, text in enumerate(self.texts)]
+        messages = [
+            {"role": TESTED_ROLES[i % 2], "text": str(text)}
+            | ({"thought": text.thought} if isinstance(text, Reply) else {})
+            for i, text in enumerate(self.texts)
+        ]
         return {"seed": seed, "context": context, "persona": persona, "messages": messages}
 
 
@@ -85,7 +89,7 @@ def _converse_batch(
             n_dropped = dropped_for_reply(plan, session, texts, window)
             n_truncated[index] += n_dropped > 0
             key = message_key(plan, session, texts, n_dropped)
-            text = log.get(key)
+            text = stored_message(log, key)
             if text is None:
                 keys[index] = key
                 requests.append(reply_request(plan, session, texts, n_dropped))
@@ -96,7 +100,7 @@ def _converse_batch(
         incomplete.update(missing)
         for place, text in engine.generate(requests):
             index = missing[place]
-            log.put({keys[index]: text})
+            log.put({keys[index]: [text, text.thought] if isinstance(text, Reply) else text})
             batch[index].append(text)
             stage.advance(1)
     return [
@@ -125,7 +129,7 @@ def replay_stored(plan: Plan, session: Session, log: RecordLog, window: Window |
     """Return the opening and the messages that follow it in `log`, up to the first that is missing."""
     texts = opening_messages(session)
     while len(texts) < plan.n_texts:
-        text = log.get(message_key(plan, session, texts, dropped_for_reply(plan, session, texts, window)))
+        text = stored_message(log, message_key(plan, session, texts, dropped_for_reply(plan, session, texts, window)))
         if text is None:
             break
         texts.append(text)
@@ -139,7 +143,14 @@ def reply_request(plan: Plan, session: Session, texts: Sequence[str], n_dropped:
         seed=derive_seed("message", *session.labels, len(texts) - 1),
         max_new_tokens=plan.max_new_tokens,
         stop=stop_pattern(plan.chat_format, session.persona),
+        max_thought_tokens=plan.message_thought_tokens,
     )
+
+
+def stored_message(log: RecordLog, key: str) -> str | None:
+    """Return a message from the log, a `Reply` if it was written after a thought; None if it is missing."""
+    record = log.get(key)
+    return Reply(*record) if isinstance(record, list) else record
 
 
 def message_key(plan: Plan, session: Session, texts: Sequence[str], n_dropped: int) -> str:
@@ -153,8 +164,14 @@ def message_key(plan: Plan, session: Session, texts: Sequence[str], n_dropped: i
             plan.max_new_tokens,
             texts,
             *truncation_key(n_dropped),
+            *thinking_key(plan.message_thought_tokens),
         ]
     )
+
+
+def thinking_key(max_thought_tokens: int | None) -> tuple[str, ...]:
+    """Return the part of a store key that keeps the messages and answers of a model that thinks apart."""
+    return () if max_thought_tokens is None else (f"after a thought of up to {max_thought_tokens} tokens",)
 
 
 def truncation_key(n_dropped: int) -> tuple[str, ...]:

@@ -44,6 +44,10 @@ class Plan:
 
     answer_samples: int = 0
     """Number of answers that are sampled for each question; 0 reads the exact distribution."""
+    answer_thought_tokens: int | None = None
+    """Maximum length of the thought before an answer, in tokens; None for a model that does not think."""
+    message_thought_tokens: int | None = None
+    """The same before a message; 0 for none."""
 
     @property
     def sessions(self) -> tuple[Session, ...]:
@@ -86,7 +90,15 @@ def make_plan(config: Config) -> Plan:
         truncates=config.overflow == "truncate",
         retests=config.retests,
         answer_samples=config.answer_samples if config.answer == "sampled" else 0,
+        answer_thought_tokens=config.max_thought_tokens if config.answer == "thinking" else None,
+        message_thought_tokens=_message_thought_tokens(config),
     )
+
+
+def _message_thought_tokens(config: Config) -> int | None:
+    if config.answer != "thinking":
+        return None
+    return config.max_thought_tokens if config.thinking_messages else 0
 
 
 def _chat_format(config: Config) -> ChatFormat:

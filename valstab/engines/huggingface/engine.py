@@ -4,8 +4,10 @@ Messages are sampled for many dialogues at once (`generation`). Questions after 
 (`scoring`).
 """
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -21,7 +23,9 @@ from valstab.engines.base import (
     ChoiceRequest,
     EngineError,
     GenerationRequest,
+    Reply,
     SampleRequest,
+    ThoughtfulChoice,
     Usage,
     Window,
     peak_bytes,
@@ -35,6 +39,7 @@ from valstab.engines.huggingface.process_settings import ProcessSettings
 from valstab.engines.huggingface.scoring import Scoring
 from valstab.engines.limits import context_window, require_room
 from valstab.engines.loading import end_tokens, load, precision, resolved_sampling, unused_sampling
+from valstab.engines.thoughts import prompt_after, think_then_score, thoughts_of
 from valstab.engines.tokenizer import PromptTokenizer
 from valstab.engines.written_answer import sample_by_writing
 
@@ -148,12 +153,33 @@ class TransformersEngine:
             return sample_by_writing(self.generate, dialogues)
         return self.process_settings.applied_to(self._sample_options(dialogues))
 
+    def think_options(
+        self, dialogues: Iterable[Sequence[ThoughtfulChoice]]
+    ) -> Iterator[tuple[int, list[str], NDArray[np.float64]]]:
+        """Yield each dialogue's index, thoughts and log-probabilities (nats); see `Engine.think_options`."""
+        return think_then_score(self._think, self.score_options, dialogues)
+
     @torch.inference_mode()
     def _generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
-        prompts = self.tokens.encode_all([request.prompt for request in requests])
+        thoughts = thoughts_of(self._think, requests)
+        prompts = self.tokens.encode_all([prompt_after(thoughts, place, each) for place, each in enumerate(requests)])
         for prompt, request in zip(prompts, requests, strict=True):
             require_room(len(prompt) + request.max_new_tokens, self.window)
-        yield from self.generation.run(prompts, requests)
+        for index, text in self.generation.run(prompts, requests):
+            yield index, Reply(text, thoughts[index]) if index in thoughts else text
+
+    def _think(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
+        return self.process_settings.applied_to(self._generate_thoughts(requests))
+
+    @torch.inference_mode()
+    def _generate_thoughts(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
+        prompts = self.tokens.encode_before_thoughts([request.prompt for request in requests])
+        for prompt, request in zip(prompts, requests, strict=True):
+            require_room(len(prompt) + request.max_new_tokens, self.window)
+        form, end = self.tokens.thoughts, self.tokens.thought_end
+        requests = [replace(request, stop=re.escape(form.end) if end is None else None) for request in requests]
+        for index, text in self.generation.run(prompts, requests, [] if end is None else [end]):
+            yield index, form.cut(text)
 
     @torch.inference_mode()
     def _score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:

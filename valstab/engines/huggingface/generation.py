@@ -1,6 +1,6 @@
 """Sample messages for many dialogues at once, each with its own random numbers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -58,8 +58,17 @@ class Generation:
         self._cached.clear()
         trim_memory()
 
-    def run(self, prompts: Sequence[list[int]], requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
-        """Yield each request's index and text as it ends; prompts of similar length share a batch."""
+    def run(
+        self, prompts: Sequence[list[int]], requests: Sequence[GenerationRequest], more_ends: Collection[int] = ()
+    ) -> Iterator[tuple[int, str]]:
+        """Yield each request's index and text as it ends; prompts of similar length share a batch.
+
+        Args:
+            prompts: tokens of each request's prompt.
+            requests: the requests.
+            more_ends: further tokens that end a text.
+        """
+        ends = self._ends.union(more_ends)
         self._cached.next_round()
         groups: dict[tuple[bool, int], list[int]] = {}
         for i, prompt in enumerate(prompts):
@@ -70,12 +79,16 @@ class Generation:
             lengths = {i: len(prompts[i]) + requests[i].max_new_tokens for i in group}
             for batch in batches(lengths, self.limits):
                 yield from retry_in_halves(
-                    batch, lambda rows: self._batch(rows, prompts, requests), self._cached.clear, self.limits
+                    batch, lambda rows: self._batch(rows, prompts, requests, ends), self._cached.clear, self.limits
                 )
                 trim_memory()
 
     def _batch(
-        self, indices: Sequence[int], prompts: Sequence[list[int]], requests: Sequence[GenerationRequest]
+        self,
+        indices: Sequence[int],
+        prompts: Sequence[list[int]],
+        requests: Sequence[GenerationRequest],
+        ends: Collection[int],
     ) -> Iterator[tuple[int, str]]:
         prompts = [prompts[i] for i in indices]
         requests = [requests[i] for i in indices]
@@ -100,7 +113,7 @@ class Generation:
                 if row not in alive:
                     continue
                 generated[row].append(token)
-                text = self._finished(generated[row], requests[row])
+                text = self._finished(generated[row], requests[row], ends)
                 if text is not None:
                     alive.remove(row)
                     self._cached.put(prompts[row], generated[row], cache, position)
@@ -143,9 +156,9 @@ class Generation:
         tokens, candidates = filtered(logits, self._sampling)
         return tokens.gather(1, draw(candidates, uniform)[:, None]).squeeze(1)
 
-    def _finished(self, generated: list[int], request: GenerationRequest) -> str | None:
+    def _finished(self, generated: list[int], request: GenerationRequest, ends: Collection[int]) -> str | None:
         """Return the text if the message is complete."""
-        ended = generated[-1] in self._ends or len(generated) == request.max_new_tokens
+        ended = generated[-1] in ends or len(generated) == request.max_new_tokens
         if not ended and request.stop is None:
             return None
         text = self._decode(generated)

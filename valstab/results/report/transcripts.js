@@ -21,6 +21,11 @@ function choice(session, item) {
   return letter === null ? null : session.letters[item].indexOf(letter);
 }
 
+/** Return a list with a thought that opens at a click, or an empty list if there is none. */
+function thought(text) {
+  return text ? [make("details", {}, make("summary", {}, "Thought"), make("p", { class: "text", dir: "auto" }, text))] : [];
+}
+
 /** Return the conversation of a session. */
 function chat(persona, context, session) {
   const messages = session.texts.map((text, place) => {
@@ -31,6 +36,7 @@ function chat(persona, context, session) {
       "li",
       { class: isModel ? "model" : "human" },
       make("p", { class: "speaker" }, speaker, " ", ...note),
+      ...thought(session.thoughts?.[place]),
       make("p", { class: "text", dir: "auto" }, text),
     );
   });
@@ -65,10 +71,10 @@ function offered(item, gender, context, session, place) {
   const score = chosen === null ? "no answer could be read" : `counts ${data.option_scores[chosen]}`;
   const mass = known.length ? `answer mass ${number(known.reduce((sum, one) => sum + one, 0))}` : "probabilities unknown";
   return make(
-    "table",
-    { class: "options" },
-    make("caption", {}, named(context), `: ${score}, ${mass}`),
-    make("tbody", {}, ...rows),
+    "div",
+    {},
+    ...thought(session.reasons?.[place]),
+    make("table", { class: "options" }, make("caption", {}, named(context), `: ${score}, ${mass}`), make("tbody", {}, ...rows)),
   );
 }
 

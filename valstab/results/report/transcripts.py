@@ -6,6 +6,7 @@ A persona's block is a JSON array with one object for each session (seed and con
 
 `letters` and `logprobs` have one entry per item, with options in the order of the answer scale. Log-probabilities are
 negated and rounded to thousandths of a nat, which keeps a probability to a relative error of 0.05%. null is unknown.
+A model that thinks also has `thoughts` (one per text) and `reasons` (one per item).
 """
 
 import base64
@@ -42,6 +43,7 @@ def blocks(plan: Plan, answers: pd.DataFrame, conversations: Sequence[Conversati
     names = [f"logprob_{number}" for number in range(1, options + 1)]
     steps = to_steps(answers[names].to_numpy(dtype=float)).reshape(-1, items, options)
     letters = answers["letters"].to_numpy(dtype=object).reshape(-1, items)
+    reasons = answers["thought"].to_numpy(dtype=object).reshape(-1, items) if "thought" in answers else None
     chosen = answers["letter"].astype(object).where(answers["letter"].notna(), None).to_numpy().reshape(-1, items)
     for persona in range(personas):
         sessions: list[dict[str, Any]] = [
@@ -51,11 +53,18 @@ def blocks(plan: Plan, answers: pd.DataFrame, conversations: Sequence[Conversati
                 "letters": letters[place].tolist(),
                 "chosen": chosen[place].tolist(),
                 "logprobs": [[None if step < 0 else step for step in row] for row in steps[place].tolist()],
+                **({} if reasons is None else {"reasons": reasons[place].tolist()}),
+                **_thoughts(conversations[place]),
             }
             for place in range(persona, len(conversations), personas)
         ]
         document = json.dumps(sessions, separators=(",", ":")).encode()
         yield base64.b64encode(gzip.compress(document, compresslevel=6, mtime=0)).decode()
+
+
+def _thoughts(conversation: Conversation) -> dict[str, list[str]]:
+    thoughts = [getattr(text, "thought", "") for text in conversation.texts]
+    return {"thoughts": thoughts} if any(thoughts) else {}
 
 
 def to_steps(logprobs: NDArray[np.float64]) -> NDArray[np.int64]:
