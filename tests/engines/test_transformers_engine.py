@@ -17,7 +17,7 @@ from tests.support.tiny_models import SETTINGS, write_tiny
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, Message, Prompt, Usage
 from valstab.engines.checkpoint import locate_checkpoint
-from valstab.engines.huggingface import generation, shared_prefix
+from valstab.engines.huggingface import generation, memory, shared_prefix
 from valstab.engines.huggingface.engine import TransformersEngine
 from valstab.engines.huggingface.generation import draw, filtered
 from valstab.engines.huggingface.memory import Limits
@@ -524,3 +524,35 @@ def test_no_pickle_is_loaded(tmp_path):
     torch.save({}, folder / "pytorch_model.bin")
     with pytest.raises(EngineError, match="safetensors"):
         TransformersEngine(ModelConfig(name="pickled", path=str(folder)), "none", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("seconds_per_row", "min_rows", "sizes"),
+    [(1.0, 8, [64, 32, 16, 16, 2]), (0.2, 8, [64, 64, 2]), (1.0, 24, [64, 32, 24, 10]), (1.0, None, [64, 64, 2])],
+)
+def test_slow_batches_are_followed_by_smaller_ones(monkeypatch, seconds_per_row, min_rows, sizes):
+    now = [0.0]
+    monkeypatch.setattr(memory, "time", Mock(monotonic=lambda: now[0]))
+    limits, found = memory.Limits(64, 100_000, min_rows), []
+    for batch in memory.batches(dict.fromkeys(range(130), 10), limits):
+        found.append(len(batch))
+        now[0] += seconds_per_row * len(batch)
+    assert found == sizes
+
+
+def test_what_is_said_does_not_depend_on_how_slow_batches_are(engine, monkeypatch):
+    requests = [
+        GenerationRequest(Prompt((Message("user", f"Count to {seed}."),), ""), seed=seed, max_new_tokens=8)
+        for seed in range(7)
+    ]
+    expected = replies(engine, requests)
+    now = [0.0]
+
+    def later():
+        now[0] += 100.0
+        return now[0]
+
+    monkeypatch.setattr(memory, "time", Mock(monotonic=later))
+    monkeypatch.setattr(engine.generation, "limits", Limits(4, 100_000, 1))
+    assert replies(engine, requests) == expected
+    assert engine.generation.limits.rows == 1

@@ -23,7 +23,10 @@ class TransformersConfig(EngineConfig):
     device: str = "auto"
     """`cpu`, `cuda` or `auto`, which is `cuda` if there is a GPU."""
     batch_size: int | None = None
-    """Maximum number of conversations or questions in one forward pass; null is 128, on a GPU 512."""
+    """Maximum number of conversations or questions in one forward pass; null is 128, on a GPU 512.
+
+    With null, batches that take more than 20 seconds are followed by smaller ones, of at least 32.
+    """
     cache_gib: float | None = None
     """Maximum memory of the key-value caches, in GiB; null is 1/8 of the free memory, on a GPU 3/4."""
     compiled: bool = False

@@ -54,6 +54,10 @@ MAX_ROWS = {"cpu": 128, "cuda": 512}
 """Default number of dialogues or questions in one forward pass: on a GPU many take as long as few."""
 
 
+MIN_ROWS = 32
+"""Number of rows below which batches do not shrink, however slow: fewer rows take nearly as long."""
+
+
 MAX_TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 32768}
 """Number of question tokens that are encoded at once: more is not faster."""
 
@@ -84,6 +88,7 @@ class TransformersEngine:
         compiled: bool = False,
     ) -> None:
         self._device = _resolve_device(device)
+        self._has_fixed_rows = batch_size is not None
         device_type = self._device.partition(":")[0]
         compiled = compiled and quantization == "none" and can_compile(device_type)
         self.process_settings = ProcessSettings()
@@ -133,7 +138,7 @@ class TransformersEngine:
         return Cache(int(cache_bytes / 2 / token_bytes), token_bytes, rows, peak)
 
     def _limits(self) -> Limits:
-        return Limits(self.cache.rows, self.cache.tokens)
+        return Limits(self.cache.rows, self.cache.tokens, None if self._has_fixed_rows else MIN_ROWS)
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text as it ends."""

@@ -1,7 +1,8 @@
-"""Measure memory, and retry with smaller batches when it runs out."""
+"""The size of batches: what memory holds, smaller when it runs out, and smaller where a batch takes long."""
 
 import ctypes
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,12 +15,23 @@ from valstab.engines.base import EngineError
 Result = TypeVar("Result")
 
 
+SLOW_BATCH_SECONDS = 20.0
+"""Time after which a batch counts as slow, in seconds: what it computes is shown and stored when it ends."""
+
+
 @dataclass
 class Limits:
     """The most rows and the most tokens, padding included, of one batch."""
 
     rows: int
     tokens: int
+    min_rows: int | None = None
+    """Number of rows down to which slow batches shrink; None for no shrinking."""
+
+    def shrink_if_slow(self, rows: int, seconds: float) -> None:
+        """Halve the rows after a batch of so many rows if it was slow."""
+        if self.min_rows is not None and seconds > SLOW_BATCH_SECONDS:
+            self.rows = min(self.rows, max(self.min_rows, rows // 2))
 
 
 def free_bytes(device: str) -> int:
@@ -48,6 +60,8 @@ def trim_memory() -> None:
 def batches(lengths: Mapping[int, int], limits: Limits, max_tokens: int | None = None) -> Iterator[list[int]]:
     """Yield the indices in batches of similar length, the longest first.
 
+    The time until the next is asked for is that of a batch: if it was slow, the next is smaller.
+
     Args:
         lengths: tokens by index.
         limits: of a batch; read for each, since they may shrink in between.
@@ -57,7 +71,9 @@ def batches(lengths: Mapping[int, int], limits: Limits, max_tokens: int | None =
     order = sorted(lengths, key=lambda index: lengths[index], reverse=True)
     while order:
         rows = max(1, min(limits.rows, tokens // max(1, lengths[order[0]])))
+        start = time.monotonic()
         yield order[:rows]
+        limits.shrink_if_slow(rows, time.monotonic() - start)
         order = order[rows:]
 
 
