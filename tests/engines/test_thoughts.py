@@ -45,7 +45,7 @@ def test_a_thought_stands_between_the_template_s_own_markers(kind):
 
 
 def test_what_can_not_think_is_refused():
-    with pytest.raises(EngineError, match="has no markers of a thought"):
+    with pytest.raises(ConfigError, match=r"answer=thinking: .* has no markers of a thought; allowed: letter, sampled"):
         check_prompts(PromptTokenizer(tokenizer_of(templates.CHATML)), [ASKED], thinks=True)
     closed = PromptTokenizer(tokenizer_of(templates.QWEN3), {"enable_thinking": False})
     with pytest.raises(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from valstab.engines.assistant_turn import assistant_turn
 from valstab.engines.base import EngineError, Prompt
 from valstab.engines.chat_template import DATE, PROBE_TALK, SILENCE, ChatTemplate
+from valstab.engines.thoughts import thought_format
 from valstab.engines.tokenizer import PromptTokenizer
 from valstab.errors import ConfigError, allowed
 
@@ -40,7 +41,7 @@ def check_prompts(tokens: PromptTokenizer, prompts: Sequence[Prompt], *, thinks:
         return
     _require_known_arguments(tokens.template)
     if thinks:
-        _require_thinking(tokens, prompts[-1])
+        _require_thinking(tokens, tokens.template, prompts[-1])
     else:
         _require_no_thinking(tokens.template)
     for prompt in prompts:
@@ -97,13 +98,17 @@ def _require_no_thinking(template: ChatTemplate) -> None:
         raise EngineError(f"the model's chat template can't be answered at once: {thought}; set answer=thinking")
 
 
-def _require_thinking(tokens: PromptTokenizer, prompt: Prompt) -> None:
+def _require_thinking(tokens: PromptTokenizer, template: ChatTemplate, prompt: Prompt) -> None:
+    if thought_format(template) is None:
+        raise ConfigError(
+            "answer", "thinking", "the model's chat template has no markers of a thought; allowed: letter, sampled"
+        )
     rendered = tokens.render_thought(prompt)
     closed = tokens.thoughts.closes.strip()
     if closed in rendered.rpartition(prompt.messages[-1].text.strip())[2]:
-        switches = [name for name in SWITCHES if name in tokens.template.arguments] if tokens.template else []
+        switches = [name for name in SWITCHES if name in template.arguments]
         key = f"model.template.{switches[0]}" if switches else "answer"
-        value = tokens.template.arguments[switches[0]] if tokens.template and switches else "thinking"
+        value = template.arguments[switches[0]] if switches else "thinking"
         remedy = f"set {key}=true" if switches else "set answer=letter"
         raise ConfigError(key, value, f"answer=thinking: the chat template closes the thought at once; {remedy}")
 
