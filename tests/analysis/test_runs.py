@@ -144,8 +144,29 @@ def test_labels_say_what_differs_and_no_more():
     assert labels == ["llama sys", "llama no_sys", "phi", "smol float32", "smol bfloat16"]
 
 
+def test_any_setting_that_changes_answers_tells_runs_apart():
+    runs = [
+        labelled("smol", model__sampling__temperature="0.2", engine__batch_size="8"),
+        labelled("smol", model__sampling__temperature="0.7", engine__batch_size="8"),
+        labelled("smol", model__sampling__temperature="0.7", engine__batch_size="16", answer="letter"),
+        labelled("other", population__introduction="{name}"),
+        labelled("other", population__introduction="{name}, a guest"),
+        labelled("some", answer="sampled", answer_samples="10"),
+        labelled("some", answer="sampled", answer_samples="20"),
+        labelled("same", answer="letter", answer_samples="10"),
+        labelled("same", answer="letter", answer_samples="20"),
+    ]
+    found = with_unique_labels(runs)
+    assert [each.label for each in found] == [
+        *("smol temperature=0.2", "smol temperature=0.7"),
+        *("other introduction={name}", "other introduction={name}, a guest"),
+        *("some answer_samples=10", "some answer_samples=20", "same"),
+    ]
+    assert found.replaced == (runs[1].id, runs[7].id)
+
+
 def test_of_runs_with_the_same_configuration_the_newest_stays():
-    first, second = labelled("smol", time="1"), labelled("smol", time="2")
+    first, second = labelled("smol", tracking__experiment="1"), labelled("smol", tracking__experiment="2")
     found = with_unique_labels([first, second])
     assert [each.id for each in found] == [second.id]
     assert found.replaced == (first.id,)

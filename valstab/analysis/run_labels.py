@@ -1,38 +1,56 @@
 """Labels of runs, so that each says what distinguishes its run."""
 
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 
 from valstab.analysis.comparability import comparison_group
 from valstab.analysis.runs import Run, Runs
 
-LABEL_SETTINGS = (
-    ("engine.name", "{}"),
-    ("model.system_prompt", {"True": "sys", "False": "no_sys"}),
-    ("model.format", "{}"),
-    ("population.name", "{}"),
-    ("model.dtype", "{}"),
-    ("max_new_tokens", "max_new_tokens={}"),
-    ("answer", "{}"),
-    ("answer_samples", "answer_samples={}"),
-    ("model.path", "{}"),
+FORMS: Mapping[str, str | Mapping[str, str]] = {
+    "engine.name": "{}",
+    "model.system_prompt": {"True": "sys", "False": "no_sys"},
+    "model.format": "{}",
+    "population.name": "{}",
+    "model.dtype": "{}",
+    "answer": "{}",
+    "model.path": "{}",
+}
+"""How a setting is written in a label, where not as `name=value`. These come first."""
+
+
+NOT_IN_LABELS = re.compile(
+    r"(store|tracking|dry_run|undefined|max_unread_answers|max_empty_messages|retests|n_messages|seeds)\b"
+    r"|task\.|topics\.names?$|population\.(limit|permutations|seeds)|model\.(name|quantization|trust_remote_code)"
+    r"|engine\.(_target_|batch_size|cache_gib|device|concurrency|timeout|max_retries|key_variable|usd_\w+|batch\w*"
+    r"|\w+_parallel_size|distributed_executor_backend|gpu_memory_utilization|max_model_len|block_size|enforce_eager)$"
 )
-"""Settings that are added to labels, one after the other, where runs with the same label differ in them."""
+"""Settings that do not change what a model answers, and those that a comparison looks at by themselves."""
+
+
+ONLY_WITH: Mapping[str, str] = {
+    "answer_samples": "sampled",
+    "max_thought_tokens": "thinking",
+    "thinking_messages": "thinking",
+}
+"""Settings that count only with one value of `answer`."""
 
 
 def with_unique_labels(found: Sequence[Run]) -> Runs:
     """Return the runs with unique labels among those with the same task and length.
 
-    Where runs of one label differ in a setting, its value is added; of runs that differ in nothing the last stays.
+    Where runs of one label differ in a setting, its value is added; of runs that differ in nothing the last stays. A
+    setting that an older run does not have counts as equal.
     """
     found = list({run.id: run for run in found}.values())
-    for setting, form in LABEL_SETTINGS:
+    others = sorted({name for run in found for name in run.settings} - set(FORMS))
+    for setting in [*FORMS, *(name for name in others if not NOT_IN_LABELS.match(name))]:
         values: dict[str, set[str]] = {}
         for run in found:
-            values.setdefault(run.label, set()).add(run.settings.get(setting, ""))
+            values.setdefault(run.label, set()).add(_value(run, setting))
         found = [
-            replace(run, label=f"{run.label} {_shown(form, run.settings.get(setting, ''))}".rstrip())
-            if len(values[run.label]) > 1
+            replace(run, label=f"{run.label} {_shown(setting, _value(run, setting))}".rstrip())
+            if len(values[run.label] - {""}) > 1
             else run
             for run in found
         ]
@@ -41,9 +59,18 @@ def with_unique_labels(found: Sequence[Run]) -> Runs:
     return Runs(tuple(last.values()), tuple(replaced))
 
 
+def _value(run: Run, setting: str) -> str:
+    """Return the value of a setting; empty if the run does not have it, or it does not count."""
+    counts = ONLY_WITH.get(setting, run.settings.get("answer")) == run.settings.get("answer")
+    return run.settings.get(setting, "") if counts else ""
+
+
 def _identity(run: Run) -> tuple[Hashable, ...]:
     return (run.label, *comparison_group(run), tuple(run.scores["seed"].to_numpy().tolist()))
 
 
-def _shown(form: str | Mapping[str, str], value: str) -> str:
+def _shown(setting: str, value: str) -> str:
+    if not value:
+        return ""
+    form = FORMS.get(setting, f"{setting.rpartition('.')[2]}={{}}")
     return form.format(value) if isinstance(form, str) else form.get(value, value)
