@@ -193,6 +193,16 @@ def test_help_and_config_answer_without_heavy_imports(arguments, checked):
         assert "path: mistralai/Mixtral-8x7B-Instruct-v0.1\n" in result.stdout
 
 
+def test_a_folder_that_has_another_run_s_results_is_refused(checked, tmp_path):
+    results = tmp_path / "mine" / "results"
+    results.mkdir(parents=True)
+    (results / "stability.json").write_text("{}", encoding="utf-8")
+    command = checked("model=random", "hydra.run.dir=mine")
+    assert command.returncode == 1
+    assert command.stderr.startswith(f"valstab: hydra.run.dir={tmp_path}/mine: has the results of another run;")
+    assert [path.name for path in results.iterdir()] == ["stability.json"]
+
+
 def test_missing_weights_end_in_one_line(checked, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     result = checked("model=mixtral_4bit", "n_messages=43", "population.limit=2")

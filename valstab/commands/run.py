@@ -12,6 +12,7 @@ from valstab.config.options import CONFIG_FOLDER
 from valstab.config.schema import Config
 from valstab.engines.chat_format import require_prompts, resolve_chat_format
 from valstab.engines.factory import require_model
+from valstab.errors import ConfigError
 from valstab.protocol.plan import Plan, make_plan
 from valstab.sweeps.callback import closing_sweep
 from valstab.sweeps.job import run_job
@@ -24,6 +25,9 @@ def app(composed: DictConfig) -> float | None:
 
     def work() -> float | None:
         config = job_config(composed, Config)
+        folder = Path(HydraConfig.get().runtime.output_dir) / "results"
+        if not config.dry_run:
+            require_own_folder(folder)
         plan = checked_plan(config)
         # Imported only here, since these take seconds: a mistake above is reported without them.
         from valstab.dry_run.preview import preview
@@ -34,11 +38,20 @@ def app(composed: DictConfig) -> float | None:
         if config.dry_run:
             preview(config, plan)
             return None
-        folder = Path(HydraConfig.get().runtime.output_dir) / "results"
         return run(config, plan, folder, job_tags(HydraConfig.get())).headline()["rank_order"]
 
     result: float | None = exit_on_mistake(lambda: run_job(work))
     return result
+
+
+def require_own_folder(folder: Path) -> None:
+    """Check that no other run has its results in the folder, whose files would be taken for this one's.
+
+    Raises:
+        ConfigError: if there are results of a finished run.
+    """
+    if (folder / "stability.json").exists():
+        raise ConfigError("hydra.run.dir", folder.parent, "has the results of another run; choose another folder")
 
 
 def checked_plan(config: Config) -> Plan:
