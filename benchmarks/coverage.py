@@ -9,6 +9,7 @@ percentiles: of people, topics and seeds at once, where no topic is paired with 
 and of people alone. Prints a table in Markdown.
 """
 
+import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -136,7 +137,14 @@ def row(case: Case, number: int) -> str:
     truth, (low, high) = np.mean(values), np.moveaxis(intervals, -1, 0)
     covered = [f"{share:.0%}" for share in ((low <= truth) & (truth <= high)).mean(axis=0)]
     half = np.median(high - low, axis=0)[0] / 2
-    cells = [f"{truth:.2f}", covered[0], f"±{half:.2f}", *(covered[1:] or "--"), f"{np.mean(found):.1%}", str(number)]
+    cells = [
+        f"{round(truth, 2) + 0:.2f}",
+        covered[0],
+        f"±{half:.2f}",
+        *(covered[1:] or "--"),
+        f"{np.mean(found):.1%}",
+        str(number),
+    ]
     return f"| {case} | {' | '.join(cells)} |"
 
 
@@ -153,7 +161,9 @@ def cases() -> Iterator[Case]:
 
 def main() -> None:
     """Print the table."""
-    most = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("studies", nargs="?", type=int, default=200, help="how many of a kind")
+    most = parser.parse_args().studies
     heads = "stability | topics | people x topics x seeds | truth | covered | half width | pigeonhole | people alone"
     sys.stdout.write(f"| {heads} | false | studies |\n{'|---' * 10}|\n")
     for case in cases():

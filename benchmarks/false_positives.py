@@ -9,6 +9,7 @@ Three tables in Markdown, of simulated studies where nothing is to be found:
 3. Sliding orders, as in the paper's published code: a model that answers the first letter, whatever stands there.
 """
 
+import argparse
 import sys
 
 import numpy as np
@@ -143,7 +144,9 @@ def line(*cells: object) -> None:
 
 def main() -> None:
     """Print the tables."""
-    number = int(sys.argv[1]) if len(sys.argv) > 1 else 400
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("studies", nargs="?", type=int, default=250, help="how many of a kind")
+    number = parser.parse_args().studies
     positions(number)
     wordings(number)
     sliding_orders(number)
