@@ -165,6 +165,15 @@ def portraits(change):
         ),
         (
             "task.items",
+            portraits(
+                lambda lines: [
+                    line.replace("\n", ",true\n" if number else ",Reverse\n") for number, line in enumerate(lines)
+                ]
+            ),
+            "has the column Reverse: call it reversed, or something else if it is not that",
+        ),
+        (
+            "task.items",
             portraits(lambda lines: [line.replace("{He}", "{They}") for line in lines]),
             "{They} is unknown",
         ),

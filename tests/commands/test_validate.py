@@ -116,7 +116,7 @@ def test_the_validator_says_what_it_read(valstab_light, launch_folder):
         "            Ideas: 1 4 7r 10\n"
         "            Places: 2 5r 8\n"
         "            People: 3 6r 9\n"
-        "            (r: reversed, its options count the other way round)\n"
+        "            reversed items: 3 (r), whose options count the other way round\n"
         "            options: Not at all true = 1, Rarely true = 2, Sometimes true = 3, Mostly true = 4, "
         "Completely true = 5\n"
         "            scores: mean of a key's items\n"

@@ -210,3 +210,25 @@ def test_the_digest_tells_wordings_apart_but_not_files(tmp_path):
     assert task(f"task.items={again}").digest == own.digest
     again.write_text(shipped.replace("thrills", "scares"), encoding="utf-8")
     assert task(f"task.items={again}").digest != own.digest
+
+
+def test_headers_are_read_as_cells_are(tmp_path):
+    rows = [f"{item}, b ,{'TRUE' if item == 2 else ''},M\n" for item in (1, 2)]
+    file = tmp_path / "mine.csv"
+    file.write_text("Item , trait,REVERSED,Gender\n" + "".join(rows), encoding="utf-8")
+    settings = ("task.n_items=2", "task.key=Trait", "task.keys=null", "task.text='{he} is {Trait}'")
+    read = task(f"task.items={file}", *settings)
+    assert [item.reversed for item in read.items] == [False, True]
+    assert [item.text["F"] for item in read.items] == ["he is b"] * 2
+    assert read.keys == ("b",)
+
+
+def test_a_blank_option_and_a_field_in_the_description_never_reach_a_model(tmp_path):
+    file = tmp_path / "mine.csv"
+    file.write_text("item,trait,third\n1,a,Yes\n2,a, \n", encoding="utf-8")
+    settings = (f"task.items={file}", "task.n_items=2", "task.key=trait", "task.keys=null", "task.text=x")
+    options = ("task.options=[No,Perhaps,'{third}']", "task.scores=[0,1,2]")
+    with pytest.raises(ConfigError, match="item 2 has an option without a text"):
+        task(*settings, *options)
+    with pytest.raises(ConfigError, match=r"task\.description=\{him\}: is the same for everybody"):
+        task("task.description='What is {him}?'")

@@ -149,8 +149,10 @@ def _task(task: Task) -> Iterator[str]:
     for key in task.keys:
         items = [item for item in task.items if item.key == key]
         yield f"{key}: {' '.join(map(_numbered, items))}"
-    if any(item.reversed for item in task.items):
-        yield "(r: reversed, its options count the other way round)"
+    n_reversed = sum(item.reversed for item in task.items)
+    yield f"reversed items: {n_reversed or 'none'}" + (
+        " (r), whose options count the other way round" if n_reversed else ""
+    )
     options = task.items[0].options["F"]
     yield f"options: {', '.join(f'{text} = {score:g}' for text, score in zip(options, task.scores, strict=True))}"
     yield "scores: mean of a key's items" + (", less the person's mean over all items" if task.centred else "")

@@ -57,7 +57,7 @@ def read_items(path: Path, config: TaskConfig) -> list[Item]:
     """
     setting = "task.items"
     items = []
-    for row in read_table(setting, path, ("item", config.key)):
+    for row in read_table(setting, path, ("item", config.key), ("gender", REVERSED_COLUMN)):
         if not ITEM_NUMBER.fullmatch(row["item"]):
             raise ConfigError(setting, path, f"item {row['item']!r} must be a whole number")
         # Pronouns follow the item's own gender (a recipient's), else the gender of the persona that is asked.
@@ -69,7 +69,7 @@ def read_items(path: Path, config: TaskConfig) -> list[Item]:
             raise ConfigError(
                 setting, path, f"item {row['item']} has {REVERSED_COLUMN} {reverse_cell!r}; allowed: true, false"
             )
-        fields = {}
+        fields: dict[Gender, Mapping[str, str]] = {}
         for gender in GENDERS:
             pronouns = PRONOUNS[own or gender]
             fields[gender] = pronouns | {column: render(setting, cell, pronouns) for column, cell in row.items()}

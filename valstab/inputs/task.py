@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,6 +66,9 @@ def load_task(config: TaskConfig) -> Task:
         raise ConfigError("task.scores", config.scores, f"must be finite numbers, of {MAX_SCORE:.0e} at most")
     if config.keys is not None and (not config.keys or len(set(config.keys)) < len(config.keys)):
         raise ConfigError("task.keys", f"[{','.join(config.keys)}]", "needs at least one key, each only once")
+    field = re.search(r"\{[^{}]*\}", config.description or "")
+    if field:
+        raise ConfigError("task.description", field[0], "is the same for everybody, so nothing can be filled in")
     items = read_published_wording(path, config) if path.is_dir() else read_items(path, config)
     items.sort(key=lambda item: item.number)
     keys = list(dict.fromkeys(item.key for item in items)) if config.keys is None else config.keys
@@ -93,6 +97,8 @@ def _check_items(path: Path, items: Sequence[Item], keys: Sequence[str], config:
             )
         if any(not text.strip() for text in item.text.values()):
             raise ConfigError(setting, path, f"item {item.number} has no text")
+        if any(not option.strip() for options in item.options.values() for option in options):
+            raise ConfigError(setting, path, f"item {item.number} has an option without a text")
         if not item.key:
             raise ConfigError(setting, path, f"item {item.number} has no {config.key}")
     unused = [name for name in keys if name not in {item.key for item in items}]
