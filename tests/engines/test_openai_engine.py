@@ -88,11 +88,26 @@ def test_an_answer_without_listed_letters_is_read_off_sampled_text(serve):
 
 
 def test_a_server_without_probabilities_is_asked_for_text_from_then_on(serve):
-    server = serve(chat_completion("whatever"), chat_completion("B)"))
+    server = serve(chat_completion("B)"))
     engine = engine_on(server, concurrency=1)
-    ((_, found),) = engine.score_options([[choice(1), choice(2), choice(3)]])
+    ((_, found),) = engine.score_options([[choice(number) for number in range(5)]])
     assert np.isposinf(found[:, 1]).all()
-    assert ["logprobs" in body for body in server.bodies] == [True, False, False, False]
+    # The first three are asked for a list, and then for text.
+    assert ["logprobs" in body for body in server.bodies] == [True, False] * 3 + [False] * 2
+
+
+def test_one_answer_without_probabilities_is_read_off_text_and_the_others_are_not(serve):
+    listed = [chat_completion("A", A=0.7, B=0.2) for _ in range(8)]
+    server = serve(*listed[:1], *[chat_completion("B)")] * 2, *listed[1:])
+    engine = engine_on(server, concurrency=1)
+    ((_, found),) = engine.score_options([[choice(number) for number in range(6)]])
+    assert np.isposinf(found[:, 1]).tolist() == [False, True, False, False, False, False]
+    np.testing.assert_allclose(np.exp(found[[0, 2, 3, 4, 5], 0]), 0.7)
+
+
+def test_a_letter_in_the_tail_behind_a_bracket_is_not_taken(serve):
+    server = serve(chat_completion("(", **{"(": 0.99, "A": 6e-6}), chat_completion("(B)"))
+    assert np.isposinf(ask_one(engine_on(server))).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize(

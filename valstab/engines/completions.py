@@ -15,6 +15,10 @@ UNREADABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError)
 """Errors that `read_completion` raises if a document does not have the form of the API."""
 
 
+OPENING = ("(", "**(", "**", "[")
+"""Tokens before the letter of an answer that begins with a bracket."""
+
+
 class Completion(NamedTuple):
     """A server's answer to one request."""
 
@@ -73,6 +77,14 @@ def listed_logprobs(first_tokens: Sequence[tuple[str, float]], options: str) -> 
     """Return the log-probability (nats) of each option: the sum over its listed tokens, NaN if there are none."""
     listed = [[logprob for token, logprob in first_tokens if token == option] for option in options]
     return [float(np.logaddexp.reduce(logprobs)) if logprobs else math.nan for logprobs in listed]
+
+
+def opens_bracket(first_tokens: Sequence[tuple[str, float]]) -> bool:
+    """Return whether the most probable token opens a bracket: the letter comes after it, and any listed one is not it.
+
+    So it is where a server answers anew instead of continuing the opened answer.
+    """
+    return bool(first_tokens) and max(first_tokens, key=lambda listed: listed[1])[0].strip() in OPENING
 
 
 def sampled_logprobs(text: str, options: str) -> list[float]:

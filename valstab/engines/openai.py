@@ -4,15 +4,13 @@ Log-probabilities of letters come from the server's list of the most probable fi
 has no list, the letter is read from a sampled answer.
 """
 
-import asyncio
 import itertools
 import logging
 import math
 import os
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +28,8 @@ from valstab.engines.base import (
     ThoughtfulChoice,
     Usage,
 )
-from valstab.engines.completions import Completion, listed_logprobs, sampled_logprobs
+from valstab.engines.completions import Completion, listed_logprobs, opens_bracket, sampled_logprobs
+from valstab.engines.concurrent_requests import ConcurrentRequests
 from valstab.engines.dialect import Dialect
 from valstab.engines.openai_batch import MAX_REQUESTS
 from valstab.engines.openai_client import OpenaiClient
@@ -57,10 +56,8 @@ ONLY_THOUGHT = (
 """What to do where a reply is empty, since the server took it for a thought."""
 
 
-Request = TypeVar("Request")
-
-
-Answer = TypeVar("Answer")
+MAX_UNLISTED = 3
+"""Number of first answers without a list of tokens after which none is asked for any more."""
 
 
 class OpenaiEngine:
@@ -116,12 +113,13 @@ class OpenaiEngine:
             raise EngineError(f"engine.key_variable={key_variable}: the environment does not have it; it holds the key")
         self._url = url.rstrip("/")
         self._client = OpenaiClient(self._url, key, key_variable, timeout=timeout, max_retries=max_retries, batch=batch)
-        self._batch, self._concurrency = batch, MAX_REQUESTS if batch else concurrency
-        self._slots = asyncio.Semaphore(self._concurrency)
+        self._batch = batch
+        self._requests = ConcurrentRequests(self._client, MAX_REQUESTS if batch else concurrency)
         self._dialect = Dialect(answer_prefix, limit_field, thinking_tokens, dict(body or {}), dict(model.template))
         self._n_thoughts, self._has_spoken = 0, False
         self._renderer, self._checked = renderer, set[bool]()
         self._top_logprobs, self._lists_tokens = top_logprobs, top_logprobs > 0
+        self._n_unlisted = 0.0
         self._name = self._served_name(model.path)
         self._sampling = {name: value for name, value in asdict(model.sampling).items() if value is not None}
         prices = (usd_per_million_input, usd_per_million_output)
@@ -146,13 +144,13 @@ class OpenaiEngine:
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text, in the order of the answers."""
-        for index, completion in self._as_answered(self._continue, requests):
+        for index, completion in self._requests.as_answered(self._continue, requests):
             text = requests[index].cut(completion.text)
             yield index, Reply(text, completion.thought) if completion.thought else text
 
     def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield each dialogue's index and log-probabilities (nats) once it is complete; see `Engine.score_options`."""
-        for index, logprobs in self._complete_dialogues(self._choose, dialogues):
+        for index, logprobs in self._requests.by_dialogue(self._choose, dialogues):
             yield index, np.array(logprobs)
 
     def think_options(
@@ -167,7 +165,7 @@ class OpenaiEngine:
                 "engine.thinking_tokens=0: answer=thinking needs tokens for the thought; engine=openai_reasoning and "
                 "engine=vllm_server_reasoning have them"
             )
-        for index, answers in self._complete_dialogues(self._think, dialogues):
+        for index, answers in self._requests.by_dialogue(self._think, dialogues):
             thoughts, logprobs = zip(*answers, strict=True)
             yield index, list(thoughts), np.array(logprobs)
 
@@ -182,28 +180,6 @@ class OpenaiEngine:
             answers = iter(letters)
             yield from ((number, list(itertools.islice(answers, len(choices)))) for number, choices in enumerate(asked))
 
-    def _complete_dialogues(
-        self, ask: Callable[[Request], Coroutine[Any, Any, Answer]], dialogues: Iterable[Sequence[Request]]
-    ) -> Iterator[tuple[int, list[Answer]]]:
-        """Yield each dialogue's index and the answers to its requests once it is complete."""
-        incomplete: dict[int, dict[int, Answer]] = {}
-        sizes: dict[int, int] = {}
-        places: list[tuple[int, int]] = []
-
-        def requests() -> Iterator[Request]:
-            for number, dialogue in enumerate(dialogues):
-                incomplete[number], sizes[number] = {}, len(dialogue)
-                for row, request in enumerate(dialogue):
-                    places.append((number, row))
-                    yield request
-
-        for index, answer in self._as_answered(ask, requests()):
-            number, row = places[index]
-            incomplete[number][row] = answer
-            if len(incomplete[number]) == sizes[number]:
-                answers = incomplete.pop(number)
-                yield number, [answers[row] for row in range(sizes[number])]
-
     def _served_name(self, name: str) -> str:
         """Return the server's name of the model: this one, or that of its only model."""
         names = self._client.model_names()
@@ -214,27 +190,6 @@ class OpenaiEngine:
         log.warning("%s has one model, %s, which is taken for model.path=%s", self._url, names[0], name)
         return names[0]
 
-    def _as_answered(
-        self, ask: Callable[[Request], Coroutine[Any, Any, Answer]], requests: Iterable[Request]
-    ) -> Iterator[tuple[int, Answer]]:
-        """Yield each request's index and answer as it comes. At an error or an early end, the others are cancelled."""
-        pending: dict[Future[Answer], int] = {}
-
-        async def ask_in_turn(request: Request) -> Answer:
-            async with self._slots:
-                return await ask(request)
-
-        try:
-            for index, request in enumerate(requests):
-                pending[self._client.submit(ask_in_turn(request))] = index
-                if len(pending) >= 2 * self._concurrency:
-                    yield from _take_completed(pending)
-            while pending:
-                yield from _take_completed(pending)
-        finally:
-            for future in pending:
-                future.cancel()
-
     async def _continue(self, request: GenerationRequest) -> Completion:
         return await self._reply(request.prompt, request.max_new_tokens, request.seed)
 
@@ -243,13 +198,18 @@ class OpenaiEngine:
             # Servers list probabilities before or after sampling's settings: with these, the two are the same.
             settings = {"temperature": 1.0, "top_p": 1.0, **self._token_list(choice.prompt)}
             completion = await self._complete(choice.prompt, 1, settings)
-            if completion.first_tokens is None:
-                self._lists_tokens = False
-            else:
-                logprobs = listed_logprobs(completion.first_tokens, choice.options)
-                if not all(map(math.isnan, logprobs)):
-                    return logprobs
+            self._count_lists(completion)
+            logprobs = listed_logprobs(completion.first_tokens or (), choice.options)
+            if not all(map(math.isnan, logprobs)) and not opens_bracket(completion.first_tokens or ()):
+                return logprobs
         return sampled_logprobs((await self._reply(choice.prompt, ANSWER_TOKENS, choice.seed)).text, choice.options)
+
+    def _count_lists(self, completion: Completion) -> None:
+        """Stop asking for lists of tokens after `MAX_UNLISTED` answers without any; a single one may lack it."""
+        if completion.first_tokens is not None:
+            self._n_unlisted = -math.inf
+        self._n_unlisted += 1
+        self._lists_tokens = self._n_unlisted < MAX_UNLISTED
 
     async def _think(self, choice: ThoughtfulChoice) -> tuple[str, list[float]]:
         completion = await self._reply(choice.prompt, ANSWER_TOKENS, choice.seed)
@@ -299,13 +259,6 @@ class OpenaiEngine:
         self.usage.encoded_tokens += completion.input_tokens
         self.usage.generated_tokens += completion.output_tokens
         return completion
-
-
-def _take_completed(pending: dict[Future[Answer], int]) -> Iterator[tuple[int, Answer]]:
-    """Wait for an answer, then remove all that are there from `pending` and yield their indices and answers."""
-    for future in wait(pending, return_when=FIRST_COMPLETED).done:
-        index = pending.pop(future)
-        yield index, future.result()
 
 
 def _server_seed(seed: int) -> int:

@@ -1,0 +1,76 @@
+"""Make several requests to a server at a time, and pass their answers on as they come."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any, TypeVar
+
+from valstab.engines.openai_client import OpenaiClient
+
+Request = TypeVar("Request")
+
+
+Answer = TypeVar("Answer")
+
+
+class ConcurrentRequests:
+    """Requests to one server.
+
+    Args:
+        client: runs the requests.
+        number: maximum number of requests at the same time.
+    """
+
+    def __init__(self, client: OpenaiClient, number: int) -> None:
+        self._client, self._number = client, number
+        self._slots = asyncio.Semaphore(number)
+
+    def as_answered(
+        self, ask: Callable[[Request], Coroutine[Any, Any, Answer]], requests: Iterable[Request]
+    ) -> Iterator[tuple[int, Answer]]:
+        """Yield each request's index and answer as it comes. At an error or an early end, the others are cancelled."""
+        pending: dict[Future[Answer], int] = {}
+
+        async def ask_in_turn(request: Request) -> Answer:
+            async with self._slots:
+                return await ask(request)
+
+        try:
+            for index, request in enumerate(requests):
+                pending[self._client.submit(ask_in_turn(request))] = index
+                if len(pending) >= 2 * self._number:
+                    yield from _take_completed(pending)
+            while pending:
+                yield from _take_completed(pending)
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def by_dialogue(
+        self, ask: Callable[[Request], Coroutine[Any, Any, Answer]], dialogues: Iterable[Sequence[Request]]
+    ) -> Iterator[tuple[int, list[Answer]]]:
+        """Yield each dialogue's index and the answers to its requests once it is complete."""
+        incomplete: dict[int, dict[int, Answer]] = {}
+        sizes: dict[int, int] = {}
+        places: list[tuple[int, int]] = []
+
+        def requests() -> Iterator[Request]:
+            for number, dialogue in enumerate(dialogues):
+                incomplete[number], sizes[number] = {}, len(dialogue)
+                for row, request in enumerate(dialogue):
+                    places.append((number, row))
+                    yield request
+
+        for index, answer in self.as_answered(ask, requests()):
+            number, row = places[index]
+            incomplete[number][row] = answer
+            if len(incomplete[number]) == sizes[number]:
+                answers = incomplete.pop(number)
+                yield number, [answers[row] for row in range(sizes[number])]
+
+
+def _take_completed(pending: dict[Future[Answer], int]) -> Iterator[tuple[int, Answer]]:
+    """Wait for an answer, then remove all that are there from `pending` and yield their indices and answers."""
+    for future in wait(pending, return_when=FIRST_COMPLETED).done:
+        index = pending.pop(future)
+        yield index, future.result()
