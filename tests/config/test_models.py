@@ -79,3 +79,10 @@ def test_a_variant_is_one_override():
     config = compose_run("model=llama2_7b_chat", "model.system_prompt=false", "model.quantization=8bit")
     assert make_plan(config).chat_format is NO_SYSTEM
     assert config.model.quantization == "8bit"
+
+
+def test_models_that_always_think_are_asked_after_a_thought():
+    thinking = {name for name in OPTIONS if name != "auto" and compose_run(f"model={name}").answer == "thinking"}
+    assert thinking == {"deepseek_r1_distill_qwen_7b", "gpt5", "gpt5_mini", "gpt5_nano"}
+    assert compose_run("model=gpt5", "answer=sampled").answer == "sampled"
+    assert compose_run("model=gpt5_mini").engine.name == "openai_reasoning"
