@@ -6,7 +6,7 @@ import pytest
 from tests.support.embedded import SMOLLM2
 from tests.support.openai_server import Server
 from valstab.config.schema import ModelConfig, SamplingConfig
-from valstab.engines.base import UNREAD, ChoiceRequest, Message, Prompt, SampleRequest
+from valstab.engines.base import UNREAD, ChoiceRequest, GenerationRequest, Message, Prompt, SampleRequest
 from valstab.engines.openai import OpenaiEngine
 
 OPTIONS = "ABC"
@@ -74,3 +74,32 @@ def test_a_server_s_answers_are_read_strictly():
         server.close()
     assert answers == [f"BC{UNREAD}A{UNREAD}B"]
     assert [body["seed"] for body in server.bodies] == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("structured_choice", "text", "field", "value"),
+    [
+        ("vllm", "B", "structured_outputs", {"choice": ["A", "B", "C"]}),
+        ("llama_cpp", "B", "grammar", 'root ::= "A" | "B" | "C"'),
+        ("openai", '{"letter": "B"}', "response_format", None),
+        (None, "B", "grammar", None),
+    ],
+)
+def test_a_server_can_be_made_to_choose_a_letter(structured_choice, text, field, value):
+    server = Server(lambda body: (200, {"choices": [{"message": {"role": "assistant", "content": text}}]}))
+    model = ModelConfig(name="served", path="m")
+    try:
+        engine = OpenaiEngine(model, "none", url=server.url, timeout=5, structured_choice=structured_choice)
+        ((_, answers),) = engine.sample_options([[SampleRequest(PROMPTS[0], OPTIONS, (1, 2))]])
+        list(engine.generate([GenerationRequest(PROMPTS[0]._replace(text=""), 1, 5)]))
+    finally:
+        server.close()
+    assert answers == ["BB"]
+    *asked, message = server.bodies
+    for body in asked:
+        if structured_choice == "openai":
+            schema = body[field]["json_schema"]["schema"]
+            assert schema["properties"]["letter"]["enum"] == ["A", "B", "C"]
+        else:
+            assert body.get(field) == value
+    assert not {"structured_outputs", "grammar", "response_format"} & set(message)  # messages are free

@@ -22,6 +22,10 @@ LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
 """Values of `engine.limit_field`."""
 
 
+STRUCTURED_CHOICES = ("vllm", "llama_cpp", "openai")
+"""Values of `engine.structured_choice`, besides null."""
+
+
 RENDERERS = ("vllm", "llama_cpp")
 """Values of `engine.renderer`, besides null."""
 
@@ -170,6 +174,8 @@ def _check_ranges(prefix: str, settings: Any, ranges: Mapping[str, Range]) -> No
 def _check_server(engine: OpenaiConfig, quantization: str) -> None:
     require("engine.answer_prefix", engine.answer_prefix, ANSWER_PREFIXES)
     require("engine.limit_field", engine.limit_field, LIMIT_FIELDS)
+    if engine.structured_choice is not None:
+        require("engine.structured_choice", engine.structured_choice, STRUCTURED_CHOICES)
     if engine.renderer is not None:
         require("engine.renderer", engine.renderer, RENDERERS)
     try:

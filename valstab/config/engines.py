@@ -60,6 +60,11 @@ class OpenaiConfig(EngineConfig):
     """Tokens that a reply may have in addition, for a thought that the server separates from it; 0 expects none."""
     body: dict[str, Any] = field(default_factory=dict)
     """Further fields of each request's body, such as `{reasoning_effort: low}`; null leaves out one that is sent."""
+    structured_choice: str | None = None
+    """How the server restricts an answer that is written to one of the letters: `vllm`, `llama_cpp`, `openai` or null.
+
+    null lets it write what it will, which is then read strictly.
+    """
     top_logprobs: int = 20
     """The number of most probable tokens to request from the server; 0 reads letters from sampled text only."""
     renderer: str | None = None

@@ -73,6 +73,8 @@ class GenerationRequest:
     stop: str | None = None
     max_thought_tokens: int | None = None
     """Maximum length of the thought before the message; 0 for none. None for a model that does not think."""
+    options: str = ""
+    """Letters of which the text is to be one, for an engine that can make sure of it; empty for any text."""
 
     def cut(self, text: str) -> str:
         """Return the text before the first match of `stop`, or all of it."""

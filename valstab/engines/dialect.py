@@ -1,5 +1,6 @@
 """The dialects of OpenAI-compatible servers: how a request is written, and what to set where a server refuses one."""
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class Dialect:
     body: Mapping[str, Any] = field(default_factory=dict)
     template: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the server's chat template."""
+    structured_choice: str | None = None
 
     def write(self, prompt: Prompt, tokens: int, settings: Mapping[str, Any]) -> Body:
         """Return the body of a request for at most so many tokens.
@@ -49,6 +51,35 @@ class Dialect:
         if self.template:
             fields["chat_template_kwargs"] = dict(self.template)
         return Body({"messages": messages}, self._own(fields))
+
+    def choice_fields(self, options: str) -> dict[str, Any]:
+        """Return the fields with which the server restricts a text to one of the letters, if it can."""
+        if not options or self.structured_choice is None:
+            return {}
+        letters = list(options)
+        if self.structured_choice == "vllm":
+            return {"structured_outputs": {"choice": letters}}
+        if self.structured_choice == "llama_cpp":
+            return {"grammar": "root ::= " + " | ".join(f'"{letter}"' for letter in letters)}
+        schema = {
+            "type": "object",
+            "required": ["letter"],
+            "additionalProperties": False,
+            "properties": {"letter": {"type": "string", "enum": letters}},
+        }
+        return {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "strict": True, "schema": schema},
+            }
+        }
+
+    def read_choice(self, text: str) -> str:
+        """Return the letter of a text that `choice_fields` restricted; any other text as it is."""
+        try:
+            return str(json.loads(text)["letter"])
+        except (ValueError, KeyError, TypeError):
+            return text
 
     def _own(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields with those of `body`, without those that are null there."""

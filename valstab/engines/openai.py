@@ -78,6 +78,7 @@ class OpenaiEngine:
         body: further fields of each request's body; null leaves out one that is sent.
         renderer: the kind of server, if it can show its prompts.
         batch: whether requests are sent by the batch API, at `BATCH_PRICE` of the price.
+        structured_choice: how the server restricts a written answer to a letter: `vllm`, `llama_cpp` or `openai`.
         top_logprobs: number of most probable tokens to request; 0 requests none.
         usd_per_million_input: price of a million prompt tokens, in US dollars.
         usd_per_million_output: price of a million generated tokens, in US dollars.
@@ -100,6 +101,7 @@ class OpenaiEngine:
         limit_field: str = "max_tokens",
         thinking_tokens: int = 0,
         body: Mapping[str, Any] | None = None,
+        structured_choice: str | None = None,
         renderer: str | None = None,
         batch: bool = False,
         top_logprobs: int = 20,
@@ -115,7 +117,9 @@ class OpenaiEngine:
         self._client = OpenaiClient(self._url, key, key_variable, timeout=timeout, max_retries=max_retries, batch=batch)
         self._batch = batch
         self._requests = ConcurrentRequests(self._client, MAX_REQUESTS if batch else concurrency)
-        self._dialect = Dialect(answer_prefix, limit_field, thinking_tokens, dict(body or {}), dict(model.template))
+        self._dialect = Dialect(
+            answer_prefix, limit_field, thinking_tokens, dict(body or {}), dict(model.template), structured_choice
+        )
         self._n_thoughts, self._has_spoken = 0, False
         self._renderer, self._checked = renderer, set[bool]()
         self._top_logprobs, self._lists_tokens = top_logprobs, top_logprobs > 0
@@ -138,6 +142,7 @@ class OpenaiEngine:
             "top_logprobs": str(top_logprobs),
             # Only where they are set: without them the identity is that of earlier stores.
             **({"body": str(self._dialect.body)} if body else {}),
+            **({"structured_choice": structured_choice} if structured_choice else {}),
             **({"thinking_tokens": str(thinking_tokens)} if thinking_tokens else {}),
         }
         self.properties: Mapping[str, str] = {"concurrency": str(concurrency)}
@@ -191,7 +196,7 @@ class OpenaiEngine:
         return names[0]
 
     async def _continue(self, request: GenerationRequest) -> Completion:
-        return await self._reply(request.prompt, request.max_new_tokens, request.seed)
+        return await self._reply(request.prompt, request.max_new_tokens, request.seed, request.options)
 
     async def _choose(self, choice: ChoiceRequest) -> list[float]:
         if self._lists_tokens:
@@ -202,7 +207,8 @@ class OpenaiEngine:
             logprobs = listed_logprobs(completion.first_tokens or (), choice.options)
             if not all(map(math.isnan, logprobs)) and not opens_bracket(completion.first_tokens or ()):
                 return logprobs
-        return sampled_logprobs((await self._reply(choice.prompt, ANSWER_TOKENS, choice.seed)).text, choice.options)
+        completion = await self._reply(choice.prompt, ANSWER_TOKENS, choice.seed, choice.options)
+        return sampled_logprobs(completion.text, choice.options)
 
     def _count_lists(self, completion: Completion) -> None:
         """Stop asking for lists of tokens after `MAX_UNLISTED` answers without any; a single one may lack it."""
@@ -212,16 +218,16 @@ class OpenaiEngine:
         self._lists_tokens = self._n_unlisted < MAX_UNLISTED
 
     async def _think(self, choice: ThoughtfulChoice) -> tuple[str, list[float]]:
-        completion = await self._reply(choice.prompt, ANSWER_TOKENS, choice.seed)
+        completion = await self._reply(choice.prompt, ANSWER_TOKENS, choice.seed, choice.options)
         return completion.thought, sampled_logprobs(completion.text, choice.options)
 
-    async def _reply(self, prompt: Prompt, tokens: int, seed: int) -> Completion:
-        """Return a sampled reply, which may have a thought before it.
+    async def _reply(self, prompt: Prompt, tokens: int, seed: int, options: str = "") -> Completion:
+        """Return a sampled reply, which may have a thought before it, and is one of the options if there are any.
 
         Raises:
             EngineError: if the model only thinks.
         """
-        settings = {**self._sampling, "seed": _server_seed(seed)}
+        settings = {**self._sampling, "seed": _server_seed(seed), **self._dialect.choice_fields(options)}
         completion = await self._complete(prompt, tokens + self._dialect.thinking_tokens, settings)
         self._has_spoken |= not completion.is_thought
         self._n_thoughts += completion.is_thought
@@ -232,7 +238,7 @@ class OpenaiEngine:
                 f"{self._url}: the first {MAX_THOUGHTS} thoughts took all their tokens, and no reply is left; set more "
                 f"than engine.thinking_tokens={self._dialect.thinking_tokens}, or a lower effort of thinking"
             )
-        return completion
+        return completion._replace(text=self._dialect.read_choice(completion.text)) if options else completion
 
     async def _check_prompt(self, request: Mapping[str, Any]) -> None:
         """Check the first prompt of a message, and of an answer, if the server shows them."""

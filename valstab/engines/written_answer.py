@@ -42,7 +42,9 @@ def sample_by_writing(
     """Yield each dialogue's index and sampled answers, read from generated text; see `Engine.sample_options`."""
     for index, choices in enumerate(dialogues):
         requests = [
-            GenerationRequest(choice.prompt, seed, ANSWER_TOKENS) for choice in choices for seed in choice.seeds
+            GenerationRequest(choice.prompt, seed, ANSWER_TOKENS, options=choice.options)
+            for choice in choices
+            for seed in choice.seeds
         ]
         texts = dict(generate(requests))
         answers, place = [], 0
