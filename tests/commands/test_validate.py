@@ -104,8 +104,8 @@ def test_multiple_choice_items_have_options_of_their_own(tmp_path):
     assert [item.options["F"] for item in task.items] == [("None", "Two bowls"), ("Soup", "A roast")]
 
 
-def test_the_validator_says_what_it_read(valstab_light, launch_folder):
-    result = valstab_light("--config-dir", str(EXAMPLE), "+experiment=curiosity", module="valstab.validate")
+def test_the_validator_says_what_it_read(valstab_forked, launch_folder):
+    result = valstab_forked("--config-dir", str(EXAMPLE), "+experiment=curiosity", module="valstab.validate")
     assert result.stderr == ""
     head, _, prompt = result.stdout.partition(
         "\n\nThe first question to Ilse Marwick, after one message on baking:\n\n"

@@ -6,16 +6,15 @@ import re
 import mlflow
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 from transformers import models as architectures
 
 from tests.support.composed import compose_run
-from tests.support.embedded import SMOLLM2
 from tests.support.scripted import WordyEngine
+from tests.support.tiny_models import tokenizer
 from valstab.config.schema import ModelConfig
 from valstab.dry_run.estimate import estimate
 from valstab.engines.base import EngineError, GenerationRequest, Message, Prompt, Window
-from valstab.engines.checkpoint import locate_checkpoint
 from valstab.engines.huggingface.engine import TransformersEngine
 from valstab.engines.limits import context_window
 from valstab.errors import ConfigError
@@ -213,26 +212,26 @@ def test_the_window_is_read_off_the_configuration(config, length):
 
 @pytest.fixture(scope="module")
 def short_sighted(tmp_path_factory):
-    """Weights of a model that has no positions after the 400th: it fails at a longer prompt."""
+    """Weights of a model that has no positions after the 520th: it fails at a longer prompt."""
     folder = tmp_path_factory.mktemp("opt")
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "ffn_dim": 16, "word_embed_proj_dim": 16, "num_hidden_layers": 1}
     config = architectures.OPTConfig(
-        **sizes, num_attention_heads=2, vocab_size=49152, max_position_embeddings=400, bos_token_id=1, eos_token_id=2
+        **sizes, num_attention_heads=2, vocab_size=1000, max_position_embeddings=520, bos_token_id=0, eos_token_id=1
     )
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(locate_checkpoint(SMOLLM2)).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
     return folder
 
 
 def test_a_prompt_beyond_the_last_position_is_refused_by_the_engine(short_sighted):
     engine = TransformersEngine(ModelConfig(name="opt", path=str(short_sighted), dtype="float32"), "none", device="cpu")
-    prompt = Prompt((Message("user", "word " * 300),), "")
+    prompt = Prompt((Message("user", "word " * 100),), "")
     length = engine.window.count(prompt)
-    assert (engine.window.tokens, length) == (400, len(engine.tokens.encode(prompt)))
-    assert len(dict(engine.generate([GenerationRequest(prompt, 0, 400 - length)]))) == 1
-    with pytest.raises(EngineError, match="has 401 tokens, but the model can read 400: take a smaller n_messages"):
-        list(engine.generate([GenerationRequest(prompt, 0, 401 - length)]))
+    assert (engine.window.tokens, length) == (520, len(engine.tokens.encode(prompt)))
+    assert len(dict(engine.generate([GenerationRequest(prompt, 0, 520 - length)]))) == 1
+    with pytest.raises(EngineError, match="has 521 tokens, but the model can read 520: take a smaller n_messages"):
+        list(engine.generate([GenerationRequest(prompt, 0, 521 - length)]))
 
 
 @pytest.mark.usefixtures("without_pictures")
@@ -245,7 +244,7 @@ def test_a_real_run_is_refused_or_shortened_to_the_last_position(short_sighted, 
         return run(config, make_plan(config), launch_folder / "results")
 
     with pytest.raises(
-        ConfigError, match=r"n_messages=21: .* opt can read 400; the largest n_messages that always fits is \d+;"
+        ConfigError, match=r"n_messages=21: .* opt can read 520; the largest n_messages that always fits is \d+;"
     ):
         finished()
     assert not (launch_folder / "results" / "conversations.jsonl").exists()

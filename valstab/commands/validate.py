@@ -46,6 +46,7 @@ def report(config: Config) -> str:
     Raises:
         ConfigError: at the first invalid setting or file.
     """
+    make_plan(config)  # a mistake in a file is answered before the tokenizer is read, which takes seconds
     tokens, model = read_model(config)
     plan = make_plan(config)
     counts = {

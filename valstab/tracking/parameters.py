@@ -8,7 +8,7 @@ from valstab.config.schema import Config
 from valstab.tracking.names import shorten
 
 NOT_PARAMETERS = re.compile(
-    r"model\.quantization|.*\b_target_$|.*\.name$|(task|store|tracking|dry_run)\b"
+    r"model\.quantization|.*\b_target_$|.*\.name$|(task|store|tracking|dry_run|max_unread_answers|max_empty_messages)\b"
     r"|population\.(personas|introduction|seeds)|topics\.openings"
 )
 """Settings that are not logged as parameters."""
