@@ -212,12 +212,12 @@ def test_the_window_is_read_off_the_configuration(config, length):
 
 @pytest.fixture(scope="module")
 def short_sighted(tmp_path_factory):
-    """Weights of a model that has no positions after the 520th: it fails at a longer prompt."""
+    """Weights of a model that has no positions after the 490th: it fails at a longer prompt."""
     folder = tmp_path_factory.mktemp("opt")
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "ffn_dim": 16, "word_embed_proj_dim": 16, "num_hidden_layers": 1}
     config = architectures.OPTConfig(
-        **sizes, num_attention_heads=2, vocab_size=1000, max_position_embeddings=520, bos_token_id=0, eos_token_id=1
+        **sizes, num_attention_heads=2, vocab_size=1000, max_position_embeddings=490, bos_token_id=0, eos_token_id=1
     )
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
@@ -228,10 +228,10 @@ def test_a_prompt_beyond_the_last_position_is_refused_by_the_engine(short_sighte
     engine = TransformersEngine(ModelConfig(name="opt", path=str(short_sighted), dtype="float32"), "none", device="cpu")
     prompt = Prompt((Message("user", "word " * 100),), "")
     length = engine.window.count(prompt)
-    assert (engine.window.tokens, length) == (520, len(engine.tokens.encode(prompt)))
-    assert len(dict(engine.generate([GenerationRequest(prompt, 0, 520 - length)]))) == 1
-    with pytest.raises(EngineError, match="has 521 tokens, but the model can read 520: take a smaller n_messages"):
-        list(engine.generate([GenerationRequest(prompt, 0, 521 - length)]))
+    assert (engine.window.tokens, length) == (490, len(engine.tokens.encode(prompt)))
+    assert len(dict(engine.generate([GenerationRequest(prompt, 0, 490 - length)]))) == 1
+    with pytest.raises(EngineError, match="has 491 tokens, but the model can read 490: take a smaller n_messages"):
+        list(engine.generate([GenerationRequest(prompt, 0, 491 - length)]))
 
 
 @pytest.mark.usefixtures("without_pictures")
@@ -244,7 +244,7 @@ def test_a_real_run_is_refused_or_shortened_to_the_last_position(short_sighted, 
         return run(config, make_plan(config), launch_folder / "results")
 
     with pytest.raises(
-        ConfigError, match=r"n_messages=21: .* opt can read 520; the largest n_messages that always fits is \d+;"
+        ConfigError, match=r"n_messages=21: .* opt can read 490; the largest n_messages that always fits is \d+;"
     ):
         finished()
     assert not (launch_folder / "results" / "conversations.jsonl").exists()
