@@ -64,11 +64,14 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
         write_pictures(results, folder, title)
         prompt = rendered_question(plan, engine, data.conversations)
         write_report(folder / "report.html", plan, results, data.conversations, data.cost, title=title, prompt=prompt)
-        print_summary(results, title, data, folder)
         log_results(tracking.record, results, data.cost, describe(results, data.cost), data.engine)
+        if withheld:
+            print_summary(results, title, data, folder)
         require_headline(results)
         tracking.end("FINISHED")
-        tracking.print_location()
+    # Last, and outside of the tracked run: a closed pipe can't undo what is logged.
+    print_summary(results, title, data, folder)
+    tracking.print_location()
     return results
 
 

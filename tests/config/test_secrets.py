@@ -181,6 +181,18 @@ def test_a_tracking_server_s_password(valstab_forked, launch_folder):
     assert leaks(launch_folder, *results) == []
 
 
+@pytest.mark.parametrize(
+    ("module", "setting", "others"),
+    [("valstab.compare", "figure.title", []), ("valstab.rescore", "task.description", ["answers=x"])],
+)
+def test_a_comparison_and_a_rescoring_refuse_secrets_too(valstab_light, launch_folder, module, setting, others):
+    secret = f"long-{CANARY}"
+    result = valstab_light(*others, f"{setting}=${{oc.env:DB_PASS}}", module=module, DB_PASS=secret)
+    assert result.returncode == 1
+    assert f"{setting}=...: holds what the environment variable DB_PASS holds" in result.stderr
+    assert not leaks(launch_folder, result)
+
+
 def test_the_guard_is_for_a_notebook_too():
     with pytest.raises(ConfigError, match=r"^engine\.url=\.\.\.: may hold no name") as caught:
         make_plan(compose_run("engine=openai", f"engine.url={LOGIN}"))
@@ -192,6 +204,7 @@ def test_the_guard_is_for_a_notebook_too():
     [
         ("engine.url=http://me:word@host:8000/v1 n=3", "engine.url=http://host:8000/v1 n=3"),
         ("postgresql+psycopg://me:w%40rd@host/base", "postgresql+psycopg://host/base"),
+        ("postgresql://me:w/or#d?@host/base", "postgresql://host/base"),
         ("GET /v1?page=2&API_KEY=abc&x=1 failed", "GET /v1?page=2&API_KEY=...&x=1 failed"),
         ("key long-enough-to-tell of HF_TOKEN", "key (HF_TOKEN) of HF_TOKEN"),
         ("sqlite:///mine@home.db, a//b and c@d", "sqlite:///mine@home.db, a//b and c@d"),

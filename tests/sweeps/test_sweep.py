@@ -90,6 +90,16 @@ def test_a_file_may_ask_for_the_sweep_and_other_processes_do_it(valstab, launch_
     assert sum(shelf.damaged for shelf in kinds.values()) == 0
 
 
+def test_paths_are_the_launch_folder_s_where_jobs_have_folders_of_their_own(valstab, launch_folder):
+    command = valstab("-m", *SCRIPTED, *SMALL, PERSONA, "n_messages=1,3", "hydra.job.chdir=true", PYTHONPATH=ROOT)
+    assert command.returncode == 0, command.stderr
+    parent, children = runs(launch_folder)
+    assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * 3
+    assert [path.parent for path in launch_folder.rglob(".valstab")] == [launch_folder]
+    assert [path.parent for path in launch_folder.rglob("mlflow.db")] == [launch_folder]
+    assert len(list(launch_folder.glob("multirun/*/*/*/results/stability.json"))) == 2
+
+
 def test_a_sweep_of_which_no_job_begins_leaves_no_run(valstab, launch_folder):
     command = valstab("-m", "model=randon,random")
     assert command.returncode == 1

@@ -72,6 +72,18 @@ def mlflow_content(one):
     return (one.info.status, one.info.run_name, one.data.params, tags, histories, files, inputs)
 
 
+def test_a_pipe_that_closes_undoes_nothing(launched, monkeypatch):
+    def closed(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("valstab.run.print_summary", closed)
+    with pytest.raises(BrokenPipeError):
+        launched("run")
+    (logged,) = runs()
+    assert (logged.info.status, logged.data.tags.get("error")) == ("FINISHED", None)
+    assert "rank_order" in logged.data.metrics
+
+
 def test_a_run_without_mlflow_is_logged_later(launched, launch_folder, monkeypatch, capsys):
     launched("there", "store.path=null")
     with monkeypatch.context() as patch:
@@ -288,3 +300,21 @@ def test_a_server_that_is_away_in_the_middle(server, launched, launch_folder, mo
     assert mlflow_content(there) == mlflow_content(later)
     logged_file = mlflow.artifacts.download_artifacts(run_id=later.info.run_id, artifact_path="stability.json")
     assert Path(logged_file).read_bytes() == (launch_folder / "away" / "results" / "stability.json").read_bytes()
+
+
+def test_a_database_may_have_options_and_needs_its_driver(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/new/mlflow.db?timeout=60")
+    assert open_experiment("valstab") == "1"
+    assert [path.name for path in (tmp_path / "new").glob("*.db*")] == ["mlflow.db"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "mysql://nobody@127.0.0.1:9/valstab")
+    with pytest.raises(TrackingError, match=r"MLflow \(MLFLOW_TRACKING_URI\) can't be used: No module named '\w+'$"):
+        open_experiment("valstab")
+
+
+def test_a_home_that_can_not_be_written_is_no_obstacle(launch_folder, monkeypatch):
+    place = launch_folder / "home"
+    place.touch()  # no folder can be made in a file
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    monkeypatch.setattr("tempfile.tempdir", str(launch_folder))
+    assert open_experiment("valstab") == "1"
+    assert list(launch_folder.glob("valstab-*/tracking-*.lock"))

@@ -1,5 +1,6 @@
 """Start a Hydra command, and report a user's mistake in one line instead of a traceback."""
 
+import io
 import os
 import signal
 import sys
@@ -56,6 +57,9 @@ def start(app: Callable[[], object]) -> None:
     Raises:
         SystemExit: with one line after a user's mistake or Ctrl-C, with a traceback after any other error.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # where the encoding lacks a character, such as ASCII
     _refuse_secret_arguments(sys.argv[1:])
     register_schemas()
     # The help uses this resolver, since Hydra's own list of groups has no descriptions.
@@ -85,8 +89,9 @@ def start(app: Callable[[], object]) -> None:
 def exit_on_mistake(work: Callable[[], Any]) -> Any:
     """Do the work of a Hydra job, and return its result. Outside a sweep, a user's mistake ends the command at once.
 
-    Otherwise Hydra would print lines of its own.
+    Otherwise Hydra would print lines of its own. Relative paths are the launch folder's, also with `hydra.job.chdir`.
     """
+    os.chdir(HydraConfig.get().runtime.cwd)
     try:
         return work()
     except (*USER_ERRORS, OSError) as error:

@@ -11,8 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from valstab.errors import ConfigError
 
-LOGIN_IN_URL = re.compile(r"(?<=://)[^/?#@\s]+@")
-"""The user name and password in a URL."""
+LOGIN_IN_URL = re.compile(r"(?<=://)(?:[^/?#@\s:]*:[^@\s]*|[^/?#@\s]+)@")
+"""The user name and password in a URL; a password may have any character but @ and white space."""
 
 
 KEY_IN_URL = re.compile(
@@ -25,7 +25,7 @@ VARIABLE_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 """The name of an environment variable."""
 
 
-SECRET_VARIABLE = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(_|$)", re.IGNORECASE)
+SECRET_VARIABLE = re.compile(r"(^|_)(KEY|TOKEN|SECRET|(PG)?PASSWORD|PASSW?D?|PAT|CREDENTIALS?)(_|$)", re.IGNORECASE)
 """Names of environment variables that hold a secret."""
 
 

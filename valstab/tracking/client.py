@@ -46,6 +46,8 @@ class TrackingUnavailableError(TrackingError):
 def mlflow_errors() -> Iterator[None]:
     """Run calls to MLflow with `quiet_mlflow`, and reduce any error of its layers to one line.
 
+    An ImportError is that of a database's driver.
+
     Raises:
         TrackingUnavailableError: if MLflow's server does not answer at the moment.
         TrackingError: if MLflow cannot be used for another reason.
@@ -53,7 +55,7 @@ def mlflow_errors() -> Iterator[None]:
     try:
         with quiet_mlflow():
             yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         message = redact(SQL_DETAILS.sub("", " ".join(str(error).split())))
         error_class = TrackingUnavailableError if _is_unavailable(error) else TrackingError
         raise error_class(f"MLflow (MLFLOW_TRACKING_URI) can't be used: {message}") from error
