@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from valstab.config.as_written import restore_texts
 from valstab.config.compose import ConfigT, register_schemas, to_dataclass
 from valstab.config.exit import fail
 from valstab.config.explain import DISK_FULL_ERRNOS, NO_NAME_ERROR, USER_ERRORS, is_too_long
@@ -41,7 +43,12 @@ def job_config(composed: DictConfig, schema: type[ConfigT]) -> ConfigT:
         ConfigError: if a key was added that does not exist.
     """
     config = to_dataclass(composed, schema)
-    own = [folder for folder in _folders(HydraConfig.get().runtime.config_sources) if folder != Path(CONFIG_FOLDER)]
+    runtime = HydraConfig.get().runtime
+    own = [folder for folder in _folders(runtime.config_sources) if folder != Path(CONFIG_FOLDER)]
+    for group, option in runtime.choices.items():
+        files = [file for folder in own if (file := folder / str(group) / f"{option}.yaml").is_file()]
+        if files and is_dataclass(section := getattr(config, str(group), None)):
+            restore_texts(section, files[0])
     for group, name in FILE_SETTINGS:
         section = getattr(config, group, None)
         value = getattr(section, name, None)
