@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -193,3 +194,22 @@ def test_no_module_can_read_a_pickle():
             if isinstance(node, ast.Call):
                 assert ast.unparse(node.func) not in LOADS, f"{path}:{node.lineno}"
                 assert not any(word.arg == "allow_pickle" for word in node.keywords), f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors: tensors.pop("model.layers.0.mlp.up_proj.weight"), "lacks tensors: model.layers.0.mlp.up_proj"),
+        (
+            lambda tensors: tensors.update({"model.norm.weight": torch.ones(9)}),
+            "has the wrong size of tensors: model.norm.weight",
+        ),
+    ],
+)
+def test_tensors_that_are_missing_or_of_another_size_are_named(folder, change, message, capfd):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EngineError, match=message):
+        load(ModelConfig(name="half", path=str(folder)), "none", "cpu", torch.float32)
+    assert capfd.readouterr().err == ""

@@ -90,18 +90,43 @@ def load(model: ModelConfig, quantization: str, device: str, dtype: torch.dtype)
         with _quiet_loading():
             source = locate_checkpoint(path)
             tokenizer = AutoTokenizer.from_pretrained(source, **common)
-            loaded = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, **common, **weights)
+            loaded, found = AutoModelForCausalLM.from_pretrained(
+                # Sizes that differ are among the information, by name.
+                source,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **common,
+                **weights,
+            )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, MemoryError, SafetensorError) as error:
         raise EngineError(f"model={model.name}: {path} can't be loaded: {explain_load_error(error)}") from error
+    _require_all_tensors(model, found)
     # Prompts are checked against the model's own context window.
     tokenizer.deprecation_warnings[LENGTH_WARNING] = True
     return LoadedModel(source, tokenizer, loaded.eval())
 
 
+def _require_all_tensors(model: ModelConfig, found: Mapping[str, Any]) -> None:
+    """Check that a checkpoint has every tensor of its model, since transformers fills others with random numbers.
+
+    Args:
+        model: the model.
+        found: the loading information of transformers.
+    """
+    mismatched = [str(each[0] if isinstance(each, tuple) else each) for each in found.get("mismatched_keys", ())]
+    for what, names in (("lacks", sorted(found.get("missing_keys", ()))), ("has the wrong size of", mismatched)):
+        if names:
+            some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004
+            raise EngineError(f"model.path={model.path}: the checkpoint {what} tensors: {some}")
+
+
 @contextmanager
 def _quiet_loading() -> Iterator[None]:
-    """Turn off the progress bars and conversions of transformers for a block."""
+    """Turn off the progress bars, warnings and conversions of transformers for a block."""
     with ExitStack() as undo:
+        undo.callback(transformers.logging.set_verbosity, transformers.logging.get_verbosity())
+        transformers.logging.set_verbosity_error()
         if transformers.logging.is_progress_bar_enabled():
             undo.callback(transformers.logging.enable_progress_bar)
             transformers.logging.disable_progress_bar()
