@@ -213,3 +213,22 @@ def test_tensors_that_are_missing_or_of_another_size_are_named(folder, change, m
     with pytest.raises(EngineError, match=message):
         load(ModelConfig(name="half", path=str(folder)), "none", "cpu", torch.float32)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"weight_map": {"model.norm.weight": "pytorch_model.bin"}}',
+        '{"weight_map": {"model.norm.weight": "../model.safetensors"}}',
+        '{"weight_map": {"model.norm.weight": ["model.safetensors"]}}',
+        '{"weight_map": []}',
+        "[" * 100_000,
+    ],
+)
+def test_an_index_may_only_name_safetensors_beside_it(folder, content, canary):
+    (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Payload(canary)))
+    (folder / "model.safetensors.index.json").write_text(content, encoding="utf-8")
+    with pytest.raises(EngineError, match=r"model\.safetensors\.index\.json (names .* only safetensors|can't be read)"):
+        load(ModelConfig(name="odd", path=str(folder)), "none", "cpu", torch.float32)
+    assert not canary.exists()

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -89,6 +90,28 @@ def _find(path: str) -> Path | None:
     if not file.is_file():
         raise EngineError(f"model.path={path}: no such file or folder, nor a hub id such as OWNER/NAME")
     return file
+
+
+def require_own_safetensors(path: str) -> None:
+    """Check that the index of a folder's weights names safetensors in that folder only.
+
+    transformers would read any file that it names, a pickle among them.
+
+    Raises:
+        EngineError: if it names another file, or can't be read.
+    """
+    index = Path(path) / "model.safetensors.index.json"
+    if not index.is_file():
+        return
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        raise EngineError(f"model.path={path}: {index.name} can't be read") from None
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise EngineError(
+                f"model.path={path}: {index.name} names {name!r}; only safetensors in the same folder are read"
+            )
 
 
 def fingerprint(source: str, commit: str | None) -> str:

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.base import EngineError
-from valstab.engines.checkpoint import explain_load_error, locate_checkpoint, require_path
+from valstab.engines.checkpoint import explain_load_error, locate_checkpoint, require_own_safetensors, require_path
 
 CONVERSION_VARIABLE = "DISABLE_SAFETENSORS_CONVERSION"
 """An environment variable of transformers: without it a service on the hub converts other weights to safetensors."""
@@ -89,6 +89,7 @@ def load(model: ModelConfig, quantization: str, device: str, dtype: torch.dtype)
     try:
         with _quiet_loading():
             source = locate_checkpoint(path)
+            require_own_safetensors(source)
             tokenizer = AutoTokenizer.from_pretrained(source, **common)
             loaded, found = AutoModelForCausalLM.from_pretrained(
                 # Sizes that differ are among the information, by name.
