@@ -26,7 +26,7 @@ from valstab.protocol.store import open_store
 
 STUDY = ("model=random", "topics=extended", "task=donation")
 """5 seeds x 14 topics x 60 personas x 100 items."""
-MOST_GIB = 2.0
+MOST_GIB = 4.0
 """Peak memory of a run of that size, in GiB."""
 RUNS = 20
 DEADLINE = 1800.0
