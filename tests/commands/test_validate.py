@@ -220,6 +220,16 @@ def test_the_validator_shows_what_the_model_reads_and_what_was_found(tmp_path):
     assert text.endswith("<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\nAnswer: (")
 
 
+def test_the_validator_shows_where_a_model_thinks(tmp_path):
+    tokenizer_of(templates.SMOLLM3).save_pretrained(tmp_path)
+    settings = ("model=auto", f"model.path={tmp_path}", "answer=thinking", "population.limit=5", "topics.names=[joke]")
+    text = report(compose_run(*settings))
+    assert "thinking: before each answer\n" in text
+    # The message is written at once, the answer after a thought.
+    assert "<|im_start|>assistant\n<think>\n\n</think>\n\n\n\nThe first question" in text
+    assert text.endswith("<|im_end|>\n<|im_start|>assistant\n<think>\n")
+
+
 def test_the_validator_refuses_what_a_run_would_refuse(tmp_path):
     tokenizer_of(templates.SMOLLM3).save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match=r"set \+model\.template\.enable_thinking=false"):

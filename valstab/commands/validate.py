@@ -73,19 +73,21 @@ def _prompts(plan: Plan, tokens: "PromptTokenizer | None") -> Iterator[str]:
     from valstab.protocol.converse import opening_messages, reply_request
     from valstab.protocol.sample_prompts import first_question, sample_prompts
 
-    show = shown
+    def show(prompt: Prompt, max_thought_tokens: int | None) -> str:
+        return shown(prompt) if tokens is None else tokens.render_start(prompt, max_thought_tokens)
+
     if tokens is not None:
         from valstab.engines.prompt_check import check_prompts
 
-        check_prompts(tokens, list(sample_prompts(plan)))
-        show = tokens.render
+        check_prompts(tokens, list(sample_prompts(plan)), thinks=plan.answer_thought_tokens is not None)
     session = plan.sessions[0]
     persona, topic = session.persona.name, session.context.name
     if session.context.opening:
         yield f"What {persona} reads before the first message on {topic}:"
-        yield show(reply_request(plan, session, opening_messages(session)).prompt)
+        request = reply_request(plan, session, opening_messages(session))
+        yield show(request.prompt, request.max_thought_tokens)
     yield f"The first question to {persona}" + (f", after one message on {topic}:" if session.context.opening else ":")
-    yield show(first_question(plan, session))
+    yield show(first_question(plan, session), plan.answer_thought_tokens)
 
 
 def read_model(config: Config) -> tuple["PromptTokenizer | None", list[str]]:
@@ -114,7 +116,7 @@ def read_model(config: Config) -> tuple["PromptTokenizer | None", list[str]]:
         if tokens is not None:
             from valstab.engines.prompt_check import describe_template
 
-            notes = list(describe_template(tokens))
+            notes = list(describe_template(tokens, thinks=config.answer == "thinking"))
         why = "as set" if given.system_prompt is not None else "as its chat template has it"
         place = "a system message" if model.system_prompt else "a user message"
         lines += [f"the persona is in {place}, {why}", *notes]

@@ -50,14 +50,20 @@ def check_prompts(tokens: PromptTokenizer, prompts: Sequence[Prompt], *, thinks:
             _require_turn(tokens, prompt)
 
 
-def describe_template(tokens: PromptTokenizer) -> Iterator[str]:
-    """Yield what was found in a chat template, and what is done to suit it, one line each."""
+def describe_template(tokens: PromptTokenizer, *, thinks: bool = False) -> Iterator[str]:
+    """Yield what was found in a chat template, and what is done to suit it, one line each.
+
+    Args:
+        tokens: the model's tokenizer.
+        thinks: whether the model is to think.
+    """
     template = tokens.template
     if template is None:
         return
     switches = [name for name in SWITCHES if name in template.variables]
     values = ", ".join(f"{name}={str(template.arguments.get(name, 'null')).lower()}" for name in switches)
-    yield f"thinking: off, by {values}" if switches else "thinking: none"
+    off = f"thinking: off, by {values}" if switches else "thinking: none"
+    yield "thinking: before each answer" if thinks else off
     if template.is_dated:
         yield f"date: it writes today's; {DATE:%d %B %Y} is used"
     if template.shape.block_roles:

@@ -94,6 +94,20 @@ class PromptTokenizer:
         rendered = self.render(prompt._replace(thought="", text=""))
         return rendered.removesuffix(self.thoughts.closes)
 
+    def render_start(self, prompt: Prompt, max_thought_tokens: int | None) -> str:
+        """Return a prompt as the model reads it before it writes anything, its thought included.
+
+        Args:
+            prompt: without a thought.
+            max_thought_tokens: maximum length of the thought; 0 for none. None for a model that does not think.
+
+        Raises:
+            EngineError: as `render_thought`.
+        """
+        if max_thought_tokens:
+            return self.render_thought(prompt)
+        return self.render(prompt if max_thought_tokens is None else prompt._replace(thought=""))
+
     @cached_property
     def thoughts(self) -> ThoughtFormat:
         """How the chat template marks thoughts.

@@ -40,5 +40,6 @@ def rendered_question(plan: Plan, engine: Engine, conversations: Sequence[Conver
     if tokens is None:
         return None
     first = conversations[0]
-    text: str = tokens.render(choice_requests(plan, first, option_orders(plan.task, first.session))[0].prompt)
+    prompt = choice_requests(plan, first, option_orders(plan.task, first.session))[0].prompt
+    text: str = tokens.render_start(prompt, plan.answer_thought_tokens)
     return text
