@@ -66,7 +66,7 @@ def _value(run: Run, setting: str) -> str:
 
 
 def _identity(run: Run) -> tuple[Hashable, ...]:
-    return (run.label, *comparison_group(run), tuple(run.scores["seed"].to_numpy().tolist()))
+    return (run.label, *comparison_group(run), tuple(run.seeds))
 
 
 def _shown(setting: str, value: str) -> str:

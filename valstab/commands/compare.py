@@ -13,11 +13,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from valstab.commands.start import exit_on_mistake, start
-from valstab.config.compose import to_dataclass
+from valstab.commands.start import exit_on_mistake, job_config, start
 from valstab.config.options import CONFIG_FOLDER
 from valstab.config.schema import FIGURE_KINDS, MEASURES, UNDEFINED, CompareConfig
-from valstab.config.secrets import refuse_composed_secrets
 from valstab.errors import ConfigError, require
 
 if TYPE_CHECKING:
@@ -38,10 +36,9 @@ MAX_ROWS = 40
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="compare")
 def app(composed: DictConfig) -> None:
     """Compare, print, write and log."""
-    exit_on_mistake(lambda: refuse_composed_secrets(composed))
     exit_on_mistake(
         lambda: compare_runs(
-            to_dataclass(composed, CompareConfig), Path(HydraConfig.get().runtime.output_dir) / "results"
+            job_config(composed, CompareConfig), Path(HydraConfig.get().runtime.output_dir) / "results"
         )
     )
 

@@ -16,7 +16,6 @@ from omegaconf import DictConfig
 from valstab.commands.start import exit_on_mistake, job_config, start
 from valstab.config.options import CONFIG_FOLDER
 from valstab.config.schema import UNDEFINED, RescoreConfig
-from valstab.config.secrets import refuse_composed_secrets
 from valstab.errors import ConfigError, require
 from valstab.inputs.files import find_path
 from valstab.inputs.task import MAX_SCORE, load_task
@@ -60,7 +59,6 @@ MAX_GRID_RATIO = 10
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="rescore")
 def app(composed: DictConfig) -> None:
     """Print the stabilities of saved answers."""
-    exit_on_mistake(lambda: refuse_composed_secrets(composed))
     exit_on_mistake(lambda: rescore(job_config(composed, RescoreConfig)))
 
 

@@ -20,7 +20,7 @@ from valstab.config.compose import ConfigT, register_schemas, to_dataclass
 from valstab.config.exit import fail
 from valstab.config.explain import DISK_FULL_ERRNOS, NO_NAME_ERROR, USER_ERRORS, is_too_long
 from valstab.config.options import CONFIG_FOLDER, format_groups, read_groups
-from valstab.config.secrets import find_secret, redact
+from valstab.config.secrets import find_secret, redact, refuse_composed_secrets
 from valstab.errors import ConfigError
 from valstab.inputs.files import find_path
 
@@ -40,8 +40,9 @@ def job_config(composed: DictConfig, schema: type[ConfigT]) -> ConfigT:
     """Return Hydra's composed configuration as its dataclass, with data files looked up in `--config-dir` too.
 
     Raises:
-        ConfigError: if a key was added that does not exist.
+        ConfigError: if it holds a secret, or a key was added that does not exist.
     """
+    refuse_composed_secrets(composed)
     config = to_dataclass(composed, schema)
     runtime = HydraConfig.get().runtime
     own = [folder for folder in _folders(runtime.config_sources) if folder != Path(CONFIG_FOLDER)]

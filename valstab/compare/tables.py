@@ -126,7 +126,7 @@ def paper_tests(runs: Runs, samples: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the paper's t-tests over seeds by name: unpaired, and paired where all runs have the same seeds."""
     spread = samples_by_label(samples)
     found = {"paper_tests": pairwise_tests(spread)}
-    seeds = {tuple(run.scores["seed"].to_numpy().tolist()) for run in runs if run.label in spread}
+    seeds = {tuple(run.seeds) for run in runs if run.label in spread}
     if len(seeds) == 1 and len({len(values) for values in spread.values()}) == 1:
         found["paper_paired_tests"] = pairwise_tests(spread, paired=True)
     return found

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valstab.engines.assistant_turn import THOUGHT
-from valstab.engines.base import ChoiceRequest, GenerationRequest, Prompt, ThoughtfulChoice
+from valstab.engines.base import ChoiceRequest, GenerationRequest, Prompt, Reply, ThoughtfulChoice
 from valstab.engines.chat_template import ChatTemplate
 
 ANALYSIS_CHANNEL = "<|channel|>analysis"
@@ -87,6 +87,13 @@ def thoughts_of(think: Think, requests: Sequence[GenerationRequest]) -> dict[int
     return thoughts | {places[place]: thought for place, thought in (think(asked) if asked else ())}
 
 
-def prompt_after(thoughts: Mapping[int, str], index: int, request: GenerationRequest) -> Prompt:
-    """Return a request's prompt, with its thought if the model thinks."""
-    return request.prompt._replace(thought=thoughts.get(index, request.prompt.thought))
+def prompts_after(thoughts: Mapping[int, str], requests: Sequence[GenerationRequest]) -> list[Prompt]:
+    """Return the requests' prompts, each with its thought if the model thinks; `thoughts` is that of `thoughts_of`."""
+    return [
+        each.prompt._replace(thought=thoughts.get(index, each.prompt.thought)) for index, each in enumerate(requests)
+    ]
+
+
+def reply_after(thoughts: Mapping[int, str], index: int, text: str) -> str:
+    """Return the text of a request, with its thought if the model thinks."""
+    return Reply(text, thoughts[index]) if index in thoughts else text

@@ -23,7 +23,6 @@ from valstab.engines.base import (
     ChoiceRequest,
     EngineError,
     GenerationRequest,
-    Reply,
     SampleRequest,
     ThoughtfulChoice,
     Usage,
@@ -32,7 +31,7 @@ from valstab.engines.base import (
 from valstab.engines.checkpoint import fingerprint, locate_checkpoint, require_path
 from valstab.engines.limits import require_numbers, require_room
 from valstab.engines.loading import precision, resolved_sampling, unused_sampling
-from valstab.engines.thoughts import prompt_after, think_then_score, thoughts_of
+from valstab.engines.thoughts import prompts_after, reply_after, think_then_score, thoughts_of
 from valstab.engines.tokenizer import PromptTokenizer
 from valstab.engines.written_answer import sample_by_writing
 
@@ -112,10 +111,10 @@ class VllmEngine:
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text, in order."""
         thoughts = thoughts_of(self._think, requests)
-        prompts = self.tokens.encode_all([prompt_after(thoughts, place, each) for place, each in enumerate(requests)])
+        prompts = self.tokens.encode_all(prompts_after(thoughts, requests))
         for index, output in enumerate(self._generate(prompts, [self._sampled(each) for each in requests])):
             text = requests[index].cut(self.tokens.decode(output.token_ids))
-            yield index, Reply(text, thoughts[index]) if index in thoughts else text
+            yield index, reply_after(thoughts, index, text)
 
     def think_options(
         self, dialogues: Iterable[Sequence[ThoughtfulChoice]]

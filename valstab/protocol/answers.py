@@ -5,7 +5,7 @@ letters that the model's own sampling gives.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,19 +71,18 @@ def is_stored(plan: Plan, log: RecordLog, key: str) -> bool:
 
 def exact(engine: Engine, log: RecordLog, keys: Sequence[str], requests: Requests) -> Iterator[Answered]:
     """Yield answers with the probabilities that the engine reads."""
-    missing = [number for number, key in enumerate(keys) if log.get(key) is None]
-    for number in sorted({*range(len(keys))} - {*missing}):
-        yield Answered(number, _most_probable(np.array(log.get(keys[number]))), reused=True)
-    for place, logprobs in engine.score_options(requests(number) for number in missing):
-        log.put({keys[missing[place]]: logprobs.tolist()})
-        yield Answered(missing[place], _most_probable(logprobs), reused=False)
+
+    def computed(missing: Sequence[int]) -> Iterator[tuple[int, Any]]:
+        for place, logprobs in engine.score_options(requests(number) for number in missing):
+            yield place, logprobs.tolist()
+
+    return _from_records(log, keys, computed, lambda logprobs: _most_probable(np.array(logprobs)))
 
 
 def thoughtful(
     engine: Engine, log: RecordLog, keys: Sequence[str], requests: Requests, max_thought_tokens: int
 ) -> Iterator[Answered]:
     """Yield answers after thoughts, with the probabilities that the engine reads."""
-    missing = [number for number, key in enumerate(keys) if log.get(key) is None]
 
     def dialogue(number: int) -> list[ThoughtfulChoice]:
         return [
@@ -91,12 +90,15 @@ def thoughtful(
             for choice in requests(number)
         ]
 
-    for number in sorted({*range(len(keys))} - {*missing}):
-        logprobs, thoughts = log.get(keys[number]) or ((), ())
-        yield Answered(number, _most_probable(np.array(logprobs))._replace(thoughts=thoughts), reused=True)
-    for place, thoughts, logprobs in engine.think_options(dialogue(number) for number in missing):
-        log.put({keys[missing[place]]: [logprobs.tolist(), thoughts]})
-        yield Answered(missing[place], _most_probable(logprobs)._replace(thoughts=thoughts), reused=False)
+    def computed(missing: Sequence[int]) -> Iterator[tuple[int, Any]]:
+        for place, thoughts, logprobs in engine.think_options(dialogue(number) for number in missing):
+            yield place, [logprobs.tolist(), thoughts]
+
+    def answers(record: Any) -> Answers:
+        logprobs, thoughts = record
+        return _most_probable(np.array(logprobs))._replace(thoughts=thoughts)
+
+    return _from_records(log, keys, computed, answers)
 
 
 def sampled(
@@ -128,6 +130,28 @@ def sampled(
         of_samples = zip(lacking[number], zip(*letters, strict=True), strict=True)
         log.put({names[number][sample]: "".join(each) for sample, each in of_samples})
         yield Answered(number, answers(number), reused=False)
+
+
+def _from_records(
+    log: RecordLog,
+    keys: Sequence[str],
+    computed: Callable[[Sequence[int]], Iterator[tuple[int, Any]]],
+    answers: Callable[[Any], Answers],
+) -> Iterator[Answered]:
+    """Yield answers that have one record for each conversation, and store those that are missing.
+
+    Args:
+        log: the records.
+        keys: the key of each conversation.
+        computed: yields the place and the record of each of the conversations with these numbers.
+        answers: returns the answers that a record holds.
+    """
+    missing = [number for number, key in enumerate(keys) if log.get(key) is None]
+    for number in sorted({*range(len(keys))} - {*missing}):
+        yield Answered(number, answers(log.get(keys[number])), reused=True)
+    for place, record in computed(missing):
+        log.put({keys[missing[place]]: record})
+        yield Answered(missing[place], answers(record), reused=False)
 
 
 def _sample_keys(key: str, samples: int) -> list[str]:

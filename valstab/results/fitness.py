@@ -1,8 +1,11 @@
 """Whether a run's answers and messages are fit for a headline. A run that is not keeps its files, but fails."""
 
+from collections.abc import Sequence
+
 from valstab.config.schema import Config
 from valstab.errors import UserError
 from valstab.protocol.collected import CollectedData
+from valstab.protocol.converse import Conversation
 from valstab.results.results import Results
 
 
@@ -18,8 +21,7 @@ def why_withheld(data: CollectedData, config: Config) -> str:
         config: its limits are `max_unread_answers` and `max_empty_messages`, shares between 0 and 1.
     """
     unread = float(data.answers["score"].isna().mean())
-    messages = [text for conversation in data.conversations for text in conversation.texts[1:]]
-    empty = sum(not text.strip() for text in messages) / max(1, len(messages))
+    empty = empty_share(data.conversations)
     reasons = []
     if unread > config.max_unread_answers:
         reasons.append(
@@ -30,6 +32,12 @@ def why_withheld(data: CollectedData, config: Config) -> str:
             f"{empty:.1%} of the messages are empty, more than max_empty_messages={config.max_empty_messages}"
         )
     return ", and ".join(reasons)
+
+
+def empty_share(conversations: Sequence[Conversation]) -> float:
+    """Return the share of the generated messages without text; 0 if there are no messages."""
+    messages = [text for conversation in conversations for text in conversation.texts[1:]]
+    return sum(not text.strip() for text in messages) / max(1, len(messages))
 
 
 def require_headline(results: Results) -> None:

@@ -23,7 +23,6 @@ from valstab.engines.base import (
     ChoiceRequest,
     EngineError,
     GenerationRequest,
-    Reply,
     SampleRequest,
     ThoughtfulChoice,
     Usage,
@@ -39,7 +38,7 @@ from valstab.engines.huggingface.process_settings import ProcessSettings
 from valstab.engines.huggingface.scoring import Scoring
 from valstab.engines.limits import context_window, require_room
 from valstab.engines.loading import end_tokens, load, precision, resolved_sampling, unused_sampling
-from valstab.engines.thoughts import prompt_after, think_then_score, thoughts_of
+from valstab.engines.thoughts import prompts_after, reply_after, think_then_score, thoughts_of
 from valstab.engines.tokenizer import PromptTokenizer
 from valstab.engines.written_answer import sample_by_writing
 
@@ -167,11 +166,11 @@ class TransformersEngine:
     @torch.inference_mode()
     def _generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         thoughts = thoughts_of(self._think, requests)
-        prompts = self.tokens.encode_all([prompt_after(thoughts, place, each) for place, each in enumerate(requests)])
+        prompts = self.tokens.encode_all(prompts_after(thoughts, requests))
         for prompt, request in zip(prompts, requests, strict=True):
             require_room(len(prompt) + request.max_new_tokens, self.window)
         for index, text in self.generation.run(prompts, requests):
-            yield index, Reply(text, thoughts[index]) if index in thoughts else text
+            yield index, reply_after(thoughts, index, text)
 
     def _think(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         return self.process_settings.applied_to(self._generate_thoughts(requests))

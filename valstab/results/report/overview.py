@@ -11,6 +11,7 @@ from valstab.protocol.collected import RunCost
 from valstab.protocol.converse import Conversation
 from valstab.protocol.plan import Plan
 from valstab.results import wording
+from valstab.results.fitness import empty_share
 from valstab.results.results import Results
 from valstab.results.summary import warnings
 from valstab.statistics.conversation_quality import cut_messages
@@ -92,7 +93,7 @@ def conversation_warnings(plan: Plan, conversations: Sequence[Conversation]) -> 
     """Return what is wrong with the messages, one sentence each."""
     total = sum(len(conversation.texts[1:]) for conversation in conversations)
     cut = sum(len(cut_messages(conversation.texts, plan.max_new_tokens)) for conversation in conversations)
-    empty = sum(not text.strip() for conversation in conversations for text in conversation.texts[1:])
+    empty = empty_share(conversations)
     notes = []
     if cut:
         notes.append(
@@ -100,7 +101,7 @@ def conversation_warnings(plan: Plan, conversations: Sequence[Conversation]) -> 
             "the middle of a sentence"
         )
     if empty:
-        notes.append(f"{empty / total:.1%} of the messages are empty")
+        notes.append(f"{empty:.1%} of the messages are empty")
     return notes
 
 
