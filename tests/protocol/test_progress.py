@@ -45,6 +45,13 @@ def test_rate_and_time_left_are_of_what_was_computed_not_of_what_the_store_had(c
     assert str(stage) == "asking 10,000 of 10,000 questions · 25.0 a second · rank-order so far 0.25"
 
 
+def test_the_time_of_one_unit_is_shown_where_it_takes_more_than_a_second(clock):
+    stage = Stage("conversing", "messages", 5)
+    clock(24)
+    stage.advance(2)
+    assert str(stage) == "conversing 2 of 5 messages · 12 s a message · 0:00:36 left in this stage"
+
+
 def test_off_a_terminal_a_plain_line_now_and_then_and_at_the_end(clock):
     log = io.StringIO()
     with display("run [a]", log) as begin:

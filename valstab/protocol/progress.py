@@ -73,6 +73,13 @@ class Stage:
         return self._n_computed / max(time.monotonic() - self._start, 1e-9)
 
     @property
+    def _speed(self) -> str:
+        """The rate, or the time of one unit where that takes more than a second."""
+        if self.rate >= 1:
+            return f"{self.rate:,.1f} a second"
+        return f"{1 / self.rate:,.0f} s a {self.unit.removesuffix('s')}"
+
+    @property
     def details(self) -> str:
         """The rate, the time left and the note, without those that are not known yet."""
         parts = []
@@ -80,7 +87,7 @@ class Stage:
         if tokens and not self._n_computed:
             parts.append(f"{tokens:,} tokens so far")
         if self._n_computed:
-            parts.append(f"{self.rate:,.1f} a second")
+            parts.append(self._speed)
             if self.done < self.total:
                 parts.append(f"{timedelta(seconds=round((self.total - self.done) / self.rate))} left in this stage")
         return " · ".join([*parts, self.note] if self.note else parts)
