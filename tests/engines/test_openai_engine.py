@@ -381,7 +381,7 @@ def test_the_identity_is_that_of_earlier_stores(serve):
     engine = engine_on(server, model=model, answer_prefix="message", top_logprobs=5)
     assert dict(engine.identity) == {
         "engine": "openai",
-        "url": server.url,
+        "url": "http://127.0.0.1/v1",
         "weights": "served",
         "quantization": "none",
         "sampling": "{'top_p': 0.9}",
@@ -389,6 +389,18 @@ def test_the_identity_is_that_of_earlier_stores(serve):
         "opened": "message",
         "top_logprobs": "5",
     }
+
+
+def test_a_server_is_the_same_on_another_port_but_not_with_other_weights_of_the_same_name(serve):
+    server, other = serve(GOOD), serve(GOOD)
+    assert server.url != other.url
+    assert dict(engine_on(server).identity) == dict(engine_on(other).identity)
+    other.models = [{"id": "served", "meta": {"n_params": 135_000_000, "size": 98_000_000, "n_ctx": 8192}}]
+    assert engine_on(other).identity["served"] == "n_params 135000000, size 98000000"
+    other.models = [{"id": "served", "root": "/models/edited", "max_model_len": 2048}]
+    assert engine_on(other).identity["served"] == "root /models/edited"
+    other.models = [{"id": "served", "root": "served"}]
+    assert dict(engine_on(server).identity) == dict(engine_on(other).identity)
 
 
 DIALECTS = {

@@ -125,7 +125,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(200, self.of.batches.get(self.path))
             return
         models = self.of.models
-        self.answer(*((200, {"data": [{"id": name} for name in models]}) if models else (404, {})))
+        self.answer(
+            *(
+                (200, {"data": [each if isinstance(each, dict) else {"id": each} for each in models]})
+                if models
+                else (404, {})
+            )
+        )
 
     def answer(self, status, content, headers=(AT_ONCE,), cut=0):
         data = content if isinstance(content, bytes) else json.dumps(content).encode()

@@ -1,6 +1,5 @@
 """Find a model's weights: a hub id, a folder, or a GGUF file. Imports neither torch nor transformers."""
 
-import hashlib
 import importlib.util
 import json
 import re
@@ -11,14 +10,6 @@ from valstab.engines.base import EngineError
 
 PACKAGE_PREFIX = "package:"
 """Start of a `model.path` for a file in an installed package: `package:PACKAGE/FILE`."""
-
-
-BLOCK_BYTES = 1 << 16
-"""Size of a hashed block, in bytes."""
-
-
-BLOCKS = 64
-"""Number of blocks of a large file that are hashed."""
 
 
 HUB_TIMEOUT = 10
@@ -112,24 +103,6 @@ def require_own_safetensors(path: str) -> None:
             raise EngineError(
                 f"model.path={path}: {index.name} names {name!r}; only safetensors in the same folder are read"
             )
-
-
-def fingerprint(source: str, commit: str | None) -> str:
-    """Return what identifies a checkpoint: its commit on the hub, or a hash of a folder's files.
-
-    Of large files the size and `BLOCKS` blocks, evenly spaced, are hashed: training changes all weights.
-    """
-    if commit is not None:
-        return commit
-    digest = hashlib.sha256()
-    for file in sorted(path for path in Path(source).iterdir() if path.is_file()):
-        size = file.stat().st_size
-        digest.update(f"{file.name} {size} ".encode())
-        with file.open("rb") as opened:
-            for place in range(0, size, max(BLOCK_BYTES, size // BLOCKS)):
-                opened.seek(place)
-                digest.update(opened.read(BLOCK_BYTES))
-    return digest.hexdigest()
 
 
 def explain_load_error(error: Exception) -> str:

@@ -1,7 +1,6 @@
 """Unpack the quantised weights of a GGUF file to a folder that transformers loads quickly."""
 
 import copy
-import hashlib
 import shutil
 import tempfile
 from importlib.metadata import version
@@ -10,6 +9,8 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
+from valstab.engines.fingerprint import file_digest
+
 
 def unpack(file: Path) -> Path:
     """Return a folder with a GGUF file's weights as float32 safetensors, in the user's cache.
@@ -17,8 +18,7 @@ def unpack(file: Path) -> Path:
     The folder is named by a hash of the file's content and the version of transformers, since versions read the same
     file in different ways. A folder that exists already is reused.
     """
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    digest = file_digest(file)
     models = platformdirs.user_cache_path("valstab", ensure_exists=True) / "models"
     models.mkdir(exist_ok=True)
     folder = models / f"{file.stem}-{digest[:16]}-{version('transformers')}"

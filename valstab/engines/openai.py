@@ -8,7 +8,8 @@ import itertools
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -124,7 +125,8 @@ class OpenaiEngine:
         self._renderer, self._checked = renderer, set[bool]()
         self._top_logprobs, self._lists_tokens = top_logprobs, top_logprobs > 0
         self._n_unlisted = 0.0
-        self._name = self._served_name(model.path)
+        models = self._client.models()
+        self._name = self._served_name(model.path, models)
         self._sampling = {name: value for name, value in asdict(model.sampling).items() if value is not None}
         prices = (usd_per_million_input, usd_per_million_output)
         share = BATCH_PRICE if batch else 1.0
@@ -133,7 +135,7 @@ class OpenaiEngine:
         self.window = None
         self.identity: Mapping[str, str] = {
             "engine": "openai",
-            "url": self._url,
+            "url": _without_port(self._url),
             "weights": self._name,
             "quantization": quantization,
             "sampling": str(self._sampling),
@@ -141,6 +143,7 @@ class OpenaiEngine:
             "opened": answer_prefix,  # by the setting's former name, which the stores' keys have
             "top_logprobs": str(top_logprobs),
             # Only where they are set: without them the identity is that of earlier stores.
+            **({"served": models[self._name]} if models.get(self._name) else {}),
             **({"body": str(self._dialect.body)} if body else {}),
             **({"structured_choice": structured_choice} if structured_choice else {}),
             **({"thinking_tokens": str(thinking_tokens)} if thinking_tokens else {}),
@@ -185,15 +188,15 @@ class OpenaiEngine:
             answers = iter(letters)
             yield from ((number, list(itertools.islice(answers, len(choices)))) for number, choices in enumerate(asked))
 
-    def _served_name(self, name: str) -> str:
+    def _served_name(self, name: str, models: Collection[str]) -> str:
         """Return the server's name of the model: this one, or that of its only model."""
-        names = self._client.model_names()
-        if name in names or not names:
+        if name in models or not models:
             return name
-        if len(names) > 1:
-            raise EngineError(f"model.path={name}: {self._url} does not have it; {allowed(name, names)}")
-        log.warning("%s has one model, %s, which is taken for model.path=%s", self._url, names[0], name)
-        return names[0]
+        if len(models) > 1:
+            raise EngineError(f"model.path={name}: {self._url} does not have it; {allowed(name, models)}")
+        (only,) = models
+        log.warning("%s has one model, %s, which is taken for model.path=%s", self._url, only, name)
+        return only
 
     async def _continue(self, request: GenerationRequest) -> Completion:
         return await self._reply(request.prompt, request.max_new_tokens, request.seed, request.options)
@@ -265,6 +268,11 @@ class OpenaiEngine:
         self.usage.encoded_tokens += completion.input_tokens
         self.usage.generated_tokens += completion.output_tokens
         return completion
+
+
+def _without_port(url: str) -> str:
+    """Return an address without its port: the same server may listen on another one the next time."""
+    return re.sub(r"^(\w+://[^/]*?):\d+(?=/|$)", r"\1", url)
 
 
 def _server_seed(seed: int) -> int:

@@ -43,6 +43,10 @@ MODEL_LIST_TIMEOUT = 10
 """Maximum time for the list of models, in seconds."""
 
 
+WEIGHTS_FACTS = ("n_params", "size")
+"""What llama.cpp lists of a model's file: its number of parameters, and its size in bytes."""
+
+
 HEADER_TEXT = re.compile(r"[\x21-\x7e]*")
 """Characters that an API key may have in an HTTP header."""
 
@@ -98,17 +102,18 @@ class OpenaiClient:
         """Start a coroutine that awaits `complete`. Cancelling the future ends its request and its waiting."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def model_names(self) -> list[str]:
-        """Return the names of the server's models, or an empty list if it does not list them."""
+    def models(self) -> dict[str, str]:
+        """Return the server's models by name, with what it says of their weights; empty if it does not list them."""
         client = self._client.with_options(max_retries=0, timeout=min(MODEL_LIST_TIMEOUT, self._timeout))
 
         async def list_models() -> Any:
             return await client.models.with_raw_response.list()
 
         try:
-            return [str(each["id"]) for each in self.submit(list_models()).result().http_response.json()["data"]]
+            listed = self.submit(list_models()).result().http_response.json()["data"]
+            return {str(each["id"]): _weights(each) for each in listed}
         except (self._openai.OpenAIError, *UNREADABLE):
-            return []  # The first request will show what is wrong, if anything is.
+            return {}  # The first request will show what is wrong, if anything is.
 
     async def render(self, renderer: str, request: Mapping[str, Any]) -> str | None:
         """Return the prompt that the server makes of a chat request; None if it does not show it."""
@@ -183,6 +188,13 @@ class OpenaiClient:
         # The key is replaced before the text is cut, since half a key is a secret too.
         masked = text.replace(self._key, f"({self._key_variable})") if self._key else text
         return " ".join(masked.split())[:300]
+
+
+def _weights(model: Mapping[str, Any]) -> str:
+    """Return what tells a listed model from another one of its name: vLLM's path, llama.cpp's numbers of its file."""
+    meta = model.get("meta") or {}
+    facts = {"root": model.get("root"), **{name: meta.get(name) for name in WEIGHTS_FACTS}}
+    return ", ".join(f"{name} {value}" for name, value in facts.items() if value not in (None, model["id"]))
 
 
 def _import_openai() -> Any:

@@ -28,7 +28,8 @@ from valstab.engines.base import (
     Usage,
     Window,
 )
-from valstab.engines.checkpoint import fingerprint, locate_checkpoint, require_path
+from valstab.engines.checkpoint import locate_checkpoint, require_path
+from valstab.engines.fingerprint import fingerprint
 from valstab.engines.limits import require_numbers, require_room
 from valstab.engines.loading import precision, resolved_sampling, unused_sampling
 from valstab.engines.thoughts import prompts_after, reply_after, think_then_score, thoughts_of

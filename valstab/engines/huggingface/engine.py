@@ -29,7 +29,7 @@ from valstab.engines.base import (
     Window,
     peak_bytes,
 )
-from valstab.engines.checkpoint import fingerprint
+from valstab.engines.fingerprint import fingerprint
 from valstab.engines.huggingface.causal_lm import CausalLM
 from valstab.engines.huggingface.compiled import can_compile, compile_model
 from valstab.engines.huggingface.generation import Generation, draw, filtered
