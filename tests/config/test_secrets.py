@@ -85,9 +85,7 @@ def test_a_run_a_sweep_and_a_comparison_keep_the_key_to_themselves(serve, valsta
 def test_a_server_that_repeats_the_key(serve, valstab_forked, launch_folder, status, content, full):
     server = serve((status, content))
     settings = ("engine=openai", "model=auto", "model.path=served", f"engine.url={server.url}", *SMALL)
-    result = valstab_forked(
-        *settings, "engine.max_retries=0", **PLANTED, **({"HYDRA_FULL_ERROR": full} if full else {})
-    )
+    result = valstab_forked(*settings, "engine.max_away=0", **PLANTED, **({"HYDRA_FULL_ERROR": full} if full else {}))
     assert result.returncode == 1
     assert len(server.bodies) >= 1
     assert leaks(launch_folder, result) == []
@@ -100,7 +98,7 @@ def test_a_server_that_is_not_there_in_a_sweep(valstab_forked, launch_folder):
         "model=auto",
         "model.path=served",
         f"engine.url={NOBODY}",
-        "engine.max_retries=0",
+        "engine.max_away=0",
         *SMALL,
     )
     result = valstab_forked("-m", *settings, "seeds=[0],[1]", **PLANTED, HYDRA_FULL_ERROR="1")

@@ -1,5 +1,9 @@
 """Chat templates and tokenizers: what each model family is shown, token for token, and how its format is found."""
 
+import resource
+import signal
+import time
+
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -8,6 +12,7 @@ from tests.support import chat_templates as templates
 from tests.support.embedded import SMOLLM2
 from tests.support.tokenizers import SAM, SPECIAL, tokenizer_of
 from valstab.config.schema import ModelConfig
+from valstab.engines import bounded
 from valstab.engines.base import EngineError, Message, Prompt
 from valstab.engines.chat_format import detect_chat_format
 from valstab.engines.checkpoint import locate_checkpoint
@@ -201,3 +206,25 @@ def test_the_embedded_models_own_template():
     assert tokens.tokenizer.decode(tokens.encode(prompt)) == (
         "<|im_start|>system\nYou are Sam.<|im_end|>\n<|im_start|>user\nHow?<|im_end|>\n<|im_start|>assistant\nAnswer: ("
     )
+
+
+ENDLESS = {
+    "loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "grows": "{% set n = namespace(x='0123456789') %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
+    "grows at once": "{{ 'a'.center(10000000000) }}",
+    "recurses": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+    "divides by zero": "{{ 1 // 0 }}",
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_a_template_that_does_not_end_is_stopped(kind, monkeypatch):
+    monkeypatch.setattr(bounded, "MAX_SECONDS", 0.3)
+    monkeypatch.setattr(bounded, "MAX_BYTES", 100 << 20)
+    start, handler = time.monotonic(), signal.getsignal(signal.SIGALRM)
+    with pytest.raises(EngineError, match=r"chat template (does not end|grows without end|refuses)") as caught:
+        PromptTokenizer(tokenizer_of(ENDLESS[kind])).encode(question_prompt(ChatFormat.SYSTEM, SAM, TALK, QUESTION))
+    assert str(caught.value).isprintable()
+    assert time.monotonic() - start < 2
+    assert signal.getsignal(signal.SIGALRM) == handler
+    assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY

@@ -234,7 +234,7 @@ def goes_on_after_death(folder: Path, lives: int) -> bool:
 
     def asked(url: str, store: str) -> Outcome:
         model = ModelConfig(name="served", path="served")
-        engine = OpenaiEngine(model, "none", url=url, max_retries=1, timeout=5, concurrency=2)
+        engine = OpenaiEngine(model, "none", url=url, max_away=1, timeout=5, concurrency=2)
         return gather(small_plan(), engine, folder / store)
 
     with serving(lives=lives) as server:

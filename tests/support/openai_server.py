@@ -5,8 +5,9 @@ import math
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
 
 AT_ONCE = ("retry-after-ms", "1")
 """A header that makes the openai package repeat a request without a pause."""
@@ -100,6 +101,14 @@ class Batches:
         return json.dumps({"custom_id": request["custom_id"], "response": {"status_code": status, "body": body}})
 
 
+class Drip(NamedTuple):
+    """The content of an answer that comes byte after byte, until an event ends it."""
+
+    ended: threading.Event
+    pause: float = 0.05
+    """Seconds between two bytes."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     of: Server
@@ -125,15 +134,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(200, self.of.batches.get(self.path))
             return
         models = self.of.models
-        self.answer(
-            *(
-                (200, {"data": [each if isinstance(each, dict) else {"id": each} for each in models]})
-                if models
-                else (404, {})
-            )
-        )
+        listed = models
+        if not isinstance(models, Drip):
+            listed = {"data": [each if isinstance(each, dict) else {"id": each} for each in models]}
+        self.answer(*((200, listed) if models else (404, {})))
 
     def answer(self, status, content, headers=(AT_ONCE,), cut=0):
+        if isinstance(content, Drip):
+            self.drip(content, status)
+            return
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
@@ -147,6 +156,15 @@ class _Handler(BaseHTTPRequestHandler):
         if cut:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
+
+    def drip(self, content, status):
+        self.send_response(status)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        with suppress(OSError):
+            while not content.ended.wait(content.pause):
+                self.wfile.write(b"1\r\n \r\n")
+        self.close_connection = True
 
     def log_message(self, *_):
         pass

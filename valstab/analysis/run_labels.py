@@ -22,8 +22,8 @@ FORMS: Mapping[str, str | Mapping[str, str]] = {
 NOT_IN_LABELS = re.compile(
     r"(store|tracking|dry_run|undefined|max_unread_answers|max_empty_messages|retests|n_messages|seeds)\b"
     r"|task\.|topics\.names?$|population\.(limit|permutations|seeds)|model\.(name|quantization|trust_remote_code)"
-    r"|engine\.(_target_|batch_size|cache_gib|device|concurrency|timeout|max_retries|key_variable|usd_\w+|batch\w*"
-    r"|\w+_parallel_size|distributed_executor_backend|gpu_memory_utilization|max_model_len|block_size|enforce_eager)$"
+    r"|engine\.(_target_|batch_size|cache_gib|device|concurrency|timeout|max_retries|max_away|key_variable|usd_\w+"
+    r"|batch\w*|\w+_parallel_size|distributed_executor_backend|gpu_memory_utilization|max_model_len|block_size|enforce_eager)$"
 )
 """Settings that do not change what a model answers, and those that a comparison looks at by themselves."""
 

@@ -63,7 +63,7 @@ ENGINE_RANGES: Mapping[str, Range] = {
     "cache_gib": (lambda value: value > 0, "must be above 0, or null for what is free"),
     "concurrency": AT_LEAST_ONE,
     "timeout": ABOVE_ZERO,
-    "max_retries": NOT_BELOW_ZERO,
+    "max_away": NOT_BELOW_ZERO,
     "top_logprobs": NOT_BELOW_ZERO,
     "thinking_tokens": NOT_BELOW_ZERO,
     "usd_per_million_input": NOT_BELOW_ZERO,

@@ -44,9 +44,12 @@ class OpenaiConfig(EngineConfig):
     concurrency: int = 16
     """Maximum number of requests at the same time."""
     timeout: float = 120
-    """Seconds without an answer after which a request is repeated."""
-    max_retries: int = 20
-    """Maximum number of repetitions of a request before the run ends; the same command then continues the run."""
+    """Maximum time for one answer, in seconds; then the request is repeated."""
+    max_away: float = 600
+    """Maximum time for which a request is repeated, in seconds: the server may be away as long, as in a restart.
+
+    Then the run ends; the same command continues it. 0 repeats nothing.
+    """
     answer_prefix: str = "continue"
     """How the server is sent the start of the model's answer, `Answer: (`: `continue`, `message` or `question`.
 

@@ -10,6 +10,7 @@ from jinja2 import Template, meta, nodes
 from jinja2.exceptions import TemplateError
 
 from valstab.engines.base import EngineError, Message
+from valstab.engines.bounded import TooSlowError, bounded
 
 DATE = datetime(2024, 7, 26, tzinfo=UTC)
 """The date in prompts of templates that write today's: with the real one, a run over midnight would mix two prompts.
@@ -46,6 +47,14 @@ COMMON_VARIABLES = frozenset(
     {"messages", "add_generation_prompt", "bos_token", "eos_token", "raise_exception", "strftime_now", "namespace"}
 )
 """Variables of chat templates that no setting gives a value."""
+
+
+TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
+"""Errors of a template's own code."""
+
+
+class EndlessTemplateError(EngineError):
+    """A chat template that loops or grows, in whatever way its messages are given."""
 
 
 class Shape(NamedTuple):
@@ -174,16 +183,20 @@ class ChatTemplate:
         plain = [{"role": message.role, "content": _content(message, shape)} for message in messages]
         arguments = {**self.arguments, **more}
         try:
-            if not self._is_timed:
-                return str(
-                    self._tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=opens, **arguments)
+            with bounded():
+                if not self._is_timed:
+                    settings = {"tokenize": False, "add_generation_prompt": opens, **arguments}
+                    return str(self._tokenizer.apply_chat_template(plain, **settings))
+                named = {**self._tokenizer.special_tokens_map, "strftime_now": date.strftime, **arguments}
+                named.pop("chat_template", None)
+                return self._compiled.render(
+                    messages=plain, tools=None, documents=None, add_generation_prompt=opens, **named
                 )
-            named = {**self._tokenizer.special_tokens_map, "strftime_now": date.strftime, **arguments}
-            named.pop("chat_template", None)
-            return self._compiled.render(
-                messages=plain, tools=None, documents=None, add_generation_prompt=opens, **named
-            )
-        except (TemplateError, TypeError, ValueError) as error:
+        except MemoryError:
+            raise EndlessTemplateError("the model's chat template grows without end, and is stopped") from None
+        except TooSlowError as error:
+            raise EndlessTemplateError(f"the model's chat template does not end ({error}), and is stopped") from None
+        except TEMPLATE_ERRORS as error:
             raise EngineError(f"the model's chat template refuses a dialogue ({error}){_advice(messages)}") from error
 
     @cached_property
@@ -215,6 +228,8 @@ class ChatTemplate:
     def _attempt(self, messages: Sequence[Message], shape: Shape) -> str | None:
         try:
             return self.write(messages, shape)
+        except EndlessTemplateError:
+            raise
         except EngineError:
             return None
 

@@ -13,6 +13,10 @@ Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
 
+REPORTED_SECONDS = 10.0
+"""Time without any answer after which a line says what is waited for, in seconds."""
+
+
 class ConcurrentRequests:
     """Requests to one server.
 
@@ -39,12 +43,20 @@ class ConcurrentRequests:
             for index, request in enumerate(requests):
                 pending[self._client.submit(ask_in_turn(request))] = index
                 if len(pending) >= 2 * self._number:
-                    yield from _take_completed(pending)
+                    yield from self._take_completed(pending)
             while pending:
-                yield from _take_completed(pending)
+                yield from self._take_completed(pending)
         finally:
             for future in pending:
                 future.cancel()
+
+    def _take_completed(self, pending: dict[Future[Answer], int]) -> Iterator[tuple[int, Answer]]:
+        """Wait for an answer, then remove all that are there from `pending` and yield their indices and answers."""
+        while not (done := wait(pending, REPORTED_SECONDS, FIRST_COMPLETED).done):
+            self._client.report_waiting()
+        for future in done:
+            index = pending.pop(future)
+            yield index, future.result()
 
     def by_dialogue(
         self, ask: Callable[[Request], Coroutine[Any, Any, Answer]], dialogues: Iterable[Sequence[Request]]
@@ -67,10 +79,3 @@ class ConcurrentRequests:
             if len(incomplete[number]) == sizes[number]:
                 answers = incomplete.pop(number)
                 yield number, [answers[row] for row in range(sizes[number])]
-
-
-def _take_completed(pending: dict[Future[Answer], int]) -> Iterator[tuple[int, Answer]]:
-    """Wait for an answer, then remove all that are there from `pending` and yield their indices and answers."""
-    for future in wait(pending, return_when=FIRST_COMPLETED).done:
-        index = pending.pop(future)
-        yield index, future.result()

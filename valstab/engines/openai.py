@@ -71,8 +71,8 @@ class OpenaiEngine:
         url: address of the API.
         key_variable: environment variable that holds the key.
         concurrency: maximum number of requests at the same time.
-        timeout: seconds without an answer after which a request is repeated.
-        max_retries: maximum number of repetitions of a request.
+        timeout: maximum time for one answer, in seconds; then the request is repeated.
+        max_away: maximum time for which a request is repeated, in seconds.
         answer_prefix: `continue`, `message` or `question`; see `valstab.config.engines.OpenaiConfig`.
         limit_field: the name of the field with the maximum number of tokens.
         thinking_tokens: tokens that a reply may have in addition, for a thought.
@@ -97,7 +97,7 @@ class OpenaiEngine:
         key_variable: str = "OPENAI_API_KEY",
         concurrency: int = 16,
         timeout: float = 120,
-        max_retries: int = 20,
+        max_away: float = 600,
         answer_prefix: str = "continue",
         limit_field: str = "max_tokens",
         thinking_tokens: int = 0,
@@ -115,7 +115,7 @@ class OpenaiEngine:
         if not key and "api.openai.com" in url:
             raise EngineError(f"engine.key_variable={key_variable}: the environment does not have it; it holds the key")
         self._url = url.rstrip("/")
-        self._client = OpenaiClient(self._url, key, key_variable, timeout=timeout, max_retries=max_retries, batch=batch)
+        self._client = OpenaiClient(self._url, key, key_variable, timeout=timeout, max_away=max_away, batch=batch)
         self._batch = batch
         self._requests = ConcurrentRequests(self._client, MAX_REQUESTS if batch else concurrency)
         self._dialect = Dialect(

@@ -8,9 +8,10 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from valstab.engines.base import EngineError
 
@@ -23,6 +24,14 @@ QUIET_SECONDS = 2.0
 
 POLL_SECONDS = 30.0
 """Time between two looks at a batch, in seconds."""
+
+
+CALL_SECONDS = 600.0
+"""Maximum time for one call of the API, such as the download of answers, in seconds."""
+
+
+MAX_BATCH_SECONDS = 26 * 3600.0
+"""Maximum time for a batch, in seconds: it should end within 24 hours."""
 
 
 MAX_REQUESTS = 50_000
@@ -59,16 +68,26 @@ class _Waiting:
     attempt: int = 0
 
 
+class Repeat(Protocol):
+    """Calls a function until it succeeds, within limits; see `valstab.engines.openai_client.OpenaiClient.repeat`."""
+
+    async def __call__(self, attempt: Callable[[], Awaitable[Any]], seconds: float | None) -> Any:
+        """Return the function's result."""
+        ...
+
+
 class BatchQueue:
     """Collects requests into batches. All methods run in the event loop of the client.
 
     Args:
         client: an `openai.AsyncOpenAI`.
+        repeat: makes a call of the API, again and again if it fails.
         refused: returns the error of a request that is refused, from its status, its error and its fields.
     """
 
-    def __init__(self, client: Any, refused: Callable[[int, str, dict[str, Any]], EngineError]) -> None:
+    def __init__(self, client: Any, repeat: Repeat, refused: Callable[[int, str, dict[str, Any]], EngineError]) -> None:
         self._client = client
+        self._repeat = repeat
         self._refused = refused
         self._waiting: list[_Waiting] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -134,31 +153,36 @@ class BatchQueue:
         attempt = max(request.attempt for request in requests)
         digest = f"{hashlib.sha256(content).hexdigest()}-{attempt}"
         batch = await self._find(digest) or await self._create(content, requests[0].path, digest)
+        end = time.monotonic() + MAX_BATCH_SECONDS
         while batch.status not in ENDED_STATUSES:
+            if time.monotonic() > end:
+                raise EngineError(f"the batch {batch.id} is {batch.status} after {MAX_BATCH_SECONDS / 3600:.0f} hours")
             await asyncio.sleep(POLL_SECONDS)
-            batch = await self._client.batches.retrieve(batch.id)
+            batch = await self._call(self._client.batches.retrieve, batch.id)
         log.info("batch %s with %s requests is %s", batch.id, len(requests), batch.status)
         if batch.status in LOST_STATUSES:
             raise EngineError(f"the batch {batch.id} is {batch.status}: {_problems(batch)}")
         answers = {}
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
-            for line in (await self._client.files.content(file)).text.splitlines():
+            for line in (await self._call(self._client.files.content, file)).text.splitlines():
                 entry = json.loads(line)
                 response = entry.get("response") or {}
                 answers[entry["custom_id"]] = int(response.get("status_code") or 0), response.get("body")
         return answers
 
+    async def _call(self, call: Callable[..., Awaitable[Any]], *values: Any, **named: Any) -> Any:
+        return await self._repeat(lambda: call(*values, **named), CALL_SECONDS)
+
     async def _find(self, digest: str) -> Any:
         """Return the batch of an earlier start with these requests; None if there is none."""
-        page = await self._client.batches.list(limit=100)
+        page = await self._call(self._client.batches.list, limit=100)
         batches = [each for each in page.data if (each.metadata or {}).get(KEY) == digest]
         return next((each for each in batches if each.status not in LOST_STATUSES), None)
 
     async def _create(self, content: bytes, path: str, digest: str) -> Any:
-        file = await self._client.files.create(file=("requests.jsonl", content), purpose="batch")
-        batch = await self._client.batches.create(
-            input_file_id=file.id, endpoint=path, completion_window="24h", metadata={KEY: digest}
-        )
+        file = await self._call(self._client.files.create, file=("requests.jsonl", content), purpose="batch")
+        settings = {"endpoint": path, "completion_window": "24h", "metadata": {KEY: digest}}
+        batch = await self._call(self._client.batches.create, input_file_id=file.id, **settings)
         log.info("batch %s is sent; after an interruption, the same command goes on with it", batch.id)
         return batch
 

@@ -1,42 +1,39 @@
 """Send requests to an OpenAI-compatible server with the openai package, and describe its errors in one line.
 
-The package repeats a request after a connection error, a timeout, or a status of 408, 409, 429 or 5xx. It waits as long
-as `Retry-After` says, otherwise half a second, and longer each time up to 8 seconds.
+A request is repeated after a connection error, an answer that takes too long or can't be read, or a status of 408, 409,
+429 or 5xx, until the server has been away for too long. All limits are of the clock, whatever the server sends.
 """
 
 import asyncio
 import json
+import logging
+import math
 import re
 import threading
+import time
 import weakref
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from valstab.engines.answer_size import UnreadableAnswerError, limit_size
 from valstab.engines.base import EngineError
 from valstab.engines.completions import UNREADABLE, Completion, read_completion
 from valstab.engines.dialect import remedy
 from valstab.engines.openai_batch import BatchQueue
+from valstab.engines.repetition import LONGEST_PAUSE, may_pass, pause_before
 from valstab.engines.server_template import render
+from valstab.errors import one_line
+
+log = logging.getLogger(__name__)
+
 
 NO_QUOTA = "insufficient_quota"
 """OpenAI's code for an account without money: status 429, but waiting does not help."""
 
 
-REPEATED_STATUSES = (408, 409, 429)
-"""HTTP statuses after which a request is repeated, besides `SERVER_ERROR` and above."""
-
-
 INVALID_STATUSES = (400, 404, 422)
 """HTTP statuses of a request that the server can't answer as it is."""
-
-
-SERVER_ERROR = 500
-"""Lowest HTTP status of a server error."""
-
-
-LONGEST_PAUSE = 8
-"""Maximum pause after an unreadable answer, in seconds."""
 
 
 MODEL_LIST_TIMEOUT = 10
@@ -45,6 +42,10 @@ MODEL_LIST_TIMEOUT = 10
 
 WEIGHTS_FACTS = ("n_params", "size")
 """What llama.cpp lists of a model's file: its number of parameters, and its size in bytes."""
+
+
+MAX_SHOWN_CHARACTERS = 300
+"""Maximum number of characters of a server's text in an error."""
 
 
 HEADER_TEXT = re.compile(r"[\x21-\x7e]*")
@@ -63,8 +64,8 @@ class OpenaiClient:
         url: address of the API.
         key: the key, or an empty text if the server wants none.
         key_variable: name of the key's environment variable, which stands for the key in error messages.
-        timeout: seconds without an answer after which a request is repeated.
-        max_retries: maximum number of repetitions of a request.
+        timeout: maximum time for one answer, in seconds; then the request is repeated.
+        max_away: maximum time between a request's first failure and its last repetition, in seconds.
         batch: whether requests are sent by the batch API.
 
     Raises:
@@ -72,29 +73,31 @@ class OpenaiClient:
     """
 
     def __init__(
-        self, url: str, key: str, key_variable: str, *, timeout: float, max_retries: int, batch: bool = False
+        self, url: str, key: str, key_variable: str, *, timeout: float, max_away: float, batch: bool = False
     ) -> None:
         if not HEADER_TEXT.fullmatch(key):
             raise EngineError(
                 f"engine.key_variable={key_variable}: the key has a space or another character no key has"
             )
         self._url, self._key, self._key_variable = url, key, key_variable
-        self._timeout, self._max_retries = timeout, max_retries
+        self._timeout, self._max_away = timeout, max_away
+        self._trouble, self._reported = "", "nothing"
         self._openai = _import_openai()
-        hooks = {"request": [] if key else [_omit_authorization], "response": [_stop_without_quota]}
+        hooks = {"request": [] if key else [_omit_authorization], "response": [limit_size]}
         try:
             self._client = self._openai.AsyncOpenAI(
                 base_url=url,
                 api_key=key or "none",
-                timeout=timeout,
-                max_retries=max_retries,
-                http_client=self._openai.DefaultAsyncHttpxClient(timeout=timeout, event_hooks=hooks),
+                timeout=None,
+                max_retries=0,
+                default_headers={"Accept-Encoding": "identity"},  # a small answer may unpack to a huge one
+                http_client=self._openai.DefaultAsyncHttpxClient(timeout=None, event_hooks=hooks),
             )
         except (ImportError, OSError, ValueError, self._openai.OpenAIError) as error:
             raise EngineError(
-                self._one_line(f"engine.url={url}: the environment's proxy or certificates: {error}")
+                f"engine.url={url}: the environment's proxy or certificates: {self._shown(str(error))}"
             ) from None
-        self._batches = BatchQueue(self._client, self._refusal) if batch else None
+        self._batches = BatchQueue(self._client, self.repeat, self._refusal) if batch else None
         self._loop = _start_loop()
         weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
 
@@ -102,34 +105,47 @@ class OpenaiClient:
         """Start a coroutine that awaits `complete`. Cancelling the future ends its request and its waiting."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
+    def report_waiting(self) -> None:
+        """Log what is waited for, if that has not been logged yet; a server that is only slow is logged once."""
+        if self._reported == self._trouble or (self._batches and not self._trouble):
+            return
+        self._reported = self._trouble
+        log.warning(
+            "waiting for %s: %s; the run ends if that lasts longer than engine.max_away=%g seconds",
+            self._url,
+            self._trouble
+            or f"it is slow or does not answer, and each answer may take engine.timeout={self._timeout:g}",
+            self._max_away,
+        )
+
     def models(self) -> dict[str, str]:
         """Return the server's models by name, with what it says of their weights; empty if it does not list them."""
-        client = self._client.with_options(max_retries=0, timeout=min(MODEL_LIST_TIMEOUT, self._timeout))
 
         async def list_models() -> Any:
-            return await client.models.with_raw_response.list()
+            async with asyncio.timeout(min(MODEL_LIST_TIMEOUT, self._timeout)):
+                return (await self._client.models.with_raw_response.list()).http_response.json()["data"]
 
         try:
-            listed = self.submit(list_models()).result().http_response.json()["data"]
-            return {str(each["id"]): _weights(each) for each in listed}
-        except (self._openai.OpenAIError, *UNREADABLE):
-            return {}  # The first request will show what is wrong, if anything is.
+            listed = {str(each["id"]): _weights(each) for each in self.submit(list_models()).result()}
+        except Exception:  # noqa: BLE001 - the first request will show what is wrong, if anything is
+            return {}
+        return {name: weights for name, weights in listed.items() if name.isprintable()}
 
     async def render(self, renderer: str, request: Mapping[str, Any]) -> str | None:
         """Return the prompt that the server makes of a chat request; None if it does not show it."""
         root = self._url.removesuffix("/v1")
 
         async def post(path: str, body: Mapping[str, Any]) -> Any:
-            client = self._client.with_options(max_retries=0)
-            return await client.post(f"{root}{path}", cast_to=object, body=dict(body))
+            return await self._client.post(f"{root}{path}", cast_to=object, body=dict(body))
 
         try:
-            return await render(renderer, request, post)
-        except (self._openai.OpenAIError, *UNREADABLE):
+            async with asyncio.timeout(self._timeout):
+                return await render(renderer, request, post)
+        except (self._openai.OpenAIError, UnreadableAnswerError, TimeoutError, *UNREADABLE):
             return None
 
     async def complete(self, request: Mapping[str, Any], settings: Mapping[str, Any]) -> Completion:
-        """Return the server's answer. A request is repeated where its answer can't be read.
+        """Return the server's answer, asked for as `repeat` does.
 
         Args:
             request: `model`, and either `messages` or `prompt`.
@@ -138,21 +154,55 @@ class OpenaiClient:
         Raises:
             EngineError: if the server refuses the request, or gives no answer.
         """
-        text = ""
-        for attempt in range(self._max_retries + 1):
-            if attempt:
-                await asyncio.sleep(min(attempt / 2, LONGEST_PAUSE))
+
+        async def attempt() -> Completion:
+            return read_completion(json.loads(self._masked(await self._answer(request, settings))))
+
+        return await self.repeat(attempt, None if self._batches else self._timeout, settings)
+
+    async def repeat(
+        self, attempt: Callable[[], Awaitable[Answer]], seconds: float | None, sent: Collection[str] = ()
+    ) -> Answer:
+        """Return the result of an attempt, which is repeated until the server has been away for too long.
+
+        Args:
+            attempt: makes a request.
+            seconds: maximum time of an attempt; None for no limit.
+            sent: names of the request's fields, for the error of a refusal.
+
+        Raises:
+            EngineError: if the server refuses the request, or gives no answer.
+        """
+        end, repetition = math.inf, 0
+        while True:
+            headers: Mapping[str, str] = {}
             try:
-                text = await self._answer(request, settings)
+                async with asyncio.timeout(seconds):
+                    answer = await attempt()
+            except EngineError:
+                raise
             except self._openai.APIStatusError as error:
-                raise self._status_error(error, settings) from None
-            except self._openai.APIConnectionError as error:
-                raise self._no_answer(f"{error.message} {error.__cause__ or ''}") from None
-            try:
-                return read_completion(json.loads(text))
-            except UNREADABLE:
-                continue
-        raise self._no_answer(f"an answer that can't be read: {text}")
+                trouble, details, headers = self._passing(error, sent), error.response.text, error.response.headers
+            except (TimeoutError, self._openai.APIConnectionError) as error:
+                trouble, details = self._no_connection(error, seconds), ""
+            except Exception as error:  # noqa: BLE001 - whatever a server may answer
+                trouble, details = "an answer that can't be read", f"{type(error).__name__}: {error}"
+            else:
+                self._end_trouble()
+                return answer
+            repetition += 1
+            end = min(end, time.monotonic() + self._max_away)
+            pause = pause_before(repetition, headers)
+            if time.monotonic() + pause > end:
+                raise self._no_answer(trouble, details, pause)
+            self._trouble = trouble
+            await asyncio.sleep(pause)
+
+    def _end_trouble(self) -> None:
+        self._trouble = ""
+        if self._reported not in {"", "nothing"}:
+            self._reported = ""
+            log.info("%s answers again", self._url)
 
     async def _answer(self, request: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
         """Return the answer to one request as text, at once or from a batch."""
@@ -164,30 +214,44 @@ class OpenaiClient:
         response = await endpoint.with_raw_response.create(**request, extra_body=dict(settings))
         return str(response.http_response.text)
 
-    def _status_error(self, error: Any, sent: Collection[str]) -> EngineError:
-        status, text = error.status_code, error.response.text
-        if NO_QUOTA not in text and (status in REPEATED_STATUSES or status >= SERVER_ERROR):
-            pause = error.response.headers.get("Retry-After")
-            asked = "" if pause is None else f", Retry-After {pause}"
-            return self._no_answer(f"status {status}{asked}: {text}")
-        return self._refusal(status, text, sent, error.param)
+    def _passing(self, error: Any, sent: Collection[str]) -> str:
+        """Return a description of a status that may pass.
+
+        Raises:
+            EngineError: for any other.
+        """
+        status, text, headers = error.status_code, error.response.text, error.response.headers
+        if NO_QUOTA in text or not may_pass(status):
+            raise self._refusal(status, text, sent, error.param)
+        asked = headers.get("Retry-After")
+        return f"status {status}" if asked is None else f"status {status}, Retry-After {self._shown(asked)}"
+
+    def _no_connection(self, error: Any, seconds: float | None) -> str:
+        if isinstance(error, TimeoutError):
+            return f"no answer within engine.timeout={seconds:g} seconds"
+        return self._shown(f"{error.message} {error.__cause__ or ''}")
 
     def _refusal(self, status: int, text: str, sent: Collection[str], parameter: str | None = None) -> EngineError:
-        said = f"{self._url} refuses the request ({status}): {self._one_line(text)}"
+        said = f"{self._url} refuses the request ({status}): {self._shown(text)}"
         what = remedy(text, parameter, sent) if status in INVALID_STATUSES else ""
         return EngineError(f"{said}; {what}" if what else said)
 
-    def _no_answer(self, reason: str) -> EngineError:
+    def _no_answer(self, trouble: str, details: str, pause: float) -> EngineError:
+        reason = f"{trouble}: {self._shown(details)}" if details else trouble
+        limit = f"engine.max_away={self._max_away:g} seconds"
+        why = f"it asks for a pause of {pause:,.0f} seconds, and " if pause > max(self._max_away, LONGEST_PAUSE) else ""
         return EngineError(
-            f"{self._url} gave no answer ({self._one_line(reason)}); what was answered is in the store, and the same "
-            "command goes on from there"
+            f"{self._url} gave no answer ({reason}); {why}{limit} are the limit; what was answered is in the store, "
+            "and the same command goes on from there"
         )
 
-    def _one_line(self, text: str) -> str:
-        """Return the text's first 300 characters in one line and without the key."""
+    def _shown(self, text: str) -> str:
+        """Return the start of a server's text in one line, without the key and characters that move the cursor."""
         # The key is replaced before the text is cut, since half a key is a secret too.
-        masked = text.replace(self._key, f"({self._key_variable})") if self._key else text
-        return " ".join(masked.split())[:300]
+        return one_line(self._masked(text))[:MAX_SHOWN_CHARACTERS]
+
+    def _masked(self, text: str) -> str:
+        return text.replace(self._key, f"({self._key_variable})") if self._key else text
 
 
 def _weights(model: Mapping[str, Any]) -> str:
@@ -221,11 +285,3 @@ def _start_loop() -> asyncio.AbstractEventLoop:
 async def _omit_authorization(request: Any) -> None:
     """Remove the header that the openai package sends even where there is no key."""
     request.headers.pop("Authorization", None)
-
-
-async def _stop_without_quota(response: Any) -> None:
-    """Mark a response so that the openai package does not ask again, if the account has no money."""
-    if response.is_error:
-        await response.aread()
-        if NO_QUOTA in response.text:
-            response.headers["x-should-retry"] = "false"
