@@ -152,7 +152,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers:
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(data[: len(data) - cut])
+        with suppress(OSError):  # a client that has given up
+            self.wfile.write(data[: len(data) - cut])
         if cut:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)

@@ -258,7 +258,7 @@ def _weights(model: Mapping[str, Any]) -> str:
     """Return what tells a listed model from another one of its name: vLLM's path, llama.cpp's numbers of its file."""
     meta = model.get("meta") or {}
     facts = {"root": model.get("root"), **{name: meta.get(name) for name in WEIGHTS_FACTS}}
-    return ", ".join(f"{name} {value}" for name, value in facts.items() if value not in (None, model["id"]))
+    return one_line(", ".join(f"{name} {value}" for name, value in facts.items() if value not in (None, model["id"])))
 
 
 def _import_openai() -> Any:
