@@ -154,9 +154,9 @@ def portraits(change):
     ("key", "content", "message"),
     [
         ("population.personas", "name,gender\nAda,F\nBob,M\nAda,F\n", "has Ada twice"),
-        ("population.personas", "name,gender\nAda,X\n", "Ada has gender 'X'; allowed: F, M"),
-        ("population.personas", "name\nAda\n", "lacks the column gender; it has name"),
-        ("population.personas", "name,gender\nAda\n", "line 2 must have 2 cells"),
+        ("population.personas", "name,gender\nAda,femal\n", "Ada has gender 'femal'; allowed: F, female, woman, M"),
+        ("population.personas", "name,gendre\nAda,F\n", "has the column gendre: call it gender, or something else"),
+        ("population.personas", "name,gender\nAda\n", "line 2 must have 2 cells (name, gender); it has 1"),
         ("population.personas", "name,gender\n", "has no rows"),
         ("task.items", portraits(lambda lines: lines[:-1]), "has 39 items; allowed: 40"),
         ("task.items", portraits(lambda lines: [*lines[:-1], lines[1]]), "must number its items 1 to 40, each once"),

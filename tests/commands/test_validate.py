@@ -113,6 +113,7 @@ def test_the_validator_says_what_it_read(valstab_forked, launch_folder):
     digest = load_task(example(description="How true is the following statement of you?")).digest
     assert head == (
         f"task        curiosity: 10 items of curiosity, SHA-256 {digest[:12]}\n"
+        "            read as CSV with commas: 10 rows of item, domain, reversed, statement\n"
         "            Ideas: 1 4 7r 10\n"
         "            Places: 2 5r 8\n"
         "            People: 3 6r 9\n"
@@ -122,6 +123,7 @@ def test_the_validator_says_what_it_read(valstab_forked, launch_folder):
         "            scores: mean of a key's items\n"
         "\n"
         "population  travellers: 6 personas, 3 F and 3 M\n"
+        "            read as CSV with commas: 6 rows of name, gender, age, job\n"
         "            the first: You are Ilse Marwick, a 34-year-old lighthouse keeper.\n"
         "\n"
         "topics      errands: 3\n"

@@ -179,7 +179,7 @@ def test_what_a_stability_can_bear(compared, a_run):
     assert table.loc["steady", "generalisability"] > 0.8
     assert "chance (n=3): chance alone reaches" in printed
     assert (
-        "steady (n=3): among people for whom the questionnaire has the same wording (he or she) it is "
+        "steady (n=3): among people for whom the questionnaire has the same wording (he, she or they) it is "
         f"{table.loc['steady', 'within_gender']:.3f};" in printed
     )
     assert "no stability is shown" in printed

@@ -70,5 +70,5 @@ def test_an_order_of_genders_alone_is_no_order_of_people():
     assert row["within_gender"] == pytest.approx((4 * within[0] + 9 * within[1]) / 13)
     assert row["p"] > 0.05 > unknown.stability["p"].item()
     said = describe_diagnostics(known, "rank-order stability")
-    assert any(f"the same wording (he or she) it is {row['within_gender']:.3f}" in sentence for sentence in said)
+    assert any(f"the same wording (he, she or they) it is {row['within_gender']:.3f}" in sentence for sentence in said)
     assert "within_gender" not in unknown.stability

@@ -101,15 +101,15 @@ def _too_long(*_: object) -> None:
     raise TimeoutError(f"more than {LONGEST} s")
 
 
-def _file(setting: str, *more: str) -> Callable[[Path, bytes], object]:
+def _file(setting: str, *more: str, name: str = "input") -> Callable[[Path, bytes], object]:
     """Make a plan with a file of a setting."""
 
     def load(folder: Path, content: bytes) -> object:
-        path = folder / "input"
+        path = folder / name
         path.write_bytes(content)
         config = copy.deepcopy(_composed("model=random", *more))
-        section, name = setting.split(".")
-        setattr(getattr(config, section), name, str(path))
+        section, key = setting.split(".")
+        setattr(getattr(config, section), key, str(path))
         return make_plan(config)
 
     return load
@@ -238,6 +238,10 @@ SETTINGS = (
 
 LOADERS = {
     "population": Loader(_file("population.personas", "population.introduction='{name}, who is {gender}.'"), (PEOPLE,)),
+    "population in JSON": Loader(
+        _file("population.personas", "population.introduction='{job}.'", name="input.jsonl"),
+        (b'[{"job": "sailor", "age": 3}]', b'{"job": "a\\ud83e\\uddd9"}\n{"job": null, "gender": "F"}\n'),
+    ),
     "items": Loader(_file("task.items", "task=religion"), (ITEMS,)),
     "topics": Loader(
         _file("topics.openings", "topics.names=null"), (TOPICS, b"joke: Hi\nchess: |\n  Let us\n  talk\n")

@@ -14,11 +14,13 @@ from omegaconf import DictConfig
 
 from valstab.commands.start import exit_on_mistake, job_config, start
 from valstab.config.options import CONFIG_FOLDER
-from valstab.config.schema import Config
+from valstab.config.schema import Config, PopulationConfig, TaskConfig
 from valstab.engines.base import EngineError, Prompt
 from valstab.engines.chat_format import has_chat_template, load_tokenizer, resolve_chat_format
-from valstab.inputs.items import Item
-from valstab.inputs.population import Persona
+from valstab.inputs.files import locate
+from valstab.inputs.genders import PRONOUNS
+from valstab.inputs.items import GENDERS, Item, read_item_table
+from valstab.inputs.population import Persona, read_population_table
 from valstab.inputs.task import Task
 from valstab.inputs.topics import Context
 from valstab.protocol.plan import Plan, make_plan
@@ -57,8 +59,8 @@ def report(config: Config) -> str:
     }
     size = " x ".join(f"{count} {name if count > 1 else name[:-1]}" for name, count in counts.items())
     sections = [
-        _section("task", _task(plan.task)),
-        _section("population", _population(config.population.name, plan.personas)),
+        _section("task", _task(config.task, plan.task)),
+        _section("population", _population(config.population, plan.personas)),
         _section("topics", _topics(config.topics.name, plan.contexts)),
         _section("run", [f"{size} = {len(plan.sessions) * len(plan.task.items):,} questions"]),
         _section("model", model),
@@ -147,8 +149,12 @@ def shown(prompt: Prompt) -> str:
     return "\n\n".join([*turns, f"[assistant]\n{prompt.text}"]) if turns else prompt.text
 
 
-def _task(task: Task) -> Iterator[str]:
+def _task(config: TaskConfig, task: Task) -> Iterator[str]:
     yield f"{task.name}: {len(task.items)} items of {task.wording}, SHA-256 {task.digest[:12]}"
+    path = locate("task.items", config.items)
+    if path.is_file():
+        table = read_item_table(path, config)
+        yield f"read as {table.describe()}" + ("" if "item" in table.rows[0] else "; items are numbered by row")
     for key in task.keys:
         items = [item for item in task.items if item.key == key]
         yield f"{key}: {' '.join(map(_numbered, items))}"
@@ -165,11 +171,13 @@ def _numbered(item: Item) -> str:
     return f"{item.number}{'r' if item.reversed else ''}"
 
 
-def _population(name: str, personas: tuple[Persona, ...]) -> Iterator[str]:
+def _population(config: PopulationConfig, personas: tuple[Persona, ...]) -> Iterator[str]:
     genders = Counter(persona.gender for persona in personas)
     what = "personas" if personas[0].introduction else "repetitions without a persona"
-    yield f"{name}: {len(personas)} {what}, {genders['F']} F and {genders['M']} M"
-    if personas[0].introduction:
+    *others, last = [f"{genders[gender]} {gender}" for gender in PRONOUNS if genders[gender] or gender in GENDERS]
+    yield f"{config.name}: {len(personas)} {what}, {', '.join(others)} and {last}"
+    if config.personas is not None:
+        yield f"read as {read_population_table(config).describe()}"
         yield f"the first: You are {personas[0].introduction}"
 
 

@@ -48,7 +48,7 @@ def _appraised(row: pd.Series) -> list[str]:
     ]
     if np.isfinite(row.get("within_gender", np.nan)):
         said.append(
-            "among people for whom the questionnaire has the same wording (he or she) it is "
+            "among people for whom the questionnaire has the same wording (he, she or they) it is "
             f"{row['within_gender']:.3f}; chance exchanges people of the same wording only."
         )
     if np.isfinite(row.get("ceiling", np.nan)):

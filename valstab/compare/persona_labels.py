@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from valstab.errors import ConfigError
-from valstab.inputs.files import locate, read_table
+from valstab.inputs.files import locate
+from valstab.inputs.tables import read_table
 
 PERSONA_LABELS = ("positive", "neutral", "negative")
 
@@ -25,7 +26,7 @@ def read_labels(source: str) -> dict[str, str]:
     if Path(source).suffix != ".csv":
         return _asked(source)
     labels = {}
-    for row in read_table("figure.labels", locate("figure.labels", source), ("name", "label")):
+    for row in read_table("figure.labels", locate("figure.labels", source), ("name", "label")).rows:
         if row["label"] not in PERSONA_LABELS:
             raise ConfigError(
                 "figure.labels", source, f"{row['name']} is {row['label']!r}; allowed: {', '.join(PERSONA_LABELS)}"

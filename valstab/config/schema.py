@@ -97,9 +97,15 @@ class PopulationConfig:
     name: str = MISSING
     """The population's name in results."""
     personas: str | None = None
-    """A CSV file with the columns name, gender (F or M) and those that `introduction` uses; null for no personas."""
+    """A file with a row for each person and the columns that `introduction` uses; null for no personas.
+
+    It is CSV, JSON, or text with a description on each line. The columns name and gender (F, M or X) are optional.
+    """
     introduction: str | None = None
-    """The text after "You are", as a template with the CSV's columns in braces, such as `{name}`."""
+    """The text after "You are", as a template with the file's columns in braces, such as `{name}`.
+
+    null is the file's column description.
+    """
     permutations: int = 0
     """Without personas: the number of repetitions, each with its own option orders and conversations."""
     limit: int | None = None
@@ -127,15 +133,18 @@ class TaskConfig:
     name: str = MISSING
     """The task's name in results. The option orders depend on it: another name draws other orders."""
     items: str = MISSING
-    """A CSV file with a column item (1, 2, ...), the column that `key` names, and the columns that `text` uses.
+    """A file (CSV or JSON) with a row for each item, the column that `key` names, and the columns that `text` uses.
 
-    Optional columns are gender (F or M: the gender of the person in the item) and reversed (true for a reversed item).
-    A folder with the published PVQ is accepted too.
+    Optional columns are item (1, 2, ...), gender (of the person in the item), and reversed (true for a reversed item)
+    or keyed (+1 or -1). A folder with the published PVQ is accepted too.
     """
     n_items: int = MISSING
     """The number of items that the file must have, so that a truncated file is noticed."""
     text: str = MISSING
-    """The text of an item, as a template with the CSV's columns and the pronouns {he} {He} {him} {his} {himself}."""
+    """The text of an item, as a template with the file's columns and the pronouns {he} {He} {him} {his} {himself}.
+
+    `{wants|want}` is a verb that agrees with them.
+    """
     description: str | None = None
     """A text before every item, separated from it by a blank line."""
     options: list[str] = MISSING

@@ -1,4 +1,4 @@
-"""The items of a task, read from a CSV file."""
+"""The items of a task, read from a table."""
 
 import re
 from collections.abc import Mapping
@@ -8,24 +8,21 @@ from typing import Any
 
 from valstab.config.schema import TaskConfig
 from valstab.errors import ConfigError
-from valstab.inputs.files import read_table
-from valstab.inputs.population import Gender
-from valstab.inputs.templates import PRONOUNS, render
+from valstab.inputs.genders import GENDER_NAMES, PRONOUNS, Gender, agree, read_gender, without_they
+from valstab.inputs.keying import REVERSED_COLUMN, SIGN_COLUMN, reversed_rows
+from valstab.inputs.tables import Table, read_table
+from valstab.inputs.templates import fields_of, render
 
 ITEM_NUMBER = re.compile(r"\d{1,9}")
 """Pattern of the column `item`."""
 
 
 GENDERS: tuple[Gender, ...] = ("F", "M")
-"""Genders that an item is worded for."""
+"""Genders that every item is worded for. Its wording with they (X) may be missing."""
 
 
-REVERSED_COLUMN = "reversed"
-"""Column of a CSV file that marks reverse-keyed items."""
-
-
-BOOLEANS: Mapping[str, bool] = {"true": True, "false": False, "": False}
-"""Values of a cell in `REVERSED_COLUMN`."""
+OPTIONAL_COLUMNS = ("item", "gender", REVERSED_COLUMN, SIGN_COLUMN)
+"""Columns of a file of items that have a meaning, and may be missing."""
 
 
 @dataclass(frozen=True)
@@ -45,47 +42,57 @@ class Item:
 
 def item_content(item: Item) -> list[Any]:
     """Return the content of an item for the task's digest."""
+    text, options = ({gender: wording[gender] for gender in GENDERS} for wording in (item.text, item.options))
     # Only reverse-keyed items have the last entry: older digests, under which answers are stored, do not have it.
-    return [item.number, item.key, dict(item.text), dict(item.options), *([REVERSED_COLUMN] if item.reversed else [])]
+    return [item.number, item.key, text, options, *([REVERSED_COLUMN] if item.reversed else [])]
+
+
+def read_item_table(path: Path, config: TaskConfig) -> Table:
+    """Return the table in a file of items.
+
+    Raises:
+        ConfigError: if the file can't be used.
+    """
+    return read_table("task.items", path, (config.key,), OPTIONAL_COLUMNS)
 
 
 def read_items(path: Path, config: TaskConfig) -> list[Item]:
-    """Return the items of a CSV file.
+    """Return the items of a file. Without a column `item`, they are numbered by row, from 1.
 
     Raises:
         ConfigError: if the file can't be used.
     """
     setting = "task.items"
-    items = []
-    for row in read_table(setting, path, ("item", config.key), ("gender", REVERSED_COLUMN)):
-        if not ITEM_NUMBER.fullmatch(row["item"]):
+    rows = read_item_table(path, config).rows
+    for number, row in enumerate(rows, 1):
+        if not ITEM_NUMBER.fullmatch(row.setdefault("item", str(number))):
             raise ConfigError(setting, path, f"item {row['item']!r} must be a whole number")
-        # Pronouns follow the item's own gender (a recipient's), else the gender of the persona that is asked.
-        own = row.get("gender")
-        if own is not None and own not in PRONOUNS:
-            raise ConfigError(setting, path, f"item {row['item']} has gender {own!r}; allowed: F, M")
-        reverse_cell = row.get(REVERSED_COLUMN, "").lower()
-        if reverse_cell not in BOOLEANS:
-            raise ConfigError(
-                setting, path, f"item {row['item']} has {REVERSED_COLUMN} {reverse_cell!r}; allowed: true, false"
-            )
-        fields: dict[Gender, Mapping[str, str]] = {}
-        for gender in GENDERS:
-            pronouns = PRONOUNS[own or gender]
-            fields[gender] = pronouns | {column: render(setting, cell, pronouns) for column, cell in row.items()}
-        items.append(
-            Item(
-                number=int(row["item"]),
-                key=row[config.key],
-                text={gender: render("task.text", config.text, fields[gender]) for gender in GENDERS},
-                options={
-                    gender: tuple(render("task.options", option, fields[gender]) for option in config.options)
-                    for gender in GENDERS
-                },
-                reversed=BOOLEANS[reverse_cell],
-            )
-        )
-    return items
+    reverse = reversed_rows(path, rows, config.key)
+    return [_item(path, row, config, is_reversed=one) for row, one in zip(rows, reverse, strict=True)]
+
+
+def _item(path: Path, row: Mapping[str, str], config: TaskConfig, *, is_reversed: bool) -> Item:
+    setting, own = "task.items", None
+    # Pronouns follow the item's own gender (a recipient's), else the gender of the persona that is asked.
+    if cell := row.get("gender"):
+        own = read_gender(cell)
+        if own is None:
+            raise ConfigError(setting, path, f"item {row['item']} has gender {cell!r}; allowed: {GENDER_NAMES}")
+    used = fields_of([config.text, *config.options])
+    cells = {column: cell for column, cell in row.items() if column in used}
+    lacking = without_they([config.text, *config.options, *cells.values()])
+    if own == "X" and lacking:
+        raise ConfigError(setting, path, f"item {row['item']} has gender {cell}, but {lacking} has no form for they")
+    genders = GENDERS if lacking and not own else (*GENDERS, "X")
+    text: dict[Gender, str] = {}
+    options: dict[Gender, tuple[str, ...]] = {}
+    for gender in genders:
+        of = own or gender
+        filled = {column: render(setting, agree(cell, of), PRONOUNS[of]) for column, cell in cells.items()}
+        fields = {**PRONOUNS[of], **row, **filled}
+        text[gender] = render("task.text", agree(config.text, of), fields)
+        options[gender] = tuple(render("task.options", agree(option, of), fields) for option in config.options)
+    return Item(int(row["item"]), row[config.key], text, options, is_reversed)
 
 
 def check_count(path: Path, number: int, config: TaskConfig) -> None:

@@ -1,14 +1,16 @@
 """The population: personas that the model simulates, or repetitions without a persona."""
 
 from dataclasses import dataclass
-from typing import Literal, cast
 
 from valstab.config.schema import PopulationConfig
 from valstab.errors import ConfigError
-from valstab.inputs.files import locate, read_table
+from valstab.inputs.files import locate
+from valstab.inputs.genders import GENDER_NAMES, Gender, read_gender
+from valstab.inputs.tables import DESCRIPTION, Table, read_table
 from valstab.inputs.templates import render
 
-Gender = Literal["F", "M"]
+COLUMNS = ("name", "gender", "sex")
+"""Columns of a population's file that have a meaning; each may be missing."""
 
 
 MAX_REPETITIONS = 100_000
@@ -25,6 +27,8 @@ class Persona:
     """Gender of the questionnaire's wording."""
     introduction: str | None = None
     """What follows "You are" in the instruction; None without a persona."""
+    is_named: bool = True
+    """Whether the name is the persona's own, so that prompts can use it; otherwise it only labels results."""
 
 
 def load_population(config: PopulationConfig) -> tuple[Persona, ...]:
@@ -33,10 +37,7 @@ def load_population(config: PopulationConfig) -> tuple[Persona, ...]:
     Raises:
         ConfigError: if the file can't be used, a name is repeated or the limit is out of range.
     """
-    if config.personas is None:
-        everyone = _repetitions(config.permutations)
-    else:
-        everyone = _personas(config.personas, config.introduction)
+    everyone = _repetitions(config.permutations) if config.personas is None else _personas(config)
     if config.limit is None:
         return everyone
     if not 1 <= config.limit <= len(everyone):
@@ -52,22 +53,36 @@ def _repetitions(number: int) -> tuple[Persona, ...]:
     return tuple(Persona(f"permutation_{i + 1:02d}", "M" if i % 2 == 0 else "F") for i in range(number))
 
 
-def _personas(name: str, introduction: str | None) -> tuple[Persona, ...]:
+def read_population_table(config: PopulationConfig) -> Table:
+    """Return the table in the file of a population with personas.
+
+    Raises:
+        ConfigError: if the file can't be used.
+    """
     setting = "population.personas"
+    return read_table(setting, locate(setting, str(config.personas)), optional=COLUMNS)
+
+
+def _personas(config: PopulationConfig) -> tuple[Persona, ...]:
+    setting, file = "population.personas", config.personas
+    rows = read_population_table(config).rows
+    introduction = config.introduction
+    if introduction is None and DESCRIPTION in rows[0]:
+        introduction = f"{{{DESCRIPTION}}}"
     if introduction is None:
         raise ConfigError("population.introduction", None, 'needs a template such as "{name}, a sailor."')
-    path = locate(setting, name)
     personas: dict[str, Persona] = {}
-    for row in read_table(setting, path, ("name", "gender")):
-        if not row["name"]:
-            raise ConfigError(setting, path, "has a row without a name")
-        if row["name"] in personas:
-            raise ConfigError(setting, path, f"has {row['name']} twice; each name may occur only once")
-        if row["gender"] not in {"F", "M"}:
-            raise ConfigError(setting, path, f"{row['name']} has gender {row['gender']!r}; allowed: F, M")
-        personas[row["name"]] = Persona(
-            row["name"],
-            cast("Gender", row["gender"]),
-            render("population.introduction", introduction, row),
+    for number, row in enumerate(rows, 1):
+        name = row.get("name", f"persona_{number:0{len(str(len(rows)))}d}")
+        if not name:
+            raise ConfigError(setting, file, "has a row without a name")
+        if name in personas:
+            raise ConfigError(setting, file, f"has {name} twice; each name may occur only once")
+        cell = row.get("gender", row.get("sex", ""))
+        gender = read_gender(cell)
+        if gender is None:
+            raise ConfigError(setting, file, f"{name} has gender {cell!r}; allowed: {GENDER_NAMES}")
+        personas[name] = Persona(
+            name, gender, render("population.introduction", introduction, row), is_named="name" in row
         )
     return tuple(personas.values())

@@ -9,8 +9,8 @@ from pathlib import Path
 from valstab.config.schema import TaskConfig
 from valstab.errors import ConfigError
 from valstab.inputs.files import read_text
+from valstab.inputs.genders import Gender
 from valstab.inputs.items import GENDERS, Item, check_count
-from valstab.inputs.population import Gender
 
 PUBLISHED_FILES: Mapping[Gender, str] = {"F": "pvq_female_test.csv", "M": "pvq_male_test.csv"}
 """Files of the folder `test`."""

@@ -40,6 +40,12 @@ class Task:
         return self.scores[::-1] if item.reversed else self.scores
 
     @cached_property
+    def they_digest(self) -> str:
+        """SHA-256 of the wording with they, in hexadecimal. `digest` has only the wordings with she and he."""
+        content = [[item.text.get("X"), item.options.get("X")] for item in self.items]
+        return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the questions and their scoring, in hexadecimal."""
         content = [

@@ -1,15 +1,12 @@
 """Templates of introductions, items and options, which are filled from a row of a table."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from valstab.errors import ConfigError, allowed
 
-PRONOUNS = {
-    "M": {"he": "he", "He": "He", "him": "him", "his": "his", "himself": "himself"},
-    "F": {"he": "she", "He": "She", "him": "her", "his": "her", "himself": "herself"},
-}
-"""Template fields by gender: a template is written with masculine pronouns."""
+FIELD = re.compile(r"\{([^{}]*)\}")
+"""A field of a template."""
 
 
 def render(setting: str, template: str, fields: Mapping[str, str]) -> str:
@@ -25,4 +22,9 @@ def render(setting: str, template: str, fields: Mapping[str, str]) -> str:
             raise ConfigError(setting, template, f"{{{field}}} is unknown; {allowed(field, fields)}")
         return fields[field]
 
-    return re.sub(r"\{([^{}]*)\}", value, template)
+    return FIELD.sub(value, template)
+
+
+def fields_of(templates: Iterable[str]) -> set[str]:
+    """Return the names of all fields of some templates."""
+    return {field for template in templates for field in FIELD.findall(template)}

@@ -12,7 +12,7 @@ from valstab.hashing import content_hash, derive_seed
 from valstab.inputs.items import Item
 from valstab.inputs.task import Task
 from valstab.protocol.answers import Answers, answer_all
-from valstab.protocol.converse import Conversation, thinking_key, truncation_key
+from valstab.protocol.converse import Conversation, naming_key, thinking_key, truncation_key
 from valstab.protocol.plan import Plan, Session
 from valstab.protocol.progress import Stage
 from valstab.protocol.prompts import PROTOCOL_VERSION, letters, question_prompt, question_text
@@ -130,6 +130,8 @@ def answers_key(plan: Plan, conversation: Conversation, retest: int = 0) -> str:
             *_retest_label(retest),
             *truncation_key(conversation.n_dropped),
             *thinking_key(plan.answer_thought_tokens),
+            *naming_key(session.persona),
+            *([plan.task.they_digest] if session.persona.gender == "X" else []),
         ]
     )
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 from valstab.engines.base import Prompt, Window
 from valstab.errors import ConfigError
-from valstab.inputs.population import Gender, Persona
+from valstab.inputs.genders import Gender
+from valstab.inputs.population import Persona
 from valstab.protocol.plan import Plan, Session
 from valstab.protocol.prompts import question_prompt, question_text, reply_prompt
 

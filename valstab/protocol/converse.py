@@ -6,6 +6,7 @@ from typing import Any
 
 from valstab.engines.base import Cache, Engine, GenerationRequest, Reply, Window
 from valstab.hashing import content_hash, derive_seed
+from valstab.inputs.population import Persona
 from valstab.protocol.context_window import dropped_for_questions, dropped_for_reply
 from valstab.protocol.plan import Plan, Session
 from valstab.protocol.progress import Stage
@@ -165,8 +166,14 @@ def message_key(plan: Plan, session: Session, texts: Sequence[str], n_dropped: i
             texts,
             *truncation_key(n_dropped),
             *thinking_key(plan.message_thought_tokens),
+            *naming_key(session.persona),
         ]
     )
+
+
+def naming_key(persona: Persona) -> tuple[str, ...]:
+    """Return the part of a store key that keeps personas whose name stands in no prompt apart."""
+    return () if persona.is_named else ("without a name",)
 
 
 def thinking_key(max_thought_tokens: int | None) -> tuple[str, ...]:

@@ -1,11 +1,13 @@
 """The plan of a run: its sessions, and the task that is asked after each."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from valstab.config.check import check_config
 from valstab.config.schema import Config
 from valstab.config.secrets import refuse_secrets
+from valstab.errors import ConfigError
 from valstab.inputs.population import Persona, load_population
 from valstab.inputs.task import Task, load_task
 from valstab.inputs.topics import Context, load_contexts
@@ -79,12 +81,14 @@ def make_plan(config: Config) -> Plan:
     refuse_secrets(asdict(config))
     check_config(config)
     task, contexts = load_task(config.task), load_contexts(config.topics, config.n_messages)
+    personas = load_population(config.population)
+    _require_wordings(task, personas)
     return Plan(
         chat_format=_chat_format(config),
         task=task,
         seeds=tuple(config.seeds),
         contexts=contexts,
-        personas=load_population(config.population),
+        personas=personas,
         n_messages=config.n_messages,
         max_new_tokens=config.max_new_tokens,
         truncates=config.overflow == "truncate",
@@ -93,6 +97,19 @@ def make_plan(config: Config) -> Plan:
         answer_thought_tokens=config.max_thought_tokens if config.answer == "thinking" else None,
         message_thought_tokens=_message_thought_tokens(config),
     )
+
+
+def _require_wordings(task: Task, personas: Sequence[Persona]) -> None:
+    """Check that every item is worded for every persona."""
+    persona = next((persona for persona in personas if persona.gender == "X"), None)
+    item = next((item for item in task.items if "X" not in item.text), None)
+    if persona and item:
+        raise ConfigError(
+            "task.items",
+            task.wording,
+            f"is worded with he and she only, but {persona.name} is neither F nor M: give everybody a gender, or write "
+            f"both forms of the verbs in item {item.number}, such as {{He}} {{wants|want}}: {item.text['M']}",
+        )
 
 
 def _message_thought_tokens(config: Config) -> int | None:

@@ -25,7 +25,7 @@ ACKNOWLEDGMENT = "OK"
 
 
 NEUTRAL_LABEL = "CHATBOT"
-"""Label of the tested model's messages without a persona, in the base format."""
+"""Label of the tested model's messages without a persona or a name, in the base format."""
 
 
 TESTED_ROLES = ("user", "assistant")
@@ -130,12 +130,19 @@ def _lines(instruction: str | None, labels: tuple[str, str], texts: Sequence[str
 
 
 def _persona_sentence(persona: Persona) -> str:
-    return "" if persona.introduction is None else f"The chatbot is pretending to be {persona.name}. "
+    if persona.introduction is None:
+        return ""
+    who = persona.name if persona.is_named else persona.introduction.rstrip(". ")
+    return f"The chatbot is pretending to be {who}. "
 
 
 def _tested_label(persona: Persona) -> str:
-    return NEUTRAL_LABEL if persona.introduction is None else persona.name.upper()
+    return persona.name.upper() if _has_label(persona) else NEUTRAL_LABEL
 
 
 def _chatbot_label(persona: Persona) -> str:
-    return NEUTRAL_LABEL if persona.introduction is None else f"{persona.name.upper()} (CHATBOT)"
+    return f"{persona.name.upper()} (CHATBOT)" if _has_label(persona) else NEUTRAL_LABEL
+
+
+def _has_label(persona: Persona) -> bool:
+    return persona.introduction is not None and persona.is_named
