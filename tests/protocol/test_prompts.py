@@ -132,6 +132,18 @@ def test_base_interlocutor_replies():
     )
 
 
+def test_a_persona_without_a_name_is_known_by_its_introduction():
+    sailor = Persona("persona_1", "X", "a retired sailor.", is_named=False)
+    assert question_prompt(ChatFormat.BASE, sailor, [], QUESTION) == chat(
+        text=f"CONTEXT:The following is a conversation with a retired sailor.\nUSER:{QUESTION}\nCHATBOT:Answer: ("
+    )
+    assert reply_prompt(ChatFormat.BASE, sailor, TALK[:2]) == chat(
+        text="CONTEXT:The following is a conversation between a human and a chatbot. The chatbot is pretending to be "
+        "a retired sailor. The human's every reply must be in one sentence only.\n"
+        f"HUMAN:{OPENING}\nCHATBOT:Sure. Let me see.\nHUMAN:"
+    )
+
+
 def test_tuned_interlocutors_reply_with_the_roles_swapped():
     with_persona = (
         "You are simulating a human using a chatbot. The chatbot is pretending to be Gandalf. "
