@@ -70,7 +70,7 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
         ("model=auto", "model.path=null: model=auto needs one: a hub id, a folder or a GGUF file"),
         ("model.path=/no/such.gguf", "model.path=/no/such.gguf: no such file or folder, nor a hub id"),
         ("model.path=package:no_such_package/x.gguf", "x.gguf: the package no_such_package is not installed"),
-        ("model.sampling.temperature=0", "model.sampling.temperature=0.0: must be above 0"),
+        ("model.sampling.temperature=-0.1", "model.sampling.temperature=-0.1: must be 0 or more"),
         ("model.sampling.top_p=hot", "model.sampling.top_p=hot: Value 'hot'"),
         ("model.quantization=5bit", "model.quantization=5bit: did you mean 8bit? - allowed: none, 8bit, 4bit"),
         ("topics.names=[joke,ches]", "topics.names=[joke,ches]: unknown topic ches; did you mean chess?"),

@@ -476,6 +476,21 @@ def test_min_p_of_a_checkpoint_is_used_and_what_is_not_is_named(tmp_path, capsys
     assert "typical_p=0.9, no_repeat_ngram_size=3, which valstab does not use" in capsys.readouterr().err
 
 
+def test_a_temperature_of_0_leaves_the_most_probable_token(engine, monkeypatch):
+    tokens, candidates = filtered(torch.tensor([[0.5, 2.0, 1.9], [3.0, 0.0, -1.0]]), ResolvedSampling(temperature=0))
+    assert tokens.tolist() == [[1], [0]]
+    assert draw(candidates, torch.tensor([0.0, 0.999])).tolist() == [0, 0]
+    monkeypatch.setattr(engine.generation, "_sampling", ResolvedSampling(temperature=0, top_p=0.5))
+    prompt = Prompt((Message("user", "1. e4"),), "")
+    requests = [GenerationRequest(prompt, seed=seed, max_new_tokens=12) for seed in (1, 2)]
+    encoded = torch.tensor([engine.tokens.encode(prompt)])
+    with torch.inference_mode():
+        greedy = engine.causal.model.generate(encoded, do_sample=False, max_new_tokens=12)[0, encoded.shape[1] :]
+    text = engine.tokens.tokenizer.decode(greedy, skip_special_tokens=True)
+    assert text
+    assert replies(engine, requests) == {0: text, 1: text}
+
+
 def test_min_p_leaves_out_what_is_too_improbable_beside_the_most_probable():
     logits = torch.tensor([[0.5, 0.2, 0.1, 0.06, 0.04, 0.1]]).log()
     # 0.1 is a fifth of 0.5.

@@ -87,7 +87,7 @@ FITNESS_RANGES: Mapping[str, Range] = {"max_unread_answers": SHARE, "max_empty_m
 
 
 SAMPLING_RANGES: Mapping[str, Range] = {
-    "temperature": ABOVE_ZERO,
+    "temperature": NOT_BELOW_ZERO,
     "top_p": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
     "top_k": (lambda value: value >= 0, "must be at least 1, or 0 for the whole vocabulary"),
     "min_p": (lambda value: 0 <= value < 1, "must be at least 0 and below 1"),

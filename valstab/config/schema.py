@@ -47,7 +47,7 @@ class SamplingConfig:
     """How messages are sampled. A null setting is taken from the checkpoint's generation config."""
 
     temperature: float | None = None
-    """The sampling temperature. It must be above 0, since messages are always sampled."""
+    """The sampling temperature; 0 is greedy: the most probable token each time."""
     top_p: float | None = None
     """Sample from the smallest set of most probable tokens whose total probability reaches this value; 1 is all."""
     top_k: int | None = None

@@ -37,7 +37,7 @@ WITHOUT_THEY = re.compile(
     \{{[hH]e\}}  # a subject that is not followed by
     (?!
         \s?{VERB_FORMS.pattern}  # a verb in both forms,
-        | \s(?:would|could|can|will|shall|should|may|might|must|had|did)(?:n?['\u2019]t|not)?\b  # one that has no others,
+        | \s(?:would|could|can|will|shall|should|may|might|must|had|did)(?:n?['\u2019]t|not)?\b  # one without,
         | \swon['\u2019]t\b | ['\u2019](?:d|ll)\b  # nor a contraction of one
     )
     \s?[\w'\u2019]*

@@ -169,6 +169,8 @@ class Generation:
 def filtered(logits: Tensor, sampling: ResolvedSampling) -> tuple[Tensor, Tensor]:
     """Apply temperature, top-k, top-p and min-p, in transformers' order, to logits after any repetition penalty.
 
+    A temperature of 0 leaves the most probable token only.
+
     Args:
         logits: (rows, vocabulary).
         sampling: how a token is drawn.
@@ -176,6 +178,9 @@ def filtered(logits: Tensor, sampling: ResolvedSampling) -> tuple[Tensor, Tensor
     Returns:
         The tokens that may be drawn, in ascending order, and their logits: (rows, candidates) each.
     """
+    if sampling.temperature == 0:
+        best = logits.argmax(1, keepdim=True)
+        return best, logits.gather(1, best)
     vocabulary = logits.shape[1]
     tokens = logits.topk(min(sampling.top_k or vocabulary, vocabulary)).indices.sort(dim=1).values
     candidates = logits.gather(1, tokens) / sampling.temperature
