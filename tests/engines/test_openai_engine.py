@@ -17,7 +17,9 @@ from valstab.engines import repetition
 from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, Message, Prompt
 from valstab.engines.dialect import remedy
 from valstab.engines.openai import OpenaiEngine
+from valstab.engines.received import Reads
 from valstab.engines.written_answer import read_letter
+from valstab.protocol.records import received_answers
 
 KEY = "sk-very-secret"
 CHAT = Prompt((Message("system", "You are Sam."), Message("user", "How?\n(A) Well\n(B) Ill\n(C) So-so")), "")
@@ -100,7 +102,8 @@ def test_a_server_without_probabilities_is_asked_for_text_from_then_on(serve):
 
 def test_one_answer_without_probabilities_is_read_off_text_and_the_others_are_not(serve):
     listed = [chat_completion("A", A=0.7, B=0.2) for _ in range(8)]
-    server = serve(*listed[:1], *[chat_completion("B)")] * 2, *listed[1:])
+    # It is asked three times for a list, then for a text.
+    server = serve(*listed[:1], *[chat_completion("B)")] * 4, *listed[1:])
     engine = engine_on(server, concurrency=1)
     ((_, found),) = engine.score_options([[choice(number) for number in range(6)]])
     assert np.isposinf(found[:, 1]).tolist() == [False, True, False, False, False, False]
@@ -293,6 +296,69 @@ def test_an_engine_answers_inside_a_running_event_loop(serve):
         return ask_one(engine_on(serve(GOOD)))
 
     np.testing.assert_allclose(np.exp(asyncio.run(notebook())), [0.2, 0.5, 0.1])
+
+
+NO_LOGPROBS = {
+    "all impossible": {"A": -math.inf, "B": -math.inf},
+    "NaN": {"A": -0.1, "B": math.nan},
+    "NaN beside the letters": {"A": -0.1, "B": -3.0, "x": math.nan},
+    "above 0": {"A": 5.0, "B": -1.0},
+    "too large for a float": {"A": 10**400, "B": -1.0},
+    "infinite": {"A": math.inf, "B": -1.0},
+    "more than 1 together": {"A": -0.1, "B": -0.2},
+    "null": {"A": None, "B": -0.2},
+    "a text": {"A": "-0.1", "B": "-0.2"},
+    "true": {"A": True, "B": -0.2},
+}
+
+
+def listing(logprobs):
+    answer = chat_completion("A", A=0.5)
+    answer[1]["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = [
+        {"token": token, "logprob": logprob} for token, logprob in logprobs.items()
+    ]
+    return answer
+
+
+@pytest.mark.parametrize("logprobs", NO_LOGPROBS.values(), ids=NO_LOGPROBS)
+def test_numbers_that_are_no_log_probabilities_are_asked_for_again(serve, logprobs):
+    server = serve(listing(logprobs), listing({"A": -0.1, "B": -3.0}))
+    assert ask_one(engine_on(server)).tolist()[:2] == [-0.1, -3.0]
+    assert len(server.bodies) == 2
+
+
+@pytest.mark.parametrize("logprobs", NO_LOGPROBS.values(), ids=NO_LOGPROBS)
+def test_where_they_stay_wrong_the_answer_is_a_failed_one(serve, logprobs):
+    server = serve(listing(logprobs))
+    record = received_answers([ask_one(engine_on(server))], Reads("listed"))
+    assert record.readings == ["failed"]
+    assert np.isnan(record.logprobs).all()
+    assert len(server.bodies) == 3
+
+
+@pytest.mark.parametrize("tokens", [1e400, -5, "many", None, [], True, 10**400])
+def test_a_count_of_tokens_that_is_none_counts_nothing(serve, tokens):
+    answer = chat_completion("A", A=0.5)
+    answer[1]["usage"] = {"prompt_tokens": tokens, "completion_tokens": 3}
+    engine = engine_on(serve(answer))
+    ask_one(engine)
+    assert (engine.usage.encoded_tokens, engine.usage.generated_tokens) == (0, 3)
+
+
+@pytest.mark.parametrize("text", [5, ["A"], {"type": "text", "text": "A"}, "x" * 1_000_001])
+def test_a_text_that_is_none_is_asked_for_again(serve, text):
+    answer = chat_completion("")
+    answer[1]["choices"][0]["message"]["content"] = text
+    engine = engine_on(serve(answer, chat_completion("Good.")), max_away=3)
+    assert dict(engine.generate([GenerationRequest(Prompt((Message("user", "Hi"),), ""), 1, 5)])) == {0: "Good."}
+
+
+def test_completions_may_list_tokens_as_chat_completions_do(serve):
+    """llama.cpp does."""
+    listed = [{"token": "A", "logprob": -0.5}, {"token": "B", "logprob": -1.5}]
+    server = serve((200, {"choices": [{"text": "A", "logprobs": {"content": [{"top_logprobs": listed}]}}]}))
+    ((_, found),) = engine_on(server).score_options([[ChoiceRequest(Prompt((), "SAM:Answer: ("), "AB", 1)]])
+    assert found.tolist() == [[-0.5, -1.5]]
 
 
 def test_the_only_model_of_a_server_is_taken_and_of_several_the_one_that_is_named(serve, caplog):

@@ -1,5 +1,6 @@
 """The store: a message or answer is computed once, survives kills and damage, and is never computed again."""
 
+import hashlib
 import json
 import os
 import signal
@@ -10,8 +11,10 @@ import pytest
 
 from tests.support.composed import compose_run
 from tests.support.scripted import CountingEngine, InterruptedEngine, PersonaEngine
+from valstab.commands.store import main as store_command
 from valstab.engines.base import Cache
 from valstab.engines.factory import load_engine
+from valstab.errors import ConfigError
 from valstab.hashing import content_hash
 from valstab.protocol.converse import conversations_per_batch, converse
 from valstab.protocol.plan import make_plan
@@ -57,8 +60,8 @@ def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
 
 
 def test_models_do_not_share_records(tmp_path):
-    Store(tmp_path, {"weights": "x", "dtype": "float32"}).log("conversations").put({"a": 1})
-    assert Store(tmp_path, {"weights": "x", "dtype": "float32"}).log("conversations").get("a") == 1
+    Store(tmp_path, {"weights": "x", "dtype": "float32"}).log("conversations").put({"a": "text"})
+    assert Store(tmp_path, {"weights": "x", "dtype": "float32"}).log("conversations").get("a") == "text"
     assert Store(tmp_path, {"weights": "x", "dtype": "bfloat16"}).log("conversations").get("a") is None
     assert Store(tmp_path, {"weights": "y", "dtype": "float32"}).log("conversations").get("a") is None
     said = [json.loads(path.read_text()) for path in tmp_path.glob("*/identity.json")]
@@ -75,9 +78,67 @@ def test_a_damaged_record_is_skipped_and_the_rest_read(tmp_path):
     file.write_bytes(lines[0] + bytes(flipped) + lines[2] + lines[0][:20])
     log = RecordLog(tmp_path)
     assert [log.get(key) for key in "abc"] == [1, None, 3]
-    assert log.damaged == 2
+    assert log.damaged == [f"{file}:2", f"{file}:4"]
     log.put({"b": 2})
     assert RecordLog(tmp_path).get("b") == 2
+
+
+ODD_LINES = [
+    b"[]",
+    b'["key"]',
+    b'["key", "text", 1]',
+    b'[["key"], "text"]',
+    b'[1, "text"]',
+    b"{}",
+    b"no JSON",
+    b"\xff",
+    b"[" * 100_000,
+    b'["key", 5]',
+    b'["key", ["text", 5]]',
+    b'["key", {"text": "text"}]',
+    b'["key", null]',
+]
+"""Lines that no version wrote, each with a right checksum."""
+
+
+@pytest.mark.parametrize("content", ODD_LINES)
+def test_an_odd_line_is_named_and_the_rest_is_read(tmp_path, content):
+    log = Store(tmp_path, {}).log("conversations")
+    log.put({"a": "before", "b": ["said", "thought"]})
+    (file,) = tmp_path.glob("*/conversations/*")
+    check = hashlib.sha256(content).hexdigest()[:16].encode()
+    file.write_bytes(check + b" " + content + b"\n" + file.read_bytes())
+    log = Store(tmp_path, {}).log("conversations")
+    assert (log.get("a"), log.get("b"), len(log)) == ("before", ["said", "thought"], 2)
+    assert log.damaged == [f"{file}:1"]
+
+
+def test_odd_files_and_folders_of_a_shelf_are_named_and_the_rest_is_read(tmp_path):
+    Store(tmp_path, {}).log("conversations").put({"a": "text"})
+    (folder,) = tmp_path.glob("*/conversations")
+    (folder / "old.jsonl").mkdir()
+    (folder / "notes.txt").write_text("Not a log.")
+    (folder / "gone.jsonl").symlink_to(folder / "nowhere")
+    log = Store(tmp_path, {}).log("conversations")
+    assert log.get("a") == "text"
+    assert log.damaged == [str(folder / "gone.jsonl"), str(folder / "old.jsonl")]
+
+
+def test_a_file_in_place_of_a_log_is_named_in_one_line(tmp_path):
+    store = Store(tmp_path, {})
+    (folder,) = tmp_path.iterdir()
+    (folder / "conversations").touch()
+    with pytest.raises(ConfigError, match=r"store\.path=.*has a file in place of the folder .*/conversations"):
+        store.log("conversations")
+
+
+def test_a_right_record_is_found_behind_an_impossible_one(tmp_path):
+    log = RecordLog(tmp_path, lambda record: record != "impossible")
+    RecordLog(tmp_path).put({"a": "impossible"})
+    log.put({"a": "possible"})
+    for _ in range(2):
+        log = RecordLog(tmp_path, lambda record: record != "impossible")
+        assert (log.get("a"), len(log.damaged)) == ("possible", 1)
 
 
 def test_any_byte_may_be_damaged(tmp_path):
@@ -155,7 +216,7 @@ def test_many_processes_write_at_once(light_process, tmp_path):
     ]
     assert [writer.wait().returncode for writer in writers] == [0] * 6
     log = RecordLog(tmp_path)
-    assert log.damaged == 0
+    assert log.damaged == []
     assert all(log.get(f"{writer}-{i}") == "x" * 5000 for writer in range(6) for i in range(50))
 
 
@@ -182,7 +243,10 @@ def test_damaged_records_are_computed_again_and_reported_in_one_line(spent, laun
     CountingEngine.questions = 0
     results = run(config, make_plan(config), launch_folder / "results")
     assert CountingEngine.questions == 40
-    assert "1 damaged lines of the store were ignored" in capsys.readouterr().out
+    assert (
+        f"1 damaged lines of the store were ignored ({file.relative_to(launch_folder)}:2), and"
+        in capsys.readouterr().out
+    )
     assert results.answers.equals(answers)
 
 
@@ -251,6 +315,45 @@ def test_the_command_lists_exports_and_prunes(spent, valstab_light, launch_folde
     assert valstab_light("prune", identity, module="valstab.store").returncode == 0
     assert not list(launch_folder.glob(".valstab/*/identity.json"))
     assert spent("store.path=copy") == (0, 0)
+
+
+@pytest.mark.parametrize("identity", [None, "", "[]", "{"])
+def test_a_model_without_a_readable_identity_is_listed_and_exported(identity, tmp_path, capsys):
+    store = tmp_path / "store"
+    Store(store, {"weights": "x"}).log("conversations").put({"a": "text"})
+    (folder,) = store.iterdir()
+    if identity is None:
+        (folder / "identity.json").unlink()
+    else:
+        (folder / "identity.json").write_text(identity)
+    store_command(["--path", str(store), "list"])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"{folder.name}  identity.json can't be read; the next run of the model writes it again"
+    assert second.split()[:3] == ["conversations", "1", "records"]
+    store_command(["--path", str(store), "export", str(tmp_path / "copy")])
+    assert Store(tmp_path / "copy", {"weights": "x"}).log("conversations").get("a") == "text"
+
+
+def test_a_second_export_copies_only_what_is_new(tmp_path):
+    store, copy = tmp_path / "store", tmp_path / "copy"
+    log = Store(store, {}).log("conversations")
+    files = []
+    for records in ({"a": "1"}, {}, {"b": "2"}):
+        log.put(records)
+        store_command(["--path", str(store), "export", str(copy)])
+        files.append([len(file.read_bytes().splitlines()) for file in copy.glob("*/conversations/*")])
+    assert files == [[1], [1], [1, 1]]
+    assert len(Store(copy, {}).log("conversations")) == 2
+
+
+def test_a_model_that_is_pruned_while_it_runs_stays_in_the_list(tmp_path, capsys):
+    log = Store(tmp_path, {}).log("conversations")
+    log.put({"a": "text"})
+    (folder,) = tmp_path.iterdir()
+    store_command(["--path", str(tmp_path), "prune", folder.name])
+    log.put({"b": "text"})
+    store_command(["--path", str(tmp_path), "list"])
+    assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["conversations", "1", "records"]
 
 
 def results_of(folder):

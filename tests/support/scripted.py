@@ -51,7 +51,7 @@ class CountingEngine(PersonaEngine):
         try:
             return super()._answer(choice)
         except StopIteration:  # no system message
-            return [0.0] * len(choice.options)
+            return [np.log(1 / len(choice.options))] * len(choice.options)
 
 
 class SlowEngine(PersonaEngine):
@@ -140,7 +140,8 @@ class WordyEngine(PersonaEngine):
     def score_options(self, dialogues):
         for index, choices in enumerate(dialogues):
             self.shown += [(choice.prompt, 1) for choice in choices]
-            yield index, np.zeros((len(choices), len(choices[0].options)))
+            options = len(choices[0].options)
+            yield index, np.full((len(choices), options), np.log(1 / options))
 
 
 class OddEngine(PersonaEngine):

@@ -46,6 +46,7 @@ OPTIONAL_COLUMNS = {
     "gender": TEXT_TYPE,
     "letter": ("text", ("string", "large_string", "null")),
     "answer_mass": NUMBER_TYPE,
+    "reading": TEXT_TYPE,
 }
 """The columns that are read if a file has them, with their types."""
 

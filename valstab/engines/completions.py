@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from valstab.engines.received import is_distribution, read_count, read_number, read_text
 from valstab.engines.written_answer import read_letter
 
-UNREADABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError)
+UNREADABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError)
 """Errors that `read_completion` raises if a document does not have the form of the API."""
 
 
@@ -45,38 +46,50 @@ def read_completion(document: Any) -> Completion:
     choice = document["choices"][0]
     logprobs = choice.get("logprobs") or {}
     usage = document.get("usage") or {}
-    first_tokens: list[tuple[str, float]] | None = None
     is_thought, thought = False, ""
     if "message" in choice:
         message = choice["message"]
         thought = message.get("reasoning_content") or message.get("reasoning") or ""
         text = message.get("content") or message.get("refusal") or ""
-        is_thought = not text.strip() and bool(thought or _thought_tokens(usage))
-        if logprobs.get("content") and not is_thought:
-            first_tokens = [(each["token"], float(each["logprob"])) for each in logprobs["content"][0]["top_logprobs"]]
+        is_thought = isinstance(text, str) and not text.strip() and bool(thought or _thought_tokens(usage))
     else:
         text = choice["text"]
-        if logprobs.get("top_logprobs"):
-            first_tokens = [(token, float(logprob)) for token, logprob in logprobs["top_logprobs"][0].items()]
     return Completion(
-        _join_surrogates(str(text)),
-        first_tokens,
-        int(usage.get("prompt_tokens") or 0),
-        int(usage.get("completion_tokens") or 0),
+        read_text(text),
+        None if is_thought else _first_tokens(logprobs),
+        read_count(usage.get("prompt_tokens")),
+        read_count(usage.get("completion_tokens")),
         is_thought,
-        _join_surrogates(str(thought)),
+        read_text(thought),
     )
+
+
+def _first_tokens(logprobs: Any) -> list[tuple[str, float]] | None:
+    """Return the list of the most probable first tokens; NaN stands for what is no number."""
+    if logprobs.get("content"):
+        return [
+            (each["token"], read_number(each["logprob"])) for each in logprobs["content"][0]["top_logprobs"]
+        ] or None
+    if logprobs.get("top_logprobs"):
+        return [(token, read_number(logprob)) for token, logprob in logprobs["top_logprobs"][0].items()] or None
+    return None
 
 
 def _thought_tokens(usage: Any) -> int:
     """Return the tokens of a thought that a server counts but may not show."""
-    return int((usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0)
+    return read_count((usage.get("completion_tokens_details") or {}).get("reasoning_tokens"))
 
 
 def listed_logprobs(first_tokens: Sequence[tuple[str, float]], options: str) -> list[float]:
     """Return the log-probability (nats) of each option: the sum over its listed tokens, NaN if there are none."""
     listed = [[logprob for token, logprob in first_tokens if token == option] for option in options]
     return [float(np.logaddexp.reduce(logprobs)) if logprobs else math.nan for logprobs in listed]
+
+
+def is_valid_list(first_tokens: Sequence[tuple[str, float]]) -> bool:
+    """Return whether all listed numbers can be log-probabilities of different tokens."""
+    logprobs = np.array([logprob for _, logprob in first_tokens])
+    return not np.isnan(logprobs).any() and bool(is_distribution(logprobs))
 
 
 def opens_bracket(first_tokens: Sequence[tuple[str, float]]) -> bool:
@@ -91,8 +104,3 @@ def sampled_logprobs(text: str, options: str) -> list[float]:
     """Return infinity for the option that a sampled answer chooses and NaN for the others; all NaN if it is unclear."""
     letter = read_letter(text, options)
     return [math.inf if option == letter else math.nan for option in options]
-
-
-def _join_surrogates(text: str) -> str:
-    """Join the halves of surrogate pairs, which JSON may hold apart. A half alone is no character and is replaced."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -29,7 +29,7 @@ from valstab.engines.base import (
     ThoughtfulChoice,
     Usage,
 )
-from valstab.engines.completions import Completion, listed_logprobs, opens_bracket, sampled_logprobs
+from valstab.engines.completions import Completion, is_valid_list, listed_logprobs, opens_bracket, sampled_logprobs
 from valstab.engines.concurrent_requests import ConcurrentRequests
 from valstab.engines.dialect import Dialect
 from valstab.engines.openai_batch import MAX_REQUESTS
@@ -59,6 +59,10 @@ ONLY_THOUGHT = (
 
 MAX_UNLISTED = 3
 """Number of first answers without a list of tokens after which none is asked for any more."""
+
+
+LIST_ATTEMPTS = 3
+"""Number of times that a list of tokens is asked for, where one is missing or wrong."""
 
 
 class OpenaiEngine:
@@ -148,7 +152,7 @@ class OpenaiEngine:
             **({"structured_choice": structured_choice} if structured_choice else {}),
             **({"thinking_tokens": str(thinking_tokens)} if thinking_tokens else {}),
         }
-        self.properties: Mapping[str, str] = {"concurrency": str(concurrency)}
+        self.properties: Mapping[str, str] = {"concurrency": str(concurrency), "probabilities": "listed"}
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text, in the order of the answers."""
@@ -202,20 +206,35 @@ class OpenaiEngine:
         return await self._reply(request.prompt, request.max_new_tokens, request.seed, request.options)
 
     async def _choose(self, choice: ChoiceRequest) -> list[float]:
-        if self._lists_tokens:
-            # Servers list probabilities before or after sampling's settings: with these, the two are the same.
-            settings = {"temperature": 1.0, "top_p": 1.0, **self._token_list(choice.prompt)}
-            completion = await self._complete(choice.prompt, 1, settings)
-            self._count_lists(completion)
-            logprobs = listed_logprobs(completion.first_tokens or (), choice.options)
-            if not all(map(math.isnan, logprobs)) and not opens_bracket(completion.first_tokens or ()):
-                return logprobs
+        logprobs = await self._listed_logprobs(choice) if self._lists_tokens else None
+        if logprobs is not None:
+            return logprobs
         completion = await self._reply(choice.prompt, ANSWER_TOKENS, choice.seed, choice.options)
         return sampled_logprobs(completion.text, choice.options)
 
-    def _count_lists(self, completion: Completion) -> None:
+    async def _listed_logprobs(self, choice: ChoiceRequest) -> list[float] | None:
+        """Return log-probabilities from a list of tokens; None if there is none, or no letter stands first in it.
+
+        A list that is missing where others have one, or whose numbers are no log-probabilities, is asked for again. If
+        the last one is wrong too, all are -inf: a failed answer.
+        """
+        # Servers list probabilities before or after sampling's settings: with these, the two are the same.
+        settings = {"temperature": 1.0, "top_p": 1.0, **self._token_list(choice.prompt)}
+        is_wrong = False
+        for _ in range(LIST_ATTEMPTS):
+            listed = (await self._complete(choice.prompt, 1, settings)).first_tokens
+            self._count_lists(listed is not None)
+            is_wrong = listed is not None and not is_valid_list(listed)
+            if listed is not None and not is_wrong:
+                logprobs = listed_logprobs(listed, choice.options)
+                return None if all(map(math.isnan, logprobs)) or opens_bracket(listed) else logprobs
+            if listed is None and self._n_unlisted > 0:
+                return None
+        return [-math.inf] * len(choice.options) if is_wrong else None
+
+    def _count_lists(self, is_listed: bool) -> None:  # noqa: FBT001  (what is counted)
         """Stop asking for lists of tokens after `MAX_UNLISTED` answers without any; a single one may lack it."""
-        if completion.first_tokens is not None:
+        if is_listed:
             self._n_unlisted = -math.inf
         self._n_unlisted += 1
         self._lists_tokens = self._n_unlisted < MAX_UNLISTED

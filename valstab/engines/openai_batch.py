@@ -10,10 +10,13 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from valstab.engines.base import EngineError
+from valstab.engines.completions import UNREADABLE
+from valstab.engines.received import read_count, read_json
 
 log = logging.getLogger(__name__)
 
@@ -165,9 +168,10 @@ class BatchQueue:
         answers = {}
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
             for line in (await self._call(self._client.files.content, file)).text.splitlines():
-                entry = json.loads(line)
-                response = entry.get("response") or {}
-                answers[entry["custom_id"]] = int(response.get("status_code") or 0), response.get("body")
+                with suppress(*UNREADABLE):  # what has no answer is sent again
+                    entry = read_json(line)
+                    response = entry.get("response") or {}
+                    answers[str(entry["custom_id"])] = read_count(response.get("status_code")), response.get("body")
         return answers
 
     async def _call(self, call: Callable[..., Awaitable[Any]], *values: Any, **named: Any) -> Any:

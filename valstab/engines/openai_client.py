@@ -21,6 +21,7 @@ from valstab.engines.base import EngineError
 from valstab.engines.completions import UNREADABLE, Completion, read_completion
 from valstab.engines.dialect import remedy
 from valstab.engines.openai_batch import BatchQueue
+from valstab.engines.received import read_json
 from valstab.engines.repetition import LONGEST_PAUSE, may_pass, pause_before
 from valstab.engines.server_template import render
 from valstab.errors import one_line
@@ -123,7 +124,7 @@ class OpenaiClient:
 
         async def list_models() -> Any:
             async with asyncio.timeout(min(MODEL_LIST_TIMEOUT, self._timeout)):
-                return (await self._client.models.with_raw_response.list()).http_response.json()["data"]
+                return read_json((await self._client.models.with_raw_response.list()).http_response.text)["data"]
 
         try:
             listed = {str(each["id"]): _weights(each) for each in self.submit(list_models()).result()}
@@ -156,7 +157,7 @@ class OpenaiClient:
         """
 
         async def attempt() -> Completion:
-            return read_completion(json.loads(self._masked(await self._answer(request, settings))))
+            return read_completion(read_json(self._masked(await self._answer(request, settings))))
 
         return await self.repeat(attempt, None if self._batches else self._timeout, settings)
 

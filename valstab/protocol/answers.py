@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from valstab.engines.base import UNREAD, ChoiceRequest, Engine, SampleRequest, ThoughtfulChoice
+from valstab.engines.base import ChoiceRequest, Engine, SampleRequest, ThoughtfulChoice
+from valstab.engines.received import FAILED, MISSING, Reads
 from valstab.hashing import content_hash, derive_seed
 from valstab.protocol.plan import Plan
+from valstab.protocol.records import AnswerRecord, received_answers, stored_answers
 from valstab.protocol.store import RecordLog
 
 
@@ -26,6 +28,8 @@ class Answers(NamedTuple):
 
     Shape: (items,).
     """
+    readings: Sequence[str]
+    """How each answer was read, one of `valstab.engines.received.READINGS`."""
     thoughts: Sequence[str] | None = None
     """The thought before each answer; None for a model that does not think."""
 
@@ -57,10 +61,10 @@ def answer_all(
         requests: returns a conversation's requests.
     """
     if plan.answer_samples:
-        return sampled(engine, log, keys, requests, plan.answer_samples)
+        return sampled(engine, log, keys, requests, plan)
     if plan.answer_thought_tokens is not None:
-        return thoughtful(engine, log, keys, requests, plan.answer_thought_tokens)
-    return exact(engine, log, keys, requests)
+        return thoughtful(engine, log, keys, requests, plan)
+    return exact(engine, log, keys, requests, plan)
 
 
 def is_stored(plan: Plan, log: RecordLog, key: str) -> bool:
@@ -69,44 +73,54 @@ def is_stored(plan: Plan, log: RecordLog, key: str) -> bool:
     return all(log.get(name) is not None for name in names)
 
 
-def exact(engine: Engine, log: RecordLog, keys: Sequence[str], requests: Requests) -> Iterator[Answered]:
+def exact(engine: Engine, log: RecordLog, keys: Sequence[str], requests: Requests, plan: Plan) -> Iterator[Answered]:
     """Yield answers with the probabilities that the engine reads."""
 
-    def computed(missing: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    def computed(missing: Sequence[int]) -> Iterator[tuple[int, AnswerRecord]]:
         for place, logprobs in engine.score_options(requests(number) for number in missing):
-            yield place, logprobs.tolist()
+            yield place, received_answers(logprobs, reads_of(engine))
 
-    return _from_records(log, keys, computed, lambda logprobs: _most_probable(np.array(logprobs)))
+    return _from_records(log, keys, computed, lambda record: stored(record, plan, engine))
 
 
 def thoughtful(
-    engine: Engine, log: RecordLog, keys: Sequence[str], requests: Requests, max_thought_tokens: int
+    engine: Engine, log: RecordLog, keys: Sequence[str], requests: Requests, plan: Plan
 ) -> Iterator[Answered]:
     """Yield answers after thoughts, with the probabilities that the engine reads."""
 
     def dialogue(number: int) -> list[ThoughtfulChoice]:
         return [
-            ThoughtfulChoice(choice.prompt, choice.options, choice.seed, max_thought_tokens)
+            ThoughtfulChoice(choice.prompt, choice.options, choice.seed, plan.answer_thought_tokens or 0)
             for choice in requests(number)
         ]
 
-    def computed(missing: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    def computed(missing: Sequence[int]) -> Iterator[tuple[int, AnswerRecord]]:
         for place, thoughts, logprobs in engine.think_options(dialogue(number) for number in missing):
-            yield place, [logprobs.tolist(), thoughts]
+            yield place, received_answers(logprobs, reads_of(engine), thoughts)
 
-    def answers(record: Any) -> Answers:
-        logprobs, thoughts = record
-        return _most_probable(np.array(logprobs))._replace(thoughts=thoughts)
-
-    return _from_records(log, keys, computed, answers)
+    return _from_records(log, keys, computed, lambda record: stored(record, plan, engine))
 
 
-def sampled(
-    engine: Engine, log: RecordLog, keys: Sequence[str], requests: Requests, samples: int
-) -> Iterator[Answered]:
+def reads_of(engine: Engine) -> Reads:
+    """Return how an engine reads answers."""
+    text = "structured" if "structured_choice" in engine.identity else "text"
+    return Reads(engine.properties.get("probabilities", "exact"), text)
+
+
+def stored(record: Any, plan: Plan, engine: Engine) -> AnswerRecord | None:
+    """Return the answers of a record; None if there is none, or not for this task."""
+    found = None if record is None else stored_answers(record, reads_of(engine))
+    shape = len(plan.task.items), len(plan.task.scores)
+    return found if found is not None and found.logprobs.shape == shape else None
+
+
+def sampled(engine: Engine, log: RecordLog, keys: Sequence[str], requests: Requests, plan: Plan) -> Iterator[Answered]:
     """Yield answers with frequencies of letters. Each sample has a record and a seed of its own, so more only add."""
-    names = [_sample_keys(key, samples) for key in keys]
-    lacking = [tuple(sample for sample, name in enumerate(each) if log.get(name) is None) for each in names]
+    n_items = len(plan.task.items)
+    names = [_sample_keys(key, plan.answer_samples) for key in keys]
+    lacking = [
+        tuple(sample for sample, name in enumerate(each) if len(log.get(name) or ()) != n_items) for each in names
+    ]
     missing = [number for number, samples_of in enumerate(lacking) if samples_of]
 
     def answers(number: int) -> Answers:
@@ -135,23 +149,30 @@ def sampled(
 def _from_records(
     log: RecordLog,
     keys: Sequence[str],
-    computed: Callable[[Sequence[int]], Iterator[tuple[int, Any]]],
-    answers: Callable[[Any], Answers],
+    computed: Callable[[Sequence[int]], Iterator[tuple[int, AnswerRecord]]],
+    answers: Callable[[Any], AnswerRecord | None],
 ) -> Iterator[Answered]:
     """Yield answers that have one record for each conversation, and store those that are missing.
+
+    Those with a failed answer are not stored, so that the next start asks again.
 
     Args:
         log: the records.
         keys: the key of each conversation.
         computed: yields the place and the record of each of the conversations with these numbers.
-        answers: returns the answers that a record holds.
+        answers: returns the answers that a record of the store holds; None if it holds none.
     """
-    missing = [number for number, key in enumerate(keys) if log.get(key) is None]
-    for number in sorted({*range(len(keys))} - {*missing}):
-        yield Answered(number, answers(log.get(keys[number])), reused=True)
+    missing = []
+    for number, key in enumerate(keys):
+        known = answers(log.get(key))
+        if known is None:
+            missing.append(number)
+        else:
+            yield Answered(number, _most_probable(known), reused=True)
     for place, record in computed(missing):
-        log.put({keys[missing[place]]: record})
-        yield Answered(missing[place], answers(record), reused=False)
+        if FAILED not in record.readings:
+            log.put({keys[missing[place]]: record.to_json()})
+        yield Answered(missing[place], _most_probable(record), reused=False)
 
 
 def _sample_keys(key: str, samples: int) -> list[str]:
@@ -159,8 +180,9 @@ def _sample_keys(key: str, samples: int) -> list[str]:
     return [content_hash([key, "sample", number]) for number in range(samples)]
 
 
-def _most_probable(logprobs: NDArray[np.float64]) -> Answers:
-    return Answers(logprobs, np.where(np.isnan(logprobs), -np.inf, logprobs).argmax(axis=1))
+def _most_probable(record: AnswerRecord) -> Answers:
+    chosen = np.where(np.isnan(record.logprobs), -np.inf, record.logprobs).argmax(axis=1)
+    return Answers(record.logprobs, chosen, record.readings, record.thoughts)
 
 
 def _most_frequent(letters: NDArray[np.str_], options: str) -> Answers:
@@ -171,5 +193,6 @@ def _most_frequent(letters: NDArray[np.str_], options: str) -> Answers:
     chosen = np.lexsort((is_option.argmax(axis=0), -shares), axis=1)[:, 0]
     with np.errstate(divide="ignore"):
         logprobs: NDArray[np.float64] = np.log(shares)
-    logprobs[(letters == UNREAD).all(axis=0)] = np.nan
-    return Answers(logprobs, chosen)
+    is_missing = ~is_option.any(axis=(0, 2))
+    logprobs[is_missing] = np.nan
+    return Answers(logprobs, chosen, np.where(is_missing, MISSING, "sampled").tolist())

@@ -79,8 +79,9 @@ def ask(
     Answers in `log` are not asked again. A `retest` (1, 2, ...) repeats the items with other option orders.
 
     The answers are in the plan's order, with the columns seed, context, persona, gender (of the wording), item, letter,
-    score, answer_mass (the total probability of the offered letters), letters (the letter that offered each option)
-    and logprob_1, logprob_2, ... (in nats). The last two are in the order of the scale. The frequencies of sampled
+    score, answer_mass (the total probability of the offered letters), reading (how it was read, one of
+    `valstab.engines.received.READINGS`), letters (the letter that offered each option) and logprob_1, logprob_2, ...
+    (in nats). The last two are in the order of the scale. The frequencies of sampled
     answers take the place of probabilities. A single answer read from text has no probabilities (NaN). An unreadable
     answer has neither a letter nor a score. A model that thinks also has a column thought. The stage counts questions;
     its note is made by `note` from the answers so far.
@@ -221,6 +222,7 @@ def _table(
             letter=np.array([*letters(options), None])[np.where(is_read, best.ravel(), options)],
             score=np.where(is_read, np.take_along_axis(scores, chosen, axis=1).ravel(), np.nan),
             answer_mass=np.where(is_read & ~is_sampled, np.nansum(np.exp(known), axis=1), np.nan),
+            reading=[reading for each in answers for reading in each.readings],
             letters=offered[position].view(f"U{options}").ravel(),
             **{f"logprob_{scale}": on_scale[:, scale - 1] for scale in range(1, options + 1)},
             **({"thought": thoughts} if thoughts else {}),

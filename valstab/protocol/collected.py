@@ -52,8 +52,8 @@ class CollectedData:
     cost: RunCost
     engine: Mapping[str, str]
     """The engine's identity and properties."""
-    damaged: int
-    """Number of lines of the store that could not be read."""
+    damaged: Sequence[str]
+    """The lines of the store that could not be read, as `FILE:LINE`."""
 
 
 def run_cost(

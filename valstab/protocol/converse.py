@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from valstab.engines.base import Cache, Engine, GenerationRequest, Reply, Window
+from valstab.engines.base import Cache, Engine, EngineError, GenerationRequest, Reply, Window
+from valstab.engines.received import read_text
 from valstab.hashing import content_hash, derive_seed
 from valstab.inputs.population import Persona
 from valstab.protocol.context_window import dropped_for_questions, dropped_for_reply
@@ -99,8 +100,8 @@ def _converse_batch(
                 stage.skip(1)
         missing = list(keys)
         incomplete.update(missing)
-        for place, text in engine.generate(requests):
-            index = missing[place]
+        for place, generated in engine.generate(requests):
+            index, text = missing[place], received_message(generated)
             log.put({keys[index]: [text, text.thought] if isinstance(text, Reply) else text})
             batch[index].append(text)
             stage.advance(1)
@@ -114,6 +115,19 @@ def _converse_batch(
         )
         for index, (session, texts) in enumerate(zip(sessions, batch, strict=True))
     ]
+
+
+def received_message(generated: str) -> str:
+    """Return a message that an engine has generated, a `Reply` if it was written after a thought.
+
+    Raises:
+        EngineError: if it is no text, or too long.
+    """
+    try:
+        text = read_text(generated)
+        return Reply(text, read_text(generated.thought)) if isinstance(generated, Reply) else text
+    except ValueError as error:
+        raise EngineError(f"the engine generated {error}") from None
 
 
 def window_if_truncating(plan: Plan, engine: Engine) -> Window | None:

@@ -2,7 +2,7 @@
 
 A record log is a folder of JSON-lines files with one record per line: its checksum, its key and its value. Each process
 appends to a file of its own and reads the files of all. So any number of processes can share a store without locks, on
-any file system. A damaged or unfinished line is skipped and counted.
+any file system. A damaged, unfinished or impossible line is skipped and named.
 
 Layout: `STORE/IDENTITY/conversations/*.jsonl` and `STORE/IDENTITY/answers-TASK-nN/*.jsonl`. IDENTITY is the hash of
 `identity.json` beside them, which describes the model, its weights and its settings.
@@ -15,17 +15,23 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from valstab.engines.base import Engine
+from valstab.engines.received import read_json
 from valstab.errors import ConfigError
 from valstab.hashing import content_hash
 from valstab.protocol.plan import Plan
+from valstab.protocol.records import record_check
 
 MAX_FOLDER_NAME_CHARACTERS = 60
 """Maximum length of a record log's folder name: file systems allow 255 bytes, and a character has up to four."""
+
+
+IDENTITY_FILE = "identity.json"
+"""The file that describes the model of a folder."""
 
 
 CHECKSUM_DIGITS = 16
@@ -33,12 +39,18 @@ CHECKSUM_DIGITS = 16
 
 
 class RecordLog:
-    """Records by key, in memory and, if a folder is given, on disk."""
+    """Records by key, in memory and, if a folder is given, on disk.
 
-    def __init__(self, folder: Path | None) -> None:
-        self.damaged = 0
-        """Number of damaged lines, which were skipped."""
+    Args:
+        folder: the folder; None for memory only.
+        accepts: returns whether a line holds a record of this log; others are skipped as damaged ones are.
+    """
+
+    def __init__(self, folder: Path | None, accepts: Callable[[Any], bool] = lambda _: True) -> None:
+        self.damaged: list[str] = []
+        """The lines that were skipped, as `FILE:LINE`, and files that can't be read."""
         self._folder = folder
+        self._accepts = accepts
         self._file = folder / f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}.jsonl" if folder else None
         self._records: dict[str, Any] = {}
         for path in sorted(folder.glob("*.jsonl")) if folder else ():
@@ -55,7 +67,7 @@ class RecordLog:
             OSError: if they can't be written, for instance on a full disk. Earlier records stay intact.
         """
         self._records |= records
-        if self._folder is None or self._file is None:
+        if self._folder is None or self._file is None or not records:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._file.open("ab", buffering=0) as file:
@@ -73,20 +85,23 @@ class RecordLog:
         return len(self._records)
 
     def copy_to(self, folder: Path) -> None:
-        """Write all records into one file of another folder."""
-        RecordLog(folder).put(self._records)
+        """Write the records that another folder lacks into one file there."""
+        known = RecordLog(folder, self._accepts)
+        known.put({key: record for key, record in self._records.items() if known.get(key) is None})
 
     def _read(self, path: Path) -> None:
-        *lines, unfinished = path.read_bytes().split(b"\n")
-        self.damaged += bool(unfinished)
-        for line in lines:
-            check, _, content = line.partition(b" ")
-            if check != _checksum(content):
-                self.damaged += 1
+        try:
+            *lines, unfinished = path.read_bytes().split(b"\n")
+        except OSError:
+            self.damaged.append(str(path))
+            return
+        for number, line in enumerate([*lines, *filter(None, [unfinished])], start=1):
+            pair = _pair(line) if number <= len(lines) else None
+            if pair is None or not self._accepts(pair[1]):
+                self.damaged.append(f"{path}:{number}")
                 continue
-            key, record = json.loads(content)
             # Two processes may have computed the same record: every reader takes the first.
-            self._records.setdefault(key, record)
+            self._records.setdefault(*pair)
 
 
 class Store:
@@ -105,7 +120,7 @@ class Store:
             # Replaced atomically: several processes may write it, all of them the same content.
             draft = self._folder / f"identity-{secrets.token_hex(4)}.tmp"
             draft.write_text(json.dumps(identity, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            draft.replace(self._folder / "identity.json")
+            draft.replace(self._folder / IDENTITY_FILE)
         except OSError as error:
             raise ConfigError("store.path", path, f"must be a folder that can be written to ({error})") from None
 
@@ -113,7 +128,30 @@ class Store:
         """Return the log of this name."""
         # Two names may get the same folder: their records still have different keys.
         folder_name = re.sub(r"[^\w.-]", "_", name)[:MAX_FOLDER_NAME_CHARACTERS]
-        return RecordLog(None if self._folder is None else self._folder / folder_name)
+        return open_log(None if self._folder is None else self._folder / folder_name, folder_name)
+
+
+def open_log(folder: Path | None, name: str) -> RecordLog:
+    """Return the log of this name in a folder.
+
+    Raises:
+        ConfigError: if there is a file in place of the folder.
+    """
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ConfigError("store.path", folder.parents[1], f"has a file in place of the folder {folder}; move it away")
+    return RecordLog(folder, record_check(name))
+
+
+def _pair(line: bytes) -> tuple[str, Any] | None:
+    """Return the key and the record of a line; None if it is damaged."""
+    check, _, content = line.partition(b" ")
+    if check != _checksum(content):
+        return None
+    try:
+        key, record = read_json(content)
+    except (ValueError, TypeError):
+        return None
+    return (key, record) if isinstance(key, str) else None
 
 
 def _line(key: str, record: Any) -> bytes:

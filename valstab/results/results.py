@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valstab.engines.received import READINGS
 from valstab.inputs.task import Task
 from valstab.statistics.inference import Conclusion, conclude
 from valstab.statistics.position import PositionEffect, position_effect
@@ -48,6 +49,14 @@ class Results:
         """The mean probability on the offered letters; None if it is unknown."""
         return _number(self.answers["answer_mass"].mean()) if "answer_mass" in self.answers else None
 
+    @property
+    def readings(self) -> dict[str, int]:
+        """The number of answers that were read in each way, in the order of `READINGS`; empty if it is unknown."""
+        if "reading" not in self.answers:
+            return {}
+        counts = self.answers["reading"].value_counts()
+        return {name: int(counts[name]) for name in READINGS if name in counts}
+
     def headline(self) -> dict[str, float | None]:
         """Return the headline numbers by name; None if a number does not apply or says nothing.
 
@@ -80,6 +89,7 @@ class Results:
             "withheld": self.withheld,
             "key_of_item": {str(item.number): item.key for item in self.task.items},
             **self.headline(),
+            "readings": self.readings,
             "why_undefined": {
                 name: stability.why_undefined for name, stability in self.stabilities.items() if stability.undefined
             },

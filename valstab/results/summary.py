@@ -1,9 +1,11 @@
 """The result of a run in a few lines of text: headline numbers, their meaning, and warnings."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from valstab.engines.received import FAILED, MISSING
 from valstab.protocol.collected import CollectedData, RunCost
 from valstab.results import wording
 from valstab.results.results import Results
@@ -16,6 +18,10 @@ MIN_SAMPLES = 3
 """Smallest number of samples for which their standard error is shown: two say next to nothing of their spread."""
 
 
+MAX_PLACES = 3
+"""Number of damaged places that are named."""
+
+
 ARTIFACTS_NOTE = """\
 Under *Artifacts*: `plots/` has the stability of each pair of contexts and of each key, and the profiles;
 `stability.json` has all numbers, `answers.parquet` all answers, `conversations.jsonl` all messages, and `config.yaml`
@@ -23,6 +29,18 @@ the whole configuration. The metric `rank_order/KEY` is the stability of one key
 tag `overrides` has the settings of the command. *Datasets used* lists the model, population, topics and items, with
 their digests."""
 """The end of a run's description in MLflow."""
+
+
+READINGS_IN_WORDS = {
+    "exact": "from the whole distribution",
+    "listed": "from a server's list of probable tokens",
+    "structured": "from text that a server restricts to the letters",
+    "text": "from one sampled text each, without probabilities",
+    "sampled": "from several sampled answers each",
+    MISSING: "without a letter that can be read",
+    FAILED: "with numbers that are no probabilities",
+}
+"""How answers were read, by the names of `valstab.engines.received.READINGS`."""
 
 
 def summarise(results: Results, title: str, cost: RunCost) -> str:
@@ -42,8 +60,14 @@ def print_summary(results: Results, title: str, data: CollectedData, folder: Pat
     output = Console(highlight=False, markup=False, soft_wrap=True)
     output.print(f"\n{summarise(results, title, data.cost)}\n")
     if data.damaged:
-        output.print(f"{data.damaged} damaged lines of the store were ignored, and their content was computed again")
+        output.print(damaged_lines(data.damaged))
     output.print(f"files and pictures  {folder}")
+
+
+def damaged_lines(places: Sequence[str]) -> str:
+    """Return a sentence about lines of the store that were skipped, with the places of the first few."""
+    named = ", ".join(places[:MAX_PLACES]) + (", ..." if len(places) > MAX_PLACES else "")
+    return f"{len(places)} damaged lines of the store were ignored ({named}), and their content was computed again"
 
 
 def describe(results: Results, cost: RunCost) -> str:
@@ -119,6 +143,12 @@ def _cells(conclusion: Conclusion | None) -> tuple[str, str]:
     return wording.value(conclusion), f"95% {interval}" if interval else ""
 
 
+def read_in_words(results: Results) -> str:
+    """Return how many answers were read in which way, as a clause; empty if that is unknown."""
+    counts = [f"{count:,} {READINGS_IN_WORDS[name]}" for name, count in results.readings.items()]
+    return f"answers read: {', '.join(counts)}" if counts else ""
+
+
 def _mass(results: Results) -> str:
     return "-" if results.answer_mass is None else f"{results.answer_mass:.3f}"
 
@@ -130,7 +160,7 @@ def _in_words(results: Results, name: Measure) -> str:
 
 
 def _reading(results: Results) -> list[str]:
-    """Return what the intervals stand for, and the paper's standard errors over seeds."""
+    """Return what the intervals stand for, the paper's standard errors over seeds, and how answers were read."""
     lines = []
     if any(wording.interval(conclusion) for conclusion in results.conclusions.values()):
         of_what = wording.generalises_to(results.scores, without_personas=results.without_personas)
@@ -145,4 +175,6 @@ def _reading(results: Results) -> list[str]:
         if results.without_personas:
             over = "seeds and repetitions"
         lines.append(f"standard errors over {over} alone, for the same people and topics (paper): {', '.join(errors)}")
+    if results.readings.keys() - {"exact"}:
+        lines.append(read_in_words(results))
     return lines

@@ -26,5 +26,6 @@ def log_results(record: Record, results: Results, cost: RunCost, description: st
     per_key = {names["rank_order", key]: stability["mean"] for key, stability in document["per_key"].items()}
     record.metrics = {name: [value] for name, value in {**results.headline(), **per_key, **asdict(cost)}.items()}
     record.metrics |= {f"seed/{name}": list(per_seed.values()) for name, per_seed in document["per_seed"].items()}
+    record.metrics |= {f"read/{name}": [count] for name, count in results.readings.items()}
     record.tags |= {f"engine.{name}": value for name, value in engine.items()}
     record.tags[MLFLOW_RUN_NOTE] = description

@@ -13,7 +13,7 @@ from valstab.protocol.plan import Plan
 from valstab.results import wording
 from valstab.results.fitness import empty_share
 from valstab.results.results import Results
-from valstab.results.summary import warnings
+from valstab.results.summary import read_in_words, warnings
 from valstab.statistics.conversation_quality import cut_messages
 from valstab.statistics.position import position_bias
 from valstab.statistics.psychometrics import LOW_ANSWER_MASS, mass_spread
@@ -56,6 +56,7 @@ def overview(
         "centred": plan.task.centred,
         "profiles": _numbers(profiles),
         "position_bias": _position_bias(results.answers),
+        "answers_read": read_in_words(results),
         "mass_spread": spread and {"limit": LOW_ANSWER_MASS, **spread._asdict()},
         "mass_per_context": _numbers(mass.to_numpy()),
         "warnings": [*warnings(results), *conversation_warnings(plan, conversations)],

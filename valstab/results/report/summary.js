@@ -169,6 +169,7 @@ function showRun() {
     ["Seeds", data.seeds.join(", ")],
     ["Undefined correlations", percent(data.undefined_fraction, 2)],
     ["Answers that could not be read", percent(data.unparsed_fraction, 2)],
+    ["Answers read", data.answers_read.replace("answers read: ", "")],
     ["Questions per second", number(cost.queries_per_second, 1)],
     ["Seconds", `${number(cost.conversing_seconds, 1)} conversing, ${number(cost.asking_seconds, 1)} asking`],
     ["Tokens", `${cost.encoded_tokens.toLocaleString("en")} encoded, ${cost.generated_tokens.toLocaleString("en")} generated`],

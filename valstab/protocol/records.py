@@ -1,0 +1,82 @@
+"""The records of a store: messages and answers. What has another form, or impossible numbers, is not read."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from valstab.engines.received import FAILED, MAX_TEXT_CHARACTERS, READINGS, Reads, readings
+
+
+class AnswerRecord(NamedTuple):
+    """The answers after one conversation."""
+
+    logprobs: NDArray[np.float64]
+    """As `Engine.score_options` yields them, without failed rows. Shape: (items, options)."""
+    readings: Sequence[str]
+    """How each answer was read, one of `valstab.engines.received.READINGS`."""
+    thoughts: Sequence[str] | None = None
+    """The thought before each answer; None for a model that does not think."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as the store keeps it."""
+        content = {"logprobs": self.logprobs.tolist(), "read": list(self.readings)}
+        return content if self.thoughts is None else {**content, "thoughts": list(self.thoughts)}
+
+
+def received_answers(logprobs: Any, reads: Reads, thoughts: Sequence[str] | None = None) -> AnswerRecord:
+    """Return the answers that an engine gives; a failed row has no log-probabilities (NaN)."""
+    rows = np.array(logprobs, dtype=float)
+    how = readings(rows, reads)
+    rows[how == FAILED] = np.nan
+    return AnswerRecord(rows, how.tolist(), thoughts)
+
+
+def stored_answers(record: Any, reads: Reads = Reads()) -> AnswerRecord | None:  # noqa: B008  (immutable)
+    """Return the answers in a record of the store; None if it has another form, or impossible numbers.
+
+    Args:
+        record: a mapping; in stores of version 0.1 the rows, or the rows and the thoughts.
+        reads: how the engine reads answers, for a record that does not say it.
+    """
+    if isinstance(record, list):
+        has_thoughts = len(record) == 2 and isinstance(record[0], list) and _are_texts(record[1], len(record[0]))  # noqa: PLR2004
+        record = {"logprobs": record[0], "thoughts": record[1]} if has_thoughts else {"logprobs": record}
+    try:
+        rows = np.array(record["logprobs"])
+        n_items, _ = rows.shape
+    except (ValueError, TypeError, KeyError):
+        return None
+    if rows.dtype.kind not in "fi" or not rows.size:
+        return None
+    rows = rows.astype(float)
+    derived = readings(rows, reads).tolist()
+    how, thoughts = record.get("read", derived), record.get("thoughts")
+    is_whole = _are_texts(how, n_items) and (thoughts is None or _are_texts(thoughts, n_items))
+    if not is_whole or FAILED in derived or not set(how) <= set(READINGS):
+        return None
+    return AnswerRecord(rows, how, thoughts)
+
+
+def record_check(log_name: str) -> Callable[[Any], bool]:
+    """Return a function that tells whether a log of this name can hold a record."""
+    if log_name == "conversations":
+        return _is_message
+    return _is_answer if log_name.startswith("answers-") else lambda _: True
+
+
+def _is_message(record: Any) -> bool:
+    """Return whether a record is a message, or a message and its thought."""
+    texts = record if isinstance(record, list) and len(record) == 2 else [record]  # noqa: PLR2004
+    return all(isinstance(text, str) and len(text) <= MAX_TEXT_CHARACTERS for text in texts)
+
+
+def _is_answer(record: Any) -> bool:
+    """Return whether a record holds answers, or the labels of one sample."""
+    is_sample = isinstance(record, str) or (isinstance(record, list) and record and _are_texts(record, len(record)))
+    return bool(is_sample) or stored_answers(record) is not None
+
+
+def _are_texts(value: Any, number: int) -> bool:
+    return isinstance(value, list) and len(value) == number and all(isinstance(each, str) for each in value)
