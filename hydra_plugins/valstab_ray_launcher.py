@@ -8,6 +8,7 @@ Ray is imported only where it is used, since Hydra imports every plugin at each 
 import logging
 import math
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,9 @@ class RayLauncher(Launcher):
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         if not ray.is_initialized():
+            handler = signal.getsignal(signal.SIGTERM)
             ray.init(**self.init)
+            signal.signal(signal.SIGTERM, handler)  # Ray's own would end the sweep without a summary
         run = ray.remote(max_calls=1, max_retries=0, **self.remote)(_run)
         jobs = []
         for number, overrides in enumerate(job_overrides, initial_job_idx):

@@ -1,6 +1,10 @@
 """The old spelling of `python -m valstab rescore`."""
 
-from valstab.commands.rescore import main
+from functools import partial
+
+from valstab.commands.main import start_command
+
+main = partial(start_command, "rescore")
 
 if __name__ == "__main__":
     main()

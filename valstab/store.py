@@ -1,6 +1,10 @@
 """The old spelling of `python -m valstab store`."""
 
-from valstab.commands.store import main
+from functools import partial
+
+from valstab.commands.main import start_command
+
+main = partial(start_command, "store")
 
 if __name__ == "__main__":
     main()

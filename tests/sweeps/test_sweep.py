@@ -3,14 +3,18 @@
 import os
 import shlex
 import signal
+import subprocess
+import sys
 import time
 from typing import NamedTuple
 
 import mlflow
 import pandas as pd
+import psutil
 import pytest
 
 from tests.support.sweeps import FAILING, PERSONA, ROOT, SCRIPTED, SMALL, logged, runs
+from valstab.commands import interruption
 from valstab.protocol.store import RecordLog
 from valstab.sweeps.describe import as_markdown, as_text, describe_failures
 from valstab.sweeps.picture import draw
@@ -107,8 +111,15 @@ def test_a_sweep_of_which_no_job_begins_leaves_no_run(valstab, launch_folder):
     assert logged(launch_folder) == []
 
 
-@pytest.mark.parametrize("mode", ["run", pytest.param("sweep", marks=pytest.mark.slow)])
-def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(mode, heavy_process, launch_folder):
+@pytest.mark.parametrize(
+    ("mode", "number"),
+    [
+        ("run", signal.SIGINT),
+        pytest.param("run", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("sweep", signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_ends_cleanly_and_says_how_to_go_on(mode, number, heavy_process, launch_folder):
     arguments = ("-m", "n_messages=1,3") if mode == "sweep" else ("n_messages=1",)
     command = heavy_process.start(
         "valstab",
@@ -119,10 +130,10 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(mode, heavy_process, launch_f
     end = time.monotonic() + 120
     while not list(launch_folder.glob(".valstab/*/answers*/*")) and time.monotonic() < end:
         time.sleep(0.05)
-    os.kill(command.pid, signal.SIGINT)
+    os.kill(command.pid, number)
     ended = command.wait()
     errors = ended.stderr
-    assert ended.returncode == 130
+    assert ended.returncode == 128 + number
     assert errors.splitlines()[-1] == (
         "valstab: interrupted; the same command goes on where it was, with what its store has"
     )
@@ -133,7 +144,53 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(mode, heavy_process, launch_f
     else:
         (child,) = logged(launch_folder)
     assert child.info.status == "KILLED"
-    assert child.data.tags["error"] == "KeyboardInterrupt"
+    assert child.data.tags["error"] == "KeyboardInterrupt" + (": SIGTERM" if number == signal.SIGTERM else "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_workers_of_joblib_end_with_their_parent_and_the_same_command_goes_on(number, launch_folder):
+    """Only the parent gets the signal, as from SLURM."""
+    command = [
+        *(sys.executable, "-m", "valstab", "-m", *SCRIPTED, "engine._target_=tests.support.scripted.SlowEngine"),
+        *("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "n_messages=1,3", "topics.names=[joke,chess]"),
+        *("seeds=[0]", "population.limit=30"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": ROOT}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 120
+    while len(list(launch_folder.glob(".valstab/*/answers*/*"))) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert len(workers) >= 2
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert psutil.wait_procs(workers, timeout=20)[1] == []
+    if number == signal.SIGKILL:
+        return
+    assert process.returncode == 143
+    assert "Traceback" not in errors
+    assert [run.info.status for run in logged(launch_folder)] == ["KILLED"] * 3
+    assert sum(len(RecordLog(log)) for log in launch_folder.glob(".valstab/*/answers*")) > 0
+    again = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    assert again.stdout.count("FINISHED") == 2
+
+
+def test_a_second_signal_ends_the_process_and_one_that_comes_twice_does_not(monkeypatch):
+    ended = []
+    monkeypatch.setattr(interruption.os, "_exit", ended.append)
+    monkeypatch.setattr(interruption, "SAME_SECONDS", 0.05)
+    monkeypatch.setattr(interruption, "LAST_SECONDS", 0.2)
+    handler = interruption._Interruption()  # noqa: SLF001 - for a real one a process of its own would be needed
+    with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
+        handler(signal.SIGTERM, None)
+    handler(signal.SIGTERM, None)
+    assert ended == []
+    time.sleep(0.06)
+    handler(signal.SIGINT, None)
+    assert ended == [130]
+    time.sleep(0.3)
+    assert ended == [130, 143]  # whatever the end waits for
 
 
 class RunInfo(NamedTuple):

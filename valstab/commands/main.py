@@ -5,6 +5,7 @@ import os
 import re
 import sys
 
+from valstab.commands.interruption import interruptible
 from valstab.errors import allowed, one_line
 
 COMMANDS = ("compare", "rescore", "store", "sync", "validate")
@@ -29,7 +30,13 @@ def main() -> None:
         name = _completed_command(os.environ.get("COMP_LINE", ""))
     elif re.fullmatch(r"\w+", first):
         sys.exit(f"valstab: {one_line(first)}: no such command; {allowed(first, COMMANDS)}; settings are KEY=VALUE")
-    importlib.import_module(f"valstab.commands.{name}").main()
+    start_command(name)
+
+
+def start_command(name: str) -> None:
+    """Start the subcommand of this name, or `run`, and let signals end it."""
+    with interruptible():
+        importlib.import_module(f"valstab.commands.{name}").main()
 
 
 def _completed_command(line: str) -> str:

@@ -2,7 +2,6 @@
 
 import io
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -15,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from valstab.commands.interruption import handle_signals
 from valstab.config.as_written import restore_texts
 from valstab.config.compose import ConfigT, register_schemas, to_dataclass
 from valstab.config.exit import fail
@@ -26,10 +26,6 @@ from valstab.inputs.files import find_path
 
 FILE_SETTINGS = (("task", "items"), ("population", "personas"), ("topics", "openings"))
 """The settings that name a data file, as group and name."""
-
-
-INTERRUPTED_EXIT_CODE = 128 + signal.SIGINT
-"""The exit code after Ctrl-C, as in a shell."""
 
 
 COMMAND_GROUPS = {"compare": ("figure",), "rescore": ("task",)}
@@ -63,7 +59,7 @@ def start(app: Callable[[], object]) -> None:
     """Run a Hydra app. With HYDRA_FULL_ERROR=1 in the environment, a user's mistake shows its traceback.
 
     Raises:
-        SystemExit: with one line after a user's mistake or Ctrl-C, with a traceback after any other error.
+        SystemExit: with one line after a user's mistake, with a traceback after any other error.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -78,9 +74,6 @@ def start(app: Callable[[], object]) -> None:
         app()
     except shown as error:
         fail(error)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nvalstab: interrupted; the same command goes on where it was, with what its store has\n")
-        sys.exit(INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:
         # The reader of the output, such as `head`, has closed it. Python would still write the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -100,6 +93,7 @@ def exit_on_mistake(work: Callable[[], Any]) -> Any:
     Otherwise Hydra would print lines of its own. Relative paths are the launch folder's, also with `hydra.job.chdir`.
     """
     os.chdir(HydraConfig.get().runtime.cwd)
+    handle_signals()  # in a worker's process too
     try:
         return work()
     except (*USER_ERRORS, OSError) as error:

@@ -115,7 +115,7 @@ def tracked_run(config: Config, plan: Plan, tags: Mapping[str, str], results: Pa
             yield tracking
         except BaseException as error:
             tracking.record.tags["error"] = error_tag(error)
-            tracking.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            tracking.end("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
             raise
 
 
