@@ -258,7 +258,7 @@ def conversation(plan: Plan, place: int, n_messages: int) -> Conversation:
 def questions(plan: Plan, place: int, n_messages: int) -> list[ChoiceRequest]:
     """Return the questions after a made-up conversation."""
     made_up = conversation(plan, place, n_messages)
-    return choice_requests(plan, made_up, option_orders(plan.task, made_up.session))
+    return choice_requests(plan, made_up, option_orders(plan, made_up.session))
 
 
 if __name__ == "__main__":

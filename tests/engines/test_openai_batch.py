@@ -57,7 +57,7 @@ def test_sampled_answers_to_all_dialogues_are_one_batch(server):
         [SampleRequest(CHAT, "AB", (0, 1)), SampleRequest(CHAT, "AB", (1, 1))],
         [SampleRequest(CHAT, "AB", (2, 3))],
     ]
-    assert dict(engine_on(server).sample_options(asked)) == {0: ["AB", "BB"], 1: ["AB"]}
+    assert dict(engine_on(server).sample_options(asked)) == {0: [["A", "B"], ["B", "B"]], 1: [["A", "B"]]}
     assert len(server.batches.made) == 1
 
 

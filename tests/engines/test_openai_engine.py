@@ -18,7 +18,7 @@ from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, 
 from valstab.engines.dialect import remedy
 from valstab.engines.openai import OpenaiEngine
 from valstab.engines.received import Reads
-from valstab.engines.written_answer import read_letter
+from valstab.engines.written_answer import read_label
 from valstab.protocol.records import received_answers
 
 KEY = "sk-very-secret"
@@ -148,7 +148,7 @@ def test_a_refusal_is_no_answer(serve, answer):
     ],
 )
 def test_the_parser_is_strict(text, letter):
-    assert read_letter(text, "ABC") == letter
+    assert read_label(text, "ABC", "Answer: (") == letter
 
 
 def test_messages_are_sampled_by_the_models_settings(serve):

@@ -61,7 +61,7 @@ def test_the_model_s_own_sampling_applies(engine):
     )
     ((_, logprobs),) = engine.score_options([[ChoiceRequest(prompt, OPTIONS, 0) for prompt in PROMPTS]])
     ((_, answers),) = colder.sample_options(requests(20))
-    assert answers == [OPTIONS[row.argmax()] * 20 for row in logprobs]
+    assert answers == [[OPTIONS[row.argmax()]] * 20 for row in logprobs]
 
 
 def test_a_server_s_answers_are_read_strictly():
@@ -72,7 +72,7 @@ def test_a_server_s_answers_are_read_strictly():
         ((_, answers),) = engine.sample_options([[SampleRequest(PROMPTS[0], OPTIONS, tuple(range(6)))]])
     finally:
         server.close()
-    assert answers == [f"BC{UNREAD}A{UNREAD}B"]
+    assert answers == [["B", "C", UNREAD, "A", UNREAD, "B"]]
     assert [body["seed"] for body in server.bodies] == list(range(6))
 
 
@@ -94,7 +94,7 @@ def test_a_server_can_be_made_to_choose_a_letter(structured_choice, text, field,
         list(engine.generate([GenerationRequest(PROMPTS[0]._replace(text=""), 1, 5)]))
     finally:
         server.close()
-    assert answers == ["BB"]
+    assert answers == [["B", "B"]]
     *asked, message = server.bodies
     for body in asked:
         if structured_choice == "openai":

@@ -81,7 +81,7 @@ def test_more_samples_only_add():
 def test_samples_have_random_numbers_of_their_own_and_exact_answers_other_records():
     plan, log = plan_of("answer_samples=400"), RecordLog(None)
     conversation = Conversation(plan.sessions[0], TEXTS)
-    requests = choice_requests(plan, conversation, option_orders(plan.task, conversation.session))
+    requests = choice_requests(plan, conversation, option_orders(plan, conversation.session))
     engine = RandomEngine(ModelConfig(name="random"), "none")
     ((_, answers, _),) = answer_all(plan, engine, log, ["key"], lambda _: requests)
     options = len(plan.task.scores)

@@ -45,9 +45,9 @@ def test_key_of_answers(plan, session):
 
 
 def test_orders_of_options(plan, session):
-    orders = option_orders(plan.task, session)
+    orders = option_orders(plan, session)
     assert orders[[0, 39]].tolist() == [[2, 3, 5, 0, 4, 1], [3, 5, 1, 0, 4, 2]]
-    assert option_orders(plan.task, session, retest=2)[0].tolist() == [3, 4, 5, 0, 1, 2]
+    assert option_orders(plan, session, retest=2)[0].tolist() == [3, 4, 5, 0, 1, 2]
 
 
 def test_neutral_context_without_personas():
@@ -57,7 +57,7 @@ def test_neutral_context_without_personas():
     session = neutral.sessions[1]
     assert session.labels == (0, "neutral", "permutation_02")
     assert answers_key(neutral, Conversation(session, ())) == "debf485319d5072707903754a049450f"
-    assert option_orders(neutral.task, session)[99].tolist() == [3, 2, 4, 5, 0, 1]
+    assert option_orders(neutral, session)[99].tolist() == [3, 2, 4, 5, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,18 @@ def test_digest_of_a_task(task, digest):
 
 def test_hash_of_content():
     assert content_hash({"b": [1, None, "é"], "a": "x"}) == "60f416ae161999db132f0050e4e797d6"
+
+
+def test_orders_and_labels_have_keys_of_their_own(session):
+    settings = (
+        ("option_order=fixed",),
+        ("option_order=reversed",),
+        ("option_labels=numbers",),
+        ("option_labels=words",),
+    )
+    plans = [make_plan(compose_run("model=smollm2_135m", *ONE_CONVERSATION, *each)) for each in ((), *settings)]
+    keys = [answers_key(each, Conversation(session, TEXTS)) for each in plans]
+    assert keys[0] == "0850dc64cc1803de584abf5e1c7a5c07"
+    assert len(set(keys)) == len(keys)
+    # Messages do not depend on how questions are asked.
+    assert {message_key(each, session, TEXTS, 0) for each in plans} == {"31777fd5bcf2fc3223cc9a1369ddbefb"}

@@ -32,7 +32,7 @@ def test_thousands_of_answers_are_those_worked_out_by_hand():
     rows = answers.to_dict("records")
     for conversation in conversations:
         seed, context, persona = conversation.session.labels
-        for item, order in zip(plan.task.items, option_orders(plan.task, conversation.session), strict=True):
+        for item, order in zip(plan.task.items, option_orders(plan, conversation.session), strict=True):
             row = rows.pop(0)
             assert (row["seed"], row["context"], row["persona"], row["item"]) == (seed, context, persona, item.number)
             assert (row["letter"], row["score"]) == ("A", plan.task.scores[order[0]])

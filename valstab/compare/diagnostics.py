@@ -14,7 +14,7 @@ from valstab.statistics import conversation_quality
 from valstab.statistics.agreement import agreement
 from valstab.statistics.consistency import item_consistency
 from valstab.statistics.jackknife import DIMENSIONS, MIN_LEVELS, stability_interval
-from valstab.statistics.position import position_bias, position_effect
+from valstab.statistics.position import orders_vary, position_bias, position_effect
 from valstab.statistics.psychometrics import answer_mass, circular_structure, cronbach_alpha
 from valstab.statistics.reliability import corrected, generalisability_intervals, variance_components
 from valstab.statistics.resampling import StabilitySpec
@@ -159,8 +159,10 @@ def _position_effect(run: Run) -> pd.DataFrame:
 
 
 def _has_letters(run: Run) -> bool:
-    """Return whether it is known under which letters the options stood, and a letter was chosen."""
-    return "letters" in run.answers and bool(run.answers["letter"].notna().any())
+    """Return whether it is known under which letters the options stood, in which orders, and a letter was chosen."""
+    if "letters" not in run.answers or not run.answers["letter"].notna().any():
+        return False
+    return orders_vary(run.answers)
 
 
 def _variance(run: Run) -> pd.DataFrame:

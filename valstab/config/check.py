@@ -11,7 +11,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from valstab.config.engines import OpenaiConfig, VllmConfig
-from valstab.config.schema import ANSWERS, DTYPES, FORMATS, OVERFLOWS, QUANTIZATIONS, UNDEFINED, Config
+from valstab.config.schema import (
+    ANSWERS,
+    DTYPES,
+    FORMATS,
+    OPTION_LABELS,
+    OPTION_ORDERS,
+    OVERFLOWS,
+    QUANTIZATIONS,
+    UNDEFINED,
+    Config,
+)
 from valstab.errors import ConfigError, require, require_text
 
 ANSWER_PREFIXES = ("continue", "message", "question")
@@ -109,6 +119,10 @@ def check_config(config: Config) -> None:
     require("undefined", config.undefined, UNDEFINED)
     require("overflow", config.overflow, OVERFLOWS)
     require("answer", config.answer, ANSWERS)
+    require("option_order", config.option_order, OPTION_ORDERS)
+    require("option_labels", config.option_labels, OPTION_LABELS)
+    if config.retests > 0 and config.option_order != "random":
+        raise ConfigError("retests", config.retests, "repeats the questions in other orders: needs option_order=random")
     n_messages = config.n_messages
     if n_messages < 0 or (n_messages > 0 and n_messages % 2 == 0):
         raise ConfigError(

@@ -31,6 +31,14 @@ ANSWERS = ("letter", "thinking", "sampled")
 """Values of `answer`."""
 
 
+OPTION_ORDERS = ("random", "fixed", "reversed")
+"""Values of `option_order`."""
+
+
+OPTION_LABELS = ("letters", "numbers", "words")
+"""Values of `option_labels`."""
+
+
 MEASURES = ("rank_order", "ipsative")
 """Values of `figure.measure`: the two stabilities of a run."""
 
@@ -193,6 +201,13 @@ class Config:
 
     `stop` ends the run before anything is generated. `truncate` leaves the oldest messages out of the prompts, as many
     as necessary.
+    """
+    option_order: str = "random"
+    """The order of the options: `random`, drawn for each question; `fixed`, that of the scale; or `reversed`."""
+    option_labels: str = "letters"
+    """What names an option: `letters` (A, B, ...), `numbers` (1, 2, ...), or `words`: its own text, without a label.
+
+    Letters name up to 26 options.
     """
     answer: str = "letter"
     """How an answer is obtained: `letter`, `thinking` or `sampled`.

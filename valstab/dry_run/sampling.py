@@ -150,7 +150,7 @@ def measure_questions(plan: Plan, engine: Engine, conversations: Sequence[Conver
     Raises:
         EngineError: if the model can't be run.
     """
-    dialogues = [choice_requests(plan, each, option_orders(plan.task, each.session)) for each in conversations]
+    dialogues = [choice_requests(plan, each, option_orders(plan, each.session)) for each in conversations]
 
     def answer(some: Sequence[Sequence[ChoiceRequest]]) -> list[Answered]:
         keys = [str(number) for number in range(len(some))]

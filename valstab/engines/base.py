@@ -73,8 +73,8 @@ class GenerationRequest:
     stop: str | None = None
     max_thought_tokens: int | None = None
     """Maximum length of the thought before the message; 0 for none. None for a model that does not think."""
-    options: str = ""
-    """Letters of which the text is to be one, for an engine that can make sure of it; empty for any text."""
+    options: Sequence[str] = ()
+    """Labels of which the text is to be one, for an engine that can make sure of it; empty for any text."""
 
     def cut(self, text: str) -> str:
         """Return the text before the first match of `stop`, or all of it."""
@@ -84,13 +84,14 @@ class GenerationRequest:
 
 @dataclass(frozen=True)
 class ChoiceRequest:
-    """A request for the probability that each of the one-letter `options` comes next after `prompt`.
+    """A request for the probability that each of the `options` comes next after `prompt`.
 
-    `seed` is for engines that answer at random.
+    These are labels: letters (`"ABC"`), or longer ones, each up to a closing bracket (`valstab.engines.labels`). `seed`
+    is for engines that answer at random.
     """
 
     prompt: Prompt
-    options: str
+    options: Sequence[str]
     seed: int
 
 
@@ -100,10 +101,10 @@ UNREAD = "?"
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """A request for answers sampled after `prompt`, each one of the one-letter `options`: one for each of `seeds`."""
+    """A request for answers sampled after `prompt`, each one of the `options`: one for each of `seeds`."""
 
     prompt: Prompt
-    options: str
+    options: Sequence[str]
     seeds: tuple[int, ...]
 
 
@@ -115,7 +116,7 @@ class ThoughtfulChoice:
     """
 
     prompt: Prompt
-    options: str
+    options: Sequence[str]
     seed: int
     max_thought_tokens: int
 
@@ -206,17 +207,17 @@ class Engine(Protocol):
 
         The choices after one dialogue share a long prefix, so they are passed together. The probabilities are those of
         the model's raw distribution over its whole vocabulary, summed over the tokens that decode to exactly an
-        option's letter. Shape: (choices, options).
+        option's letter; `valstab.engines.labels` says how longer labels are read. Shape: (choices, options).
 
         An engine that does not see the whole distribution returns NaN for unknown probabilities. If it reads an answer
         from sampled text, that option has infinity; if it can read none, all options have NaN.
         """
         ...
 
-    def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[str]]]:
-        """Yield the index of each dialogue and the letters sampled for each of its requests, in any order of dialogues.
+    def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[list[str]]]]:
+        """Yield the index of each dialogue and the labels sampled for each of its requests, in any order of dialogues.
 
-        A request's letters are one text with a letter for each seed, in the order of the seeds; `UNREAD` stands for an
+        A request has a label for each seed, in the order of the seeds. `UNREAD` stands for an
         answer that names no option. The model's own sampling settings apply.
         """
         ...

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from valstab.engines.received import is_distribution, read_count, read_number, read_text
-from valstab.engines.written_answer import read_letter
+from valstab.engines.written_answer import read_label
 
 UNREADABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError)
 """Errors that `read_completion` raises if a document does not have the form of the API."""
@@ -80,7 +80,7 @@ def _thought_tokens(usage: Any) -> int:
     return read_count((usage.get("completion_tokens_details") or {}).get("reasoning_tokens"))
 
 
-def listed_logprobs(first_tokens: Sequence[tuple[str, float]], options: str) -> list[float]:
+def listed_logprobs(first_tokens: Sequence[tuple[str, float]], options: Sequence[str]) -> list[float]:
     """Return the log-probability (nats) of each option: the sum over its listed tokens, NaN if there are none."""
     listed = [[logprob for token, logprob in first_tokens if token == option] for option in options]
     return [float(np.logaddexp.reduce(logprobs)) if logprobs else math.nan for logprobs in listed]
@@ -100,7 +100,13 @@ def opens_bracket(first_tokens: Sequence[tuple[str, float]]) -> bool:
     return bool(first_tokens) and max(first_tokens, key=lambda listed: listed[1])[0].strip() in OPENING
 
 
-def sampled_logprobs(text: str, options: str) -> list[float]:
-    """Return infinity for the option that a sampled answer chooses and NaN for the others; all NaN if it is unclear."""
-    letter = read_letter(text, options)
-    return [math.inf if option == letter else math.nan for option in options]
+def sampled_logprobs(text: str, options: Sequence[str], opening: str) -> list[float]:
+    """Return infinity for the option that a sampled answer chooses and NaN for the others; all NaN if it is unclear.
+
+    Args:
+        text: the answer.
+        options: their labels.
+        opening: what opens the answer in the prompt.
+    """
+    label = read_label(text, options, opening)
+    return [math.inf if option == label else math.nan for option in options]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -52,15 +52,15 @@ class Dialect:
             fields["chat_template_kwargs"] = dict(self.template)
         return Body({"messages": messages}, self._own(fields))
 
-    def choice_fields(self, options: str) -> dict[str, Any]:
-        """Return the fields with which the server restricts a text to one of the letters, if it can."""
+    def choice_fields(self, options: Sequence[str]) -> dict[str, Any]:
+        """Return the fields with which the server restricts a text to one of the labels, if it can."""
         if not options or self.structured_choice is None:
             return {}
         letters = list(options)
         if self.structured_choice == "vllm":
             return {"structured_outputs": {"choice": letters}}
         if self.structured_choice == "llama_cpp":
-            return {"grammar": "root ::= " + " | ".join(f'"{letter}"' for letter in letters)}
+            return {"grammar": "root ::= " + " | ".join(json.dumps(each, ensure_ascii=False) for each in letters)}
         schema = {
             "type": "object",
             "required": ["letter"],

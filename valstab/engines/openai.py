@@ -35,7 +35,7 @@ from valstab.engines.dialect import Dialect
 from valstab.engines.openai_batch import MAX_REQUESTS
 from valstab.engines.openai_client import OpenaiClient
 from valstab.engines.server_template import check_rendered
-from valstab.engines.written_answer import ANSWER_TOKENS, sample_by_writing
+from valstab.engines.written_answer import answer_tokens, sample_by_writing
 from valstab.errors import allowed
 
 log = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ class OpenaiEngine:
             thoughts, logprobs = zip(*answers, strict=True)
             yield index, list(thoughts), np.array(logprobs)
 
-    def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[str]]]:
+    def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[list[str]]]]:
         """Yield each dialogue's index and sampled answers; see `Engine.sample_options`."""
         if not self._batch:
             yield from sample_by_writing(self.generate, dialogues)
@@ -209,8 +209,8 @@ class OpenaiEngine:
         logprobs = await self._listed_logprobs(choice) if self._lists_tokens else None
         if logprobs is not None:
             return logprobs
-        completion = await self._reply(choice.prompt, ANSWER_TOKENS, choice.seed, choice.options)
-        return sampled_logprobs(completion.text, choice.options)
+        completion = await self._reply(choice.prompt, answer_tokens(choice.options), choice.seed, choice.options)
+        return sampled_logprobs(completion.text, choice.options, choice.prompt.text)
 
     async def _listed_logprobs(self, choice: ChoiceRequest) -> list[float] | None:
         """Return log-probabilities from a list of tokens; None if there is none, or no letter stands first in it.
@@ -240,10 +240,10 @@ class OpenaiEngine:
         self._lists_tokens = self._n_unlisted < MAX_UNLISTED
 
     async def _think(self, choice: ThoughtfulChoice) -> tuple[str, list[float]]:
-        completion = await self._reply(choice.prompt, ANSWER_TOKENS, choice.seed, choice.options)
-        return completion.thought, sampled_logprobs(completion.text, choice.options)
+        completion = await self._reply(choice.prompt, answer_tokens(choice.options), choice.seed, choice.options)
+        return completion.thought, sampled_logprobs(completion.text, choice.options, choice.prompt.text)
 
-    async def _reply(self, prompt: Prompt, tokens: int, seed: int, options: str = "") -> Completion:
+    async def _reply(self, prompt: Prompt, tokens: int, seed: int, options: Sequence[str] = ()) -> Completion:
         """Return a sampled reply, which may have a thought before it, and is one of the options if there are any.
 
         Raises:

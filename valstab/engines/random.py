@@ -40,12 +40,12 @@ class RandomEngine:
                 np.log([np.random.default_rng(c.seed).dirichlet(np.ones(len(c.options))) for c in choices]),
             )
 
-    def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[str]]]:
-        """Yield letters that are drawn uniformly."""
+    def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[list[str]]]]:
+        """Yield labels that are drawn uniformly."""
         for index, choices in enumerate(dialogues):
             yield (
                 index,
-                ["".join(np.random.default_rng(seed).choice(list(c.options)) for seed in c.seeds) for c in choices],
+                [[str(np.random.default_rng(seed).choice(list(c.options))) for seed in c.seeds] for c in choices],
             )
 
     def think_options(

@@ -1,9 +1,10 @@
-"""Encode prompts with a tokenizer of transformers, and find the tokens of an option's letter."""
+"""Encode prompts with a tokenizer of transformers, and find the tokens of an option's label."""
 
 import hashlib
 import itertools
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from valstab.engines.assistant_turn import assistant_turn
 from valstab.engines.base import EngineError, Message, Prompt
 from valstab.engines.chat_template import PROBE_DIALOGUE, ChatTemplate
+from valstab.engines.labels import CLOSING, Ending, are_whole
 from valstab.engines.markers import break_markers, break_pattern
 from valstab.engines.thoughts import ThoughtFormat, thought_format
 
@@ -28,7 +30,7 @@ class PromptTokenizer:
 
     def __init__(self, tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> None:
         self.tokenizer = tokenizer
-        self._tokens_by_text: dict[str, list[int]] = {}
+        self._endings: dict[str, list[Ending]] = {}
         self.template = None if tokenizer.chat_template is None else ChatTemplate(tokenizer, arguments or {})
 
     def encode(self, prompt: Prompt) -> list[int]:
@@ -175,15 +177,72 @@ class PromptTokenizer:
         Raises:
             EngineError: if there is none.
         """
-        if not self._tokens_by_text:
-            bracket = self.tokenizer(OPENED_BRACKET, add_special_tokens=False).input_ids
-            opened = self.tokenizer.decode(bracket)
-            texts = self.tokenizer.batch_decode([[*bracket, token] for token in range(len(self.tokenizer))])
-            for token, text in enumerate(texts):
-                self._tokens_by_text.setdefault(text.removeprefix(opened), []).append(token)
         if letter not in self._tokens_by_text:
             raise EngineError(f"no token of the model decodes to the letter {letter}")
         return self._tokens_by_text[letter]
+
+    def of_labels(self, labels: Sequence[str]) -> list[list[Ending]]:
+        """Return all ways to write each label of a question after a bracket; `valstab.engines.labels` describes them.
+
+        Raises:
+            EngineError: if a label can't be written.
+        """
+        if not are_whole(labels):
+            return [[Ending((), self.of_letter(label))] for label in labels]
+        for label in labels:
+            if label not in self._endings:
+                self._endings[label] = self._of_label(label)
+        return [self._endings[label] for label in labels]
+
+    def _of_label(self, label: str) -> list[Ending]:
+        written, closed = self._write(label), f"{label}{CLOSING}"
+        endings = []
+        for length in range(len(written) + 1):
+            start = self._after_bracket(written[:length])
+            # In the middle of a character no text is a beginning of the label.
+            completing = self._starting_with(closed.removeprefix(start)) if closed.startswith(start) else []
+            if completing:
+                endings.append(Ending(tuple(written[:length]), completing))
+        return endings
+
+    def _write(self, label: str) -> list[int]:
+        """Return the tokens of a label after a bracket."""
+        whole = self.tokenizer(f"{OPENED_BRACKET}{label}", add_special_tokens=False).input_ids
+        alone = self.tokenizer(label, add_special_tokens=False).input_ids
+        for written in (whole[len(self._bracket) :], alone):
+            if self._after_bracket(written) == label:
+                return list(written)
+        raise EngineError(
+            f"the model's tokens can't write the label {label} after a bracket: set option_labels=letters"
+        )
+
+    def _starting_with(self, text: str) -> list[int]:
+        """Return every token that begins with this text."""
+        texts = self._sorted_texts
+        first = bisect_left(texts, text)
+        found = itertools.takewhile(lambda each: each.startswith(text), itertools.islice(texts, first, None))
+        return sorted(token for each in found for token in self._tokens_by_text[each])
+
+    def _after_bracket(self, tokens: Sequence[int]) -> str:
+        return str(self.tokenizer.decode([*self._bracket, *tokens])).removeprefix(self.tokenizer.decode(self._bracket))
+
+    @cached_property
+    def _bracket(self) -> list[int]:
+        return list(self.tokenizer(OPENED_BRACKET, add_special_tokens=False).input_ids)
+
+    @cached_property
+    def _tokens_by_text(self) -> dict[str, list[int]]:
+        """The tokens that decode to each text after a bracket."""
+        opened = self.tokenizer.decode(self._bracket)
+        texts = self.tokenizer.batch_decode([[*self._bracket, token] for token in range(len(self.tokenizer))])
+        found: dict[str, list[int]] = {}
+        for token, text in enumerate(texts):
+            found.setdefault(text.removeprefix(opened), []).append(token)
+        return found
+
+    @cached_property
+    def _sorted_texts(self) -> list[str]:
+        return sorted(self._tokens_by_text)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of generated tokens, without special ones."""

@@ -157,7 +157,7 @@ class VllmEngine:
                 require_numbers(torch.from_numpy(rows))
                 yield number, rows
 
-    def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[str]]]:
+    def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[list[str]]]]:
         """Yield each dialogue's index and sampled answers; see `Engine.sample_options`."""
         return sample_by_writing(self.generate, dialogues)
 

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from string import ascii_uppercase
 
 from valstab.config.schema import TaskConfig
 from valstab.errors import ConfigError, allowed
 from valstab.inputs.files import locate
 from valstab.inputs.items import Item, check_count, item_content, read_items
 from valstab.inputs.published_wording import read_published_wording
+
+MIN_OPTIONS = 2
+"""Smallest number of options of an item."""
+
 
 MAX_SCORE = 1e9
 """Maximum absolute score of an option: sums of squares stay far below the limits of floats."""
@@ -64,8 +67,8 @@ def load_task(config: TaskConfig) -> Task:
         ConfigError: if the scale is invalid, or items are missing or have an unknown key.
     """
     path = locate("task.items", config.items)
-    if not 1 < len(config.options) <= len(ascii_uppercase):
-        raise ConfigError("task.options", config.options, "needs 2 to 26 options, one letter each")
+    if len(config.options) < MIN_OPTIONS:
+        raise ConfigError("task.options", config.options, f"needs {MIN_OPTIONS} options at least")
     if len(config.scores) != len(config.options):
         raise ConfigError("task.scores", config.scores, f"needs one score for each of {len(config.options)} options")
     if not all(abs(number) <= MAX_SCORE for number in config.scores):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valstab.engines.base import ChoiceRequest, Engine, SampleRequest, ThoughtfulChoice
+from valstab.engines.labels import are_whole
 from valstab.engines.received import FAILED, MISSING, Reads
 from valstab.hashing import content_hash, derive_seed
 from valstab.protocol.plan import Plan
@@ -124,8 +125,8 @@ def sampled(engine: Engine, log: RecordLog, keys: Sequence[str], requests: Reque
     missing = [number for number, samples_of in enumerate(lacking) if samples_of]
 
     def answers(number: int) -> Answers:
-        letters = [str(log.get(name)) for name in names[number]]
-        return _most_frequent(np.array([list(each) for each in letters]), requests(number)[0].options)
+        samples = [list(log.get(name) or ()) for name in names[number]]
+        return _most_frequent(samples, [choice.options for choice in requests(number)])
 
     def dialogue(number: int) -> list[SampleRequest]:
         return [
@@ -142,7 +143,7 @@ def sampled(engine: Engine, log: RecordLog, keys: Sequence[str], requests: Reque
     for place, letters in engine.sample_options(dialogue(number) for number in missing):
         number = missing[place]
         of_samples = zip(lacking[number], zip(*letters, strict=True), strict=True)
-        log.put({names[number][sample]: "".join(each) for sample, each in of_samples})
+        log.put({names[number][sample]: _sample_record(each) for sample, each in of_samples})
         yield Answered(number, answers(number), reused=False)
 
 
@@ -185,9 +186,20 @@ def _most_probable(record: AnswerRecord) -> Answers:
     return Answers(record.logprobs, chosen, record.readings, record.thoughts)
 
 
-def _most_frequent(letters: NDArray[np.str_], options: str) -> Answers:
-    """Return the frequencies of sampled letters, NaN for an item without a readable one. Shape: (samples, items)."""
-    is_option = letters[:, :, np.newaxis] == np.array(list(options))
+def _sample_record(labels: Sequence[str]) -> str | list[str]:
+    """Return the record of a sample's labels, one for each item: a text if each has one character."""
+    return list(labels) if are_whole(labels) else "".join(labels)
+
+
+def _most_frequent(samples: Sequence[Sequence[str]], options: Sequence[Sequence[str]]) -> Answers:
+    """Return the frequencies of sampled labels, NaN for an item without a readable one.
+
+    Args:
+        samples: the labels of each sample. Shape: (samples, items).
+        options: the labels of each item.
+    """
+    labels = np.array(samples)
+    is_option = labels[:, :, np.newaxis] == np.array([list(each) for each in options])
     shares = is_option.mean(axis=0)
     # The first sample of each option breaks ties: by the alphabet, answers would seem to follow the position.
     chosen = np.lexsort((is_option.argmax(axis=0), -shares), axis=1)[:, 0]

@@ -1,7 +1,7 @@
 """Ask every question after every conversation and store the answers (paper, sections 3.1 and B.4)."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,13 +9,11 @@ from numpy.typing import NDArray
 
 from valstab.engines.base import ChoiceRequest, Engine
 from valstab.hashing import content_hash, derive_seed
-from valstab.inputs.items import Item
-from valstab.inputs.task import Task
 from valstab.protocol.answers import Answers, answer_all
 from valstab.protocol.converse import Conversation, naming_key, thinking_key, truncation_key
 from valstab.protocol.plan import Plan, Session
 from valstab.protocol.progress import Stage
-from valstab.protocol.prompts import PROTOCOL_VERSION, letters, question_prompt, question_text
+from valstab.protocol.prompts import PROTOCOL_VERSION, option_labels, question_prompt, question_text
 from valstab.protocol.store import RecordLog
 
 SESSION_COLUMNS = ["seed", "context", "persona"]
@@ -80,13 +78,14 @@ def ask(
 
     The answers are in the plan's order, with the columns seed, context, persona, gender (of the wording), item, letter,
     score, answer_mass (the total probability of the offered letters), reading (how it was read, one of
-    `valstab.engines.received.READINGS`), letters (the letter that offered each option) and logprob_1, logprob_2, ...
-    (in nats). The last two are in the order of the scale. The frequencies of sampled
+    `valstab.engines.received.READINGS`), letters (the letter that offered each option; see
+    `valstab.statistics.position.offered_labels`) and logprob_1, logprob_2, ... (in nats). The last two are in the order
+    of the scale. Letters may be numbers (`option_labels`). The frequencies of sampled
     answers take the place of probabilities. A single answer read from text has no probabilities (NaN). An unreadable
     answer has neither a letter nor a score. A model that thinks also has a column thought. The stage counts questions;
     its note is made by `note` from the answers so far.
     """
-    orders = [option_orders(plan.task, conversation.session, retest) for conversation in conversations]
+    orders = [option_orders(plan, conversation.session, retest) for conversation in conversations]
     keys = [answers_key(plan, conversation, retest) for conversation in conversations]
     n_items = len(plan.task.items)
     answers_of: dict[int, Answers] = {}
@@ -94,7 +93,7 @@ def ask(
     def so_far() -> pd.DataFrame:
         places = sorted(answers_of)
         return _table(
-            plan.task,
+            plan,
             [conversations[index].session for index in places],
             np.array([orders[index] for index in places]),
             [answers_of[index] for index in places],
@@ -133,20 +132,31 @@ def answers_key(plan: Plan, conversation: Conversation, retest: int = 0) -> str:
             *thinking_key(plan.answer_thought_tokens),
             *naming_key(session.persona),
             *([plan.task.they_digest] if session.persona.gender == "X" else []),
+            *_options_key(plan),
         ]
     )
 
 
-def option_orders(task: Task, session: Session, retest: int = 0) -> NDArray[np.intp]:
-    """Draw the order of the options for each item, independently and uniformly.
+def _options_key(plan: Plan) -> tuple[str, ...]:
+    """Return the part of a store key that keeps other orders and labels of options than random letters apart."""
+    usual = (plan.option_order, plan.option_labels) == ("random", "letters")
+    return () if usual else (f"{plan.option_order} order, {plan.option_labels}",)
+
+
+def option_orders(plan: Plan, session: Session, retest: int = 0) -> NDArray[np.intp]:
+    """Return the order of the options for each item; a random one is drawn independently and uniformly.
 
     Returns:
         For each item and letter, the offered option's position on the scale (0-based). Shape: (items, options).
     """
+    task, scale = plan.task, np.arange(len(plan.task.scores))
+    if plan.option_order != "random":
+        order = scale if plan.option_order == "fixed" else scale[::-1]
+        return np.tile(order, (len(task.items), 1))
     seeds = (
         derive_seed("options", task.name, *session.labels, item.number, *_retest_label(retest)) for item in task.items
     )
-    return np.array([np.random.default_rng(seed).permutation(len(task.scores)) for seed in seeds])
+    return np.array([np.random.default_rng(seed).permutation(scale) for seed in seeds])
 
 
 def _retest_label(retest: int) -> tuple[str, ...]:
@@ -165,46 +175,47 @@ def choice_requests(
         orders: as `option_orders` returns them.
         retest: number of the retest, 0 for the test.
     """
-    session = conversation.session
-    return [
-        ChoiceRequest(
-            prompt=question_prompt(
-                plan.chat_format,
-                session.persona,
-                conversation.visible_texts,
-                _question(plan.task, item, session, order),
-            ),
-            options=letters(len(order)),
-            seed=derive_seed(
-                "answer", plan.task.name, plan.n_messages, *session.labels, item.number, *_retest_label(retest)
-            ),
+    session, gender = conversation.session, conversation.session.persona.gender
+    requests = []
+    for item, order in zip(plan.task.items, orders, strict=True):
+        options = [item.options[gender][place] for place in order]
+        question = question_text(plan.task.description, item.text[gender], options, plan.option_labels)
+        requests.append(
+            ChoiceRequest(
+                prompt=question_prompt(plan.chat_format, session.persona, conversation.visible_texts, question),
+                options=option_labels(plan.option_labels, options),
+                seed=derive_seed(
+                    "answer", plan.task.name, plan.n_messages, *session.labels, item.number, *_retest_label(retest)
+                ),
+            )
         )
-        for item, order in zip(plan.task.items, orders, strict=True)
-    ]
+    return requests
 
 
-def _question(task: Task, item: Item, session: Session, order: NDArray[np.intp]) -> str:
-    gender = session.persona.gender
-    options = item.options[gender]
-    return question_text(task.description, item.text[gender], [options[i] for i in order])
+def _joined(names: NDArray[Any]) -> list[str]:
+    """Return each row of names as `valstab.statistics.position.offered_labels` reads it."""
+    separator = " " if any(len(name) > 1 for name in names[:1].flat) else ""
+    return [separator.join(row) for row in names.tolist()]
 
 
 def _table(
-    task: Task, sessions: Sequence[Session], orders: NDArray[np.intp], answers: Sequence[Answers]
+    plan: Plan, sessions: Sequence[Session], orders: NDArray[np.intp], answers: Sequence[Answers]
 ) -> pd.DataFrame:
     """Return the table of answers that `ask` describes.
 
     Args:
-        task: the task that was asked.
+        plan: the plan of the run.
         sessions: one per conversation.
         orders: option under each letter, as a 0-based position on the scale. Shape: (sessions, items, options).
         answers: one per conversation. A log-probability of +inf marks an answer read from text, NaN what is unknown.
     """
-    n_items, options = len(task.items), len(task.scores)
+    task, n_items, options = plan.task, len(plan.task.items), len(plan.task.scores)
     orders = orders.reshape(-1, options)
     logprobs = np.array([each.logprobs for each in answers]).reshape(-1, options)
     best = np.array([each.chosen for each in answers], dtype=np.intp).reshape(-1, 1)
-    offered = np.array(list(letters(options)))
+    # Options that are their own labels are recorded by their places.
+    kind = "letters" if plan.option_labels == "letters" else "numbers"
+    names = np.array([*option_labels(kind, [""] * options), None])
     scores = np.tile([task.scores_of(item) for item in task.items], (len(sessions), 1))
     chosen = np.take_along_axis(orders, best, axis=1)
     is_read = ~np.isnan(logprobs).all(axis=1)
@@ -219,11 +230,11 @@ def _table(
         labels.loc[labels.index.repeat(n_items)]
         .assign(
             item=np.tile([item.number for item in task.items], len(sessions)),
-            letter=np.array([*letters(options), None])[np.where(is_read, best.ravel(), options)],
+            letter=names[np.where(is_read, best.ravel(), options)],
             score=np.where(is_read, np.take_along_axis(scores, chosen, axis=1).ravel(), np.nan),
             answer_mass=np.where(is_read & ~is_sampled, np.nansum(np.exp(known), axis=1), np.nan),
             reading=[reading for each in answers for reading in each.readings],
-            letters=offered[position].view(f"U{options}").ravel(),
+            letters=_joined(names[position]),
             **{f"logprob_{scale}": on_scale[:, scale - 1] for scale in range(1, options + 1)},
             **({"thought": thoughts} if thoughts else {}),
         )

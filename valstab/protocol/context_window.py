@@ -97,7 +97,7 @@ def dropped_for_questions(plan: Plan, session: Session, texts: Sequence[str], wi
         lambda visible: question_prompt(plan.chat_format, session.persona, visible, question),
         texts,
         window,
-        reserved_tokens=RESERVED_ANSWER_TOKENS + _reserved(plan.answer_thought_tokens),
+        reserved_tokens=_answer_tokens(plan) + _reserved(plan.answer_thought_tokens),
         min_visible=0,
     )
 
@@ -121,8 +121,17 @@ def _n_dropped(
 
 
 def _longest_question(plan: Plan, gender: Gender, window: Window) -> str:
-    questions = (question_text(plan.task.description, i.text[gender], i.options[gender]) for i in plan.task.items)
+    questions = (
+        question_text(plan.task.description, item.text[gender], item.options[gender], plan.option_labels)
+        for item in plan.task.items
+    )
     return max(questions, key=lambda text: window.count(question_prompt(plan.chat_format, plan.personas[0], (), text)))
+
+
+def _answer_tokens(plan: Plan) -> int:
+    """Return the tokens reserved for an answer; a token of an option's text has one byte at least."""
+    texts = [text for item in plan.task.items for options in item.options.values() for text in options]
+    return RESERVED_ANSWER_TOKENS + (max(len(text.encode()) for text in texts) if plan.option_labels == "words" else 0)
 
 
 def _reserved(max_thought_tokens: int | None) -> int:
@@ -160,7 +169,7 @@ class _LongestPrompts:
     def _question_tokens(self, persona: Persona, n_messages: int) -> int:
         texts = [*self._opening, *[PLACEHOLDER_MESSAGE] * n_messages] if n_messages else []
         prompt = question_prompt(self._plan.chat_format, persona, texts, self._questions[persona.gender])
-        reserved = RESERVED_ANSWER_TOKENS + _reserved(self._plan.answer_thought_tokens)
+        reserved = _answer_tokens(self._plan) + _reserved(self._plan.answer_thought_tokens)
         return self._count(prompt) + n_messages * self._plan.max_new_tokens + reserved
 
     def _reply_tokens(self, persona: Persona, opening: Sequence[str], n_messages: int) -> int:

@@ -3,15 +3,21 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from string import ascii_uppercase
 
 from valstab.config.check import check_config
+from valstab.config.engines import OpenaiConfig, VllmConfig
 from valstab.config.schema import Config
 from valstab.config.secrets import refuse_secrets
+from valstab.engines.labels import are_whole
 from valstab.errors import ConfigError
 from valstab.inputs.population import Persona, load_population
 from valstab.inputs.task import Task, load_task
 from valstab.inputs.topics import Context, load_contexts
-from valstab.protocol.prompts import ChatFormat
+from valstab.protocol.prompts import ChatFormat, option_labels
+
+MAX_LETTERS = len(ascii_uppercase)
+"""Largest number of options that letters name."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,10 @@ class Plan:
     retests: int = 0
     """Number of times that all questions are repeated with other option orders."""
 
+    option_order: str = "random"
+    """`random`, `fixed` or `reversed`."""
+    option_labels: str = "letters"
+    """`letters`, `numbers` or `words`."""
     answer_samples: int = 0
     """Number of answers that are sampled for each question; 0 reads the exact distribution."""
     answer_thought_tokens: int | None = None
@@ -83,6 +93,7 @@ def make_plan(config: Config) -> Plan:
     task, contexts = load_task(config.task), load_contexts(config.topics, config.n_messages)
     personas = load_population(config.population)
     _require_wordings(task, personas)
+    _check_labels(config, task)
     return Plan(
         chat_format=_chat_format(config),
         task=task,
@@ -93,6 +104,8 @@ def make_plan(config: Config) -> Plan:
         max_new_tokens=config.max_new_tokens,
         truncates=config.overflow == "truncate",
         retests=config.retests,
+        option_order=config.option_order,
+        option_labels=config.option_labels,
         answer_samples=config.answer_samples if config.answer == "sampled" else 0,
         answer_thought_tokens=config.max_thought_tokens if config.answer == "thinking" else None,
         message_thought_tokens=_message_thought_tokens(config),
@@ -109,6 +122,29 @@ def _require_wordings(task: Task, personas: Sequence[Persona]) -> None:
             task.wording,
             f"is worded with he and she only, but {persona.name} is neither F nor M: give everybody a gender, or write "
             f"both forms of the verbs in item {item.number}, such as {{He}} {{wants|want}}: {item.text['M']}",
+        )
+
+
+def _check_labels(config: Config, task: Task) -> None:
+    """Check that labels name all options, and that the engine can read them."""
+    setting, kind = "option_labels", config.option_labels
+    offered = [options for item in task.items for options in item.options.values()]
+    longest = max(map(len, offered))
+    if kind == "letters" and longest > MAX_LETTERS:
+        raise ConfigError(setting, kind, f"{MAX_LETTERS} letters can't name {longest} options; set {setting}=numbers")
+    for options in offered if kind == "words" else ():
+        if len({option.casefold() for option in options}) < len(options):
+            raise ConfigError(setting, kind, f"two options have the same text: {', '.join(options)}")
+    if not any(are_whole(option_labels(kind, options)) for options in offered):
+        return
+    first_token = isinstance(config.engine, OpenaiConfig) and config.answer == "letter" and config.engine.top_logprobs
+    if first_token or (isinstance(config.engine, VllmConfig) and config.answer != "sampled"):
+        other = " or engine.top_logprobs=0" if first_token else ""
+        raise ConfigError(
+            setting,
+            kind,
+            f"engine={config.engine.name} reads the first token only, and labels have several characters; set "
+            f"answer=sampled{other}, which read the text, or {setting}=letters",
         )
 
 

@@ -83,11 +83,26 @@ def question_prompt(chat_format: ChatFormat, persona: Persona, conversation: Seq
     return _tested_prompt(chat_format, persona, [*conversation, question], QUERY)
 
 
-def question_text(description: str | None, item: str, options: Sequence[str]) -> str:
-    """Return the text of a question: the questionnaire's description, the item, and the options in the given order."""
-    lines = [item, *(f"({letter}) {option}" for letter, option in zip(letters(len(options)), options, strict=True))]
-    text = "\n".join(lines)
+def question_text(description: str | None, item: str, options: Sequence[str], labels: str = "letters") -> str:
+    """Return the text of a question: the questionnaire's description, the item, and the options in the given order.
+
+    Args:
+        description: of the questionnaire, if there is one.
+        item: the item's text.
+        options: the options' texts.
+        labels: the kind of labels, as for `option_labels`.
+    """
+    names = option_labels(labels, options)
+    shown = [""] * len(options) if labels == "words" else [f" {option}" for option in options]
+    text = "\n".join([item, *(f"({name}){option}" for name, option in zip(names, shown, strict=True))])
     return text if description is None else f"{description}\n\n{text}"
+
+
+def option_labels(labels: str, options: Sequence[str]) -> Sequence[str]:
+    """Return the labels of options: letters, numbers from 1, or (`words`) the options' own texts."""
+    if labels == "words":
+        return tuple(options)
+    return letters(len(options)) if labels == "letters" else [str(number + 1) for number in range(len(options))]
 
 
 def letters(number: int) -> str:

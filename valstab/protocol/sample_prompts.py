@@ -31,7 +31,7 @@ def first_question(plan: Plan, session: Session, n_messages: int = 1) -> Prompt:
     """Return the prompt of a session's first question, after `n_messages` made messages."""
     opening = opening_messages(session)
     conversation = Conversation(session, (*opening, *MADE_MESSAGES[:n_messages]) if opening else ())
-    return choice_requests(plan, conversation, option_orders(plan.task, session))[0].prompt
+    return choice_requests(plan, conversation, option_orders(plan, session))[0].prompt
 
 
 def rendered_question(plan: Plan, engine: Engine, conversations: Sequence[Conversation]) -> str | None:
@@ -40,6 +40,6 @@ def rendered_question(plan: Plan, engine: Engine, conversations: Sequence[Conver
     if tokens is None:
         return None
     first = conversations[0]
-    prompt = choice_requests(plan, first, option_orders(plan.task, first.session))[0].prompt
+    prompt = choice_requests(plan, first, option_orders(plan, first.session))[0].prompt
     text: str = tokens.render_start(prompt, plan.answer_thought_tokens)
     return text

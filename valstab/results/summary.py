@@ -10,7 +10,7 @@ from valstab.protocol.collected import CollectedData, RunCost
 from valstab.results import wording
 from valstab.results.results import Results
 from valstab.statistics.inference import Conclusion
-from valstab.statistics.position import PositionEffect
+from valstab.statistics.position import PositionEffect, orders_vary
 from valstab.statistics.psychometrics import LOW_ANSWER_MASS
 from valstab.statistics.stability import MEASURE_NAMES, Measure
 
@@ -114,6 +114,8 @@ def warnings(results: Results) -> list[str]:
         notes.append(f"no answer could be read for {unparsed:.1%} of the questions; these are left out")
     if results.answer_mass is not None and results.answer_mass < LOW_ANSWER_MASS:
         notes.append("the answer mass is low: the model was mostly not answering with a letter")
+    if not orders_vary(results.answers):
+        notes.append("options were always in the same order, so a preference for a place looks like one for an option")
     if results.position_effect.dominates:
         notes.append(describe_position(results.position_effect))
     return notes

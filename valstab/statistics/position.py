@@ -5,6 +5,8 @@ its content. Pure functions of a run's answers (`valstab.protocol.ask.ask`).
 """
 
 import math
+from collections import Counter
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +17,31 @@ from valstab.statistics.resampling import ALPHA
 
 CELLS = (("persona", "item", "context"), ("persona", "item"), ("item",))
 """Columns of the answers that should agree, narrowest first."""
+
+
+@lru_cache(maxsize=1 << 16)
+def offered_labels(letters: str) -> tuple[str, ...]:
+    """Return the label that offered each option of a question, from its cell in the column letters.
+
+    Labels of one character stand beside each other, longer ones with a space between.
+
+    Example:
+        >>> offered_labels("BCA"), offered_labels("10 2 1")
+        (('B', 'C', 'A'), ('10', '2', '1'))
+    """
+    return tuple(letters.split(" ") if " " in letters else letters)
+
+
+def orders_vary(answers: pd.DataFrame) -> bool:
+    """Return whether questions with the same number of options have them in different orders.
+
+    Otherwise a preference for a place can't be told from one for an option.
+
+    Args:
+        answers: with the column letters.
+    """
+    orders = {offered_labels(str(letters)) for letters in answers["letters"].unique()}
+    return len(orders) > len({len(order) for order in orders})
 
 
 class PositionEffect(NamedTuple):
@@ -53,10 +80,10 @@ def position_effect(answers: pd.DataFrame, *, resamples: int = 9999, seed: int =
     given = answers[answers["letter"].notna()]
     if given.empty:
         return PositionEffect(math.nan, math.nan, math.nan, math.nan)
-    letters = given["letters"].astype(str)
-    options = [offered.index(letter) for offered, letter in zip(letters, given["letter"], strict=True)]
-    table = given.assign(option=options, chance=1 / letters.str.len())
-    p = _p_of_letters(given["letter"].astype(str), letters, resamples, seed)
+    labels = given["letters"].astype(str).map(offered_labels)
+    options = [offered.index(letter) for offered, letter in zip(labels, given["letter"], strict=True)]
+    table = given.assign(option=options, chance=1 / labels.map(len))
+    p = _p_of_letters(given["letter"].astype(str), labels, resamples, seed)
     for columns in CELLS:
         cell = table.groupby(list(columns), sort=False)
         sizes = cell.size()
@@ -79,15 +106,15 @@ def position_bias(answers: pd.DataFrame) -> pd.DataFrame:
         question, so it holds however answers depend on the content), probability (mean, where it is known, of the
         letter where it was offered). NaN where there are no answers.
     """
-    offered = answers["letters"].astype(str)
-    alphabet = sorted(set("".join(offered.unique())))
+    offered = answers["letters"].astype(str).map(offered_labels)
+    alphabet = _alphabet(offered)
     probabilities = _letter_probabilities(answers, alphabet)
     given = answers["letter"].notna()
     number = int(given.sum())
     rows = []
     for letter in alphabet:
         chosen = int((answers["letter"] == letter).sum())
-        chance = offered[given].str.contains(letter, regex=False) / offered[given].str.len()
+        chance = offered[given].map(lambda labels, letter=letter: (letter in labels) / len(labels))
         share = chosen / number if number else math.nan
         expected = float(chance.mean())
         observed = [chosen, number - chosen]
@@ -106,9 +133,15 @@ def _letter_probabilities(answers: pd.DataFrame, alphabet: list[str]) -> dict[st
     widest = len(columns)
     if not widest:
         return dict.fromkeys(alphabet, math.nan)
-    under = np.array([list(str(letters).ljust(widest)[:widest]) for letters in answers["letters"]]).reshape(-1, widest)
+    offered = (offered_labels(str(letters))[:widest] for letters in answers["letters"])
+    under = np.array([labels + ("",) * (widest - len(labels)) for labels in offered]).reshape(-1, widest)
     found = {letter: probabilities[(under == letter) & ~np.isnan(probabilities)] for letter in alphabet}
     return {letter: float(values.mean()) if len(values) else math.nan for letter, values in found.items()}
+
+
+def _alphabet(offered: pd.Series) -> list[str]:
+    """Return all labels that were offered, in order: A, B, ... or 1, 2, ..., 10, ..."""
+    return sorted({label for labels in offered.unique() for label in labels}, key=lambda label: (len(label), label))
 
 
 def _same_pairs(table: pd.DataFrame, columns: list[str]) -> float:
@@ -120,11 +153,11 @@ def _same_pairs(table: pd.DataFrame, columns: list[str]) -> float:
 def _p_of_letters(chosen: pd.Series, offered: pd.Series, resamples: int, seed: int) -> float:
     """Test whether the chosen letters are uniform draws from the offered ones."""
     rng = np.random.default_rng(seed)
-    alphabet = sorted(set("".join(offered.unique())))
+    alphabet = _alphabet(offered)
     observed = chosen.value_counts().reindex(alphabet, fill_value=0).to_numpy(dtype=float)
     expected, drawn = np.zeros(len(alphabet)), np.zeros((resamples, len(alphabet)))
-    for letters, number in offered.map(lambda text: "".join(sorted(text))).value_counts().items():
-        probability = np.isin(alphabet, list(str(letters))) / len(str(letters))
+    for labels, number in Counter(offered.map(frozenset)).items():
+        probability = np.isin(alphabet, list(labels)) / len(labels)
         expected += number * probability
         drawn += rng.multinomial(number, probability, size=resamples)
     distance, by_chance = (((counts - expected) ** 2 / expected).sum(axis=-1) for counts in (observed, drawn))

@@ -4,6 +4,7 @@ Messages are sampled for many dialogues at once (`generation`). Questions after 
 (`scoring`).
 """
 
+import itertools
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ from valstab.engines.huggingface.generation import Generation, draw, filtered
 from valstab.engines.huggingface.memory import Limits, free_bytes, gpu_peak_bytes
 from valstab.engines.huggingface.process_settings import ProcessSettings
 from valstab.engines.huggingface.scoring import Scoring
+from valstab.engines.labels import LabelWays, are_whole, label_logprobs, nodes, read_tokens
 from valstab.engines.limits import context_window, require_room
 from valstab.engines.loading import end_tokens, load, precision, resolved_sampling, unused_sampling
 from valstab.engines.thoughts import prompts_after, reply_after, think_then_score, thoughts_of
@@ -147,13 +149,17 @@ class TransformersEngine:
         """Yield each dialogue's index and log-probabilities (nats): (choices, options)."""
         return self.process_settings.applied_to(self._score_options(dialogues))
 
-    def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[str]]]:
+    def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[list[str]]]]:
         """Yield each dialogue's index and sampled answers; see `Engine.sample_options`.
 
-        The token after the prompt is drawn; it is an answer if it decodes to exactly a letter. A repetition penalty
-        needs whole messages.
+        The token after the prompt is drawn; it is an answer if it decodes to exactly a letter. A repetition penalty,
+        and labels of several characters, need whole messages.
         """
-        if self._sampling.repetition_penalty != 1:
+        asked = iter(dialogues)
+        first = list(itertools.islice(asked, 1))
+        dialogues = itertools.chain(first, asked)
+        is_whole = any(are_whole(choice.options) for choices in first for choice in choices)
+        if self._sampling.repetition_penalty != 1 or is_whole:
             return sample_by_writing(self.generate, dialogues)
         return self.process_settings.applied_to(self._sample_options(dialogues))
 
@@ -188,24 +194,28 @@ class TransformersEngine:
     @torch.inference_mode()
     def _score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         for index, (choices, distributions) in enumerate(self._distributions(dialogues)):
-            yield index, self._sum_letters(distributions, [choice.options for choice in choices])
+            yield index, self._sum_labels(distributions, [self.tokens.of_labels(choice.options) for choice in choices])
 
     @torch.inference_mode()
-    def _sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[str]]]:
+    def _sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[list[str]]]]:
         for index, (choices, distributions) in enumerate(self._distributions(dialogues)):
             tokens, candidates = filtered(torch.stack(list(distributions)).float(), self._sampling)
-            answers = []
+            answers: list[list[str]] = []
             for choice, allowed, logits in zip(choices, tokens, candidates, strict=True):
                 uniform = torch.tensor([np.random.default_rng(seed).random() for seed in choice.seeds])
                 drawn = allowed[draw(logits.expand(len(uniform), -1), uniform.to(logits.device))].tolist()
                 letter_of = {token: letter for letter in choice.options for token in self.tokens.of_letter(letter)}
-                answers.append("".join(letter_of.get(token, UNREAD) for token in drawn))
+                answers.append([letter_of.get(token, UNREAD) for token in drawn])
             yield index, answers
 
     def _distributions(
         self, dialogues: Iterable[Sequence[Choice]]
     ) -> Iterator[tuple[Sequence[Choice], Sequence[Tensor]]]:
-        """Yield each dialogue's requests, and for each of them the log-probabilities (nats) of the next token."""
+        """Yield each dialogue's requests, and the log-probabilities (nats) of the next token.
+
+        These are after each request's prompt; for labels of several characters, also after their tokens, in the order
+        of `valstab.engines.labels.nodes`.
+        """
         self.generation.forget()
         asked: deque[Sequence[Choice]] = deque()
 
@@ -213,23 +223,25 @@ class TransformersEngine:
             for choices in dialogues:
                 asked.append(choices)
                 prompts = self.tokens.encode_all([choice.prompt for choice in choices])
-                require_room(max(map(len, prompts)) + 1, self.window)
-                yield prompts
+                continuations = [nodes(self.tokens.of_labels(choice.options)) for choice in choices]
+                rows = [
+                    prompt + list(node) for prompt, some in zip(prompts, continuations, strict=True) for node in some
+                ]
+                require_room(max(map(len, rows)) + 1, self.window)
+                yield rows
 
         for distributions in self.scoring.run(encoded()):
             yield asked.popleft(), distributions
 
-    def _sum_letters(self, distributions: Sequence[Tensor], options: Sequence[str]) -> NDArray[np.float64]:
-        """Return the log-probability of each letter, summed over the tokens that decode to it: (choices, options)."""
-        letters = [[self.tokens.of_letter(letter) for letter in each] for each in options]
-        columns = sorted({token for each in letters for tokens in each for token in tokens})
-        logprobs = torch.stack(list(distributions))[:, columns].double().cpu().numpy()
+    def _sum_labels(
+        self, distributions: Sequence[Tensor], labels: Sequence[Sequence[LabelWays]]
+    ) -> NDArray[np.float64]:
+        """Return the log-probability of each label of each question: (choices, options)."""
+        columns = sorted({token for each in labels for token in read_tokens(each)})
         column_of = {token: column for column, token in enumerate(columns)}
+        rows = iter(torch.stack(list(distributions))[:, columns].double().cpu().numpy())
         return np.array(
-            [
-                [np.logaddexp.reduce(row[[column_of[token] for token in tokens]]) for tokens in each]
-                for row, each in zip(logprobs, letters, strict=True)
-            ]
+            [label_logprobs(each, list(itertools.islice(rows, len(nodes(each)))), column_of) for each in labels]
         )
 
 

@@ -15,7 +15,7 @@ from valstab.results.fitness import empty_share
 from valstab.results.results import Results
 from valstab.results.summary import read_in_words, warnings
 from valstab.statistics.conversation_quality import cut_messages
-from valstab.statistics.position import position_bias
+from valstab.statistics.position import orders_vary, position_bias
 from valstab.statistics.psychometrics import LOW_ANSWER_MASS, mass_spread
 from valstab.statistics.stability import MEASURE_NAMES, Measure
 
@@ -49,10 +49,15 @@ def overview(
         ],
         "description": plan.task.description,
         "items": [
-            {"number": item.number, "key": item.key, "text": dict(item.text), "options": dict(item.options)}
+            {
+                "number": item.number,
+                "key": item.key,
+                "text": dict(item.text),
+                "options": dict(item.options),
+                "scores": plan.task.scores_of(item),
+            }
             for item in plan.task.items
         ],
-        "option_scores": plan.task.scores,
         "centred": plan.task.centred,
         "profiles": _numbers(profiles),
         "position_bias": _position_bias(results.answers),
@@ -83,6 +88,8 @@ def _tile(results: Results, name: Measure) -> dict[str, str]:
 
 def _position_bias(answers: pd.DataFrame) -> dict[str, Any] | None:
     """Return the share of each letter, and the share of answers that would change if all were equal (`excess`)."""
+    if not orders_vary(answers):
+        return None
     table = position_bias(answers)
     if table["share"].isna().all():
         return None

@@ -18,7 +18,12 @@ function unpack(persona) {
 /** Return the index of the chosen option on the answer scale; null if no answer could be read. */
 function choice(session, item) {
   const letter = session.chosen[item];
-  return letter === null ? null : session.letters[item].indexOf(letter);
+  return letter === null ? null : labels(session.letters[item]).indexOf(letter);
+}
+
+/** Return the label of each option: labels of one character stand beside each other, longer ones with a space between. */
+function labels(letters) {
+  return letters.includes(" ") ? letters.split(" ") : [...letters];
 }
 
 /** Return a list with a thought that opens at a click, or an empty list if there is none. */
@@ -50,11 +55,11 @@ function chat(persona, context, session) {
 
 /** Return the options of a question in the order offered, with their probabilities. */
 function offered(item, gender, context, session, place) {
-  const letters = session.letters[place];
+  const letters = labels(session.letters[place]);
   const chosen = choice(session, place);
   const probabilities = session.logprobs[place].map((steps) => (steps === null ? null : Math.exp(-steps / STEPS_PER_NAT)));
   const known = probabilities.filter((probability) => probability !== null);
-  const scale = [...letters].map((_, option) => option).sort((a, b) => (letters[a] < letters[b] ? -1 : 1));
+  const scale = letters.map((_, option) => option).sort((a, b) => letters[a].length - letters[b].length || (letters[a] < letters[b] ? -1 : 1));
   const rows = scale.map((option) => {
     const probability = probabilities[option];
     const bar = svg("svg", { class: "bar", "aria-hidden": "true" });
@@ -68,7 +73,7 @@ function offered(item, gender, context, session, place) {
       make("td", { class: "number" }, number(probability)),
     );
   });
-  const score = chosen === null ? "no answer could be read" : `counts ${data.option_scores[chosen]}`;
+  const score = chosen === null ? "no answer could be read" : `counts ${item.scores[chosen]}`;
   const mass = known.length ? `answer mass ${number(known.reduce((sum, one) => sum + one, 0))}` : "probabilities unknown";
   return make(
     "div",
