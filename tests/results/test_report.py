@@ -87,7 +87,7 @@ def test_the_blocks_hold_every_conversation_and_answer(hostile):
                     assert session["letters"][item] == row.letters
                     assert session["chosen"][item] == row.letter
                     likeliest = int(np.argmin(session["logprobs"][item]))
-                    assert document["option_scores"][likeliest] == row.score
+                    assert document["items"][item]["scores"][likeliest] == row.score
                     # 0.9 for the chosen option, and 0.01 for the others: 1000 ln(1 / 0.9) = 105.4, 1000 ln 100 = 4605.2
                     assert sorted(session["logprobs"][item]) == [105, 4605, 4605, 4605, 4605, 4605]
     assert next(rows, None) is None
