@@ -46,7 +46,7 @@ class PlaceEngine(RandomEngine):
     def score_options(self, dialogues):
         for index, choices in enumerate(dialogues):
             number = len(choices[0].options)
-            row = np.where(np.arange(number) == self.place, 0.6, 0.1)
+            row = np.where(np.arange(number) == self.place, 0.6, 0.3 / number)
             yield index, np.log([row] * len(choices))
 
     def sample_options(self, dialogues):
