@@ -12,6 +12,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from valstab.config.options import CONFIG_FOLDER, read_groups
+from valstab.config.quoting import describe_unreadable
 from valstab.config.secrets import redact
 from valstab.errors import UserError, allowed, one_line
 
@@ -51,7 +52,7 @@ def _explain(error: Exception, arguments: list[str]) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         return _missing(error.missing_cfg_file, error.options)
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: can't be read as KEY=VALUE; the list `key=[a,b]` and quotes must be closed"
+        return describe_unreadable(redact(str(error.override)))
     if str(error).startswith(NO_NAME_ERROR):
         return _nameless(arguments)
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
