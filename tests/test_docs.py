@@ -124,7 +124,7 @@ def closure(arrows):
 def test_the_steps_of_a_run_are_those_of_the_recipe(architecture):
     text = architecture.on_page_markdown("<!-- steps -->", page=None)
     steps = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
-    order = ["load_engine", "converse", "ask_all", "measure", "write_results", "write_pictures", "log_results"]
+    order = ["load_engine", "converse", "ask_all", "measure", "write_results", "log_results", "write_pictures"]
     assert [step for step in steps if step in order] == order
 
 

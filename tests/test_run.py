@@ -1,6 +1,8 @@
 """A whole run: what it computes, and what it leaves in MLflow and on disk."""
 
 import json
+from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import mlflow
@@ -19,6 +21,8 @@ from valstab.inputs.population import load_population
 from valstab.protocol.plan import make_plan
 from valstab.protocol.prompts import letters
 from valstab.results.fitness import UnfitRunError, why_withheld
+from valstab.results.whole_file import whole_file
+from valstab.results.write import UnwrittenError
 from valstab.run import collect, run
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -343,3 +347,44 @@ def test_a_remote_database_is_the_environments(launch_folder, monkeypatch, migra
     small_run(launch_folder, "model=random", *SMALL, "tracking.experiment=mine")
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{elsewhere}")
     assert len(client.search_runs([client.get_experiment_by_name("mine").experiment_id])) == 1
+
+
+def test_a_picture_that_fails_is_named_and_all_else_is_there(launch_folder, monkeypatch, capsys):
+    def too_large(*_):
+        raise MemoryError("15 GB")
+
+    monkeypatch.setattr("valstab.results.plots._per_key", too_large)
+    expected = r"^not written: plots/rank_order_per_key.png \(MemoryError: 15 GB\); all else is in "
+    with pytest.raises(UnwrittenError, match=expected):
+        small_run(launch_folder, *SCRIPTED, *SMALL)
+    logged = the_run()
+    assert logged.info.status == "FINISHED"
+    assert logged.data.metrics["rank_order"] == 1
+    assert logged.data.tags["error"].startswith("UnwrittenError: not written: plots/rank_order_per_key.png")
+    files = {path.relative_to(launch_folder / "results").as_posix() for path in launch_folder.rglob("results/**/*.*")}
+    assert files == {
+        *("answers.parquet", "config.yaml", "conversations.jsonl", "profiles.csv", "stability.json", "report.html"),
+        *("plots/context_pairs.png", "plots/profiles.png"),
+    }
+    client = mlflow.MlflowClient()
+    artifacts = {file.path for place in (None, "plots") for file in client.list_artifacts(logged.info.run_id, place)}
+    assert artifacts == files | {"plots"}
+    assert "rank-order stability" in capsys.readouterr().out
+    # The same command draws what is missing, as the same run.
+    monkeypatch.undo()
+    monkeypatch.chdir(launch_folder)
+    monkeypatch.setattr("valstab.results.picture.Picture.savefig", lambda self, path, **_: Path(path).touch())
+    small_run(launch_folder / "again", *SCRIPTED, *SMALL)
+    assert (the_run().info.run_id, the_run().data.tags.get("error")) == (logged.info.run_id, None)
+
+
+def test_a_file_is_whole_or_not_there(tmp_path):
+    (path := tmp_path / "a.csv").write_text("old")
+    with suppress(KeyError), whole_file(path) as draft:
+        draft.write_text("ne")
+        raise KeyError
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("a.csv", "old")]
+    with whole_file(path) as draft:
+        assert (draft.name.startswith("."), draft.suffix) == (True, ".csv")
+        draft.write_text("new")
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("a.csv", "new")]

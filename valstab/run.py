@@ -1,4 +1,4 @@
-"""The recipe of a run: converse, ask, measure, write, track."""
+"""The recipe of a run: converse, ask, measure, write, track, draw, print."""
 
 import time
 from collections.abc import Mapping
@@ -17,12 +17,20 @@ from valstab.protocol.plan import Plan
 from valstab.protocol.progress import display
 from valstab.protocol.sample_prompts import rendered_question
 from valstab.protocol.store import open_store
-from valstab.results.fitness import require_headline, why_withheld
+from valstab.results.fitness import unfit_error, why_withheld
 from valstab.results.interim import InterimEstimate
 from valstab.results.report.page import write_report
 from valstab.results.results import Results, measure
 from valstab.results.summary import describe, print_summary
-from valstab.results.write import write_answers, write_config, write_conversations, write_pictures, write_results
+from valstab.results.write import (
+    set_aside,
+    unwritten_error,
+    write_answers,
+    write_config,
+    write_conversations,
+    write_pictures,
+    write_results,
+)
 from valstab.tracking.datasets import describe_datasets
 from valstab.tracking.metrics import log_results
 from valstab.tracking.run import tracked_run
@@ -33,7 +41,8 @@ NO_TAGS: Mapping[str, str] = MappingProxyType({})
 def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_TAGS) -> Results:
     """Run a plan, write and print its results, and log one MLflow run.
 
-    Each result is written to `folder` as soon as it exists, so that an error loses nothing that was computed.
+    Each result is written to `folder` as soon as it exists, so that an error loses nothing that was computed. Numbers
+    are written and logged before pictures are drawn, and these before anything is printed.
 
     Args:
         config: the configuration.
@@ -48,6 +57,8 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
         EngineError: if the model can't be loaded or run.
         TrackingError: if MLflow can't be used with its settings.
         UnfitRunError: if too many answers are unread or messages empty for a headline; all is written before.
+        UnwrittenError: if a picture or the report can't be made; all else is written before.
+        OutputError: if the summary can't be printed; all is written and logged before.
     """
     title = run_name(config)
     write_config(config, folder)
@@ -61,17 +72,22 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
             data.answers, plan.task, config.undefined, without_personas=plan.without_personas, withheld=withheld
         )
         write_results(results, folder)
-        write_pictures(results, folder, title)
-        prompt = rendered_question(plan, engine, data.conversations)
-        write_report(folder / "report.html", plan, results, data.conversations, data.cost, title=title, prompt=prompt)
         log_results(tracking.record, results, data.cost, describe(results, data.cost), data.engine)
-        if withheld:
-            print_summary(results, title, data, folder)
-        require_headline(results)
-        tracking.end("FINISHED")
-    # Last, and outside of the tracked run: a closed pipe can't undo what is logged.
-    print_summary(results, title, data, folder)
-    tracking.print_location()
+        unfit = unfit_error(results)
+        tracking.end("FAILED" if unfit else "FINISHED", unfit)
+        # What is written and logged by now, nothing changes any more.
+        problems: list[str] = []
+        write_pictures(results, folder, title, problems)
+        with set_aside(problems, "report.html"):
+            prompt = rendered_question(plan, engine, data.conversations)
+            report = folder / "report.html"
+            write_report(report, plan, results, data.conversations, data.cost, title=title, prompt=prompt)
+        error = unfit or unwritten_error(problems, folder)
+        tracking.complete(error)
+        print_summary(results, title, data, folder)
+        tracking.print_location()
+        if error:
+            raise error
     return results
 
 

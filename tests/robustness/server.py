@@ -1,11 +1,12 @@
-"""A server that can die: its answers follow from what it is asked alone."""
+"""Servers that fail: one that can die, whose answers follow from what it is asked alone, and one that never answers well."""
 
 import json
 import math
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 
 import numpy as np
 
@@ -72,3 +73,81 @@ def serving(port: int = 0, lives: float = math.inf) -> Iterator[MortalServer]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+FAULTS = ("hang", "drip", "429", "503", "413", "html", "list", "cut", "redirect", "silence")
+"""What a faulty server does with a request.
+
+It never answers, sends a byte at a time, is busy for a day, is away, refuses, answers with a page or with JSON of another
+kind, ends in the middle of an answer, sends the client in a circle, or closes the connection.
+"""
+DAY_SECONDS = 86_400
+DRIP_SECONDS = 0.05
+
+
+class FaultyServer:
+    """Accepts requests of any kind and does one wrong thing with each.
+
+    Args:
+        fault: one of `FAULTS`.
+        times: the number of requests that meet the fault; all later ones get a 413, which no client repeats.
+    """
+
+    def __init__(self, fault: str, times: float = math.inf) -> None:
+        self.fault = fault
+        self.times = times
+        self.requests: list[str] = []
+        """The first line of each request."""
+        self._closed = Event()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop, and let go of every client."""
+        self._closed.set()
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            head = connection.recv(1 << 16).decode("latin-1")
+            self.requests.append(head.partition("\r\n")[0])
+            fault = self.fault if len(self.requests) <= self.times else "413"
+            if fault == "hang":
+                self._closed.wait()
+            elif fault == "drip":
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                while not self._closed.wait(DRIP_SECONDS):
+                    connection.sendall(b" ")
+            elif fault != "silence":
+                connection.sendall(self._answer(fault).encode())
+
+    def _answer(self, fault: str) -> str:
+        status, body, *headers = {
+            "429": ("429 Too Many Requests", "", f"Retry-After: {DAY_SECONDS}"),
+            "503": ("503 Service Unavailable", "", f"Retry-After: {DAY_SECONDS}"),
+            "413": ("413 Content Too Large", "too large"),
+            "html": ("200 OK", "<!DOCTYPE html><title>Log in</title>"),
+            "list": ("200 OK", "[[[]]]"),
+            "cut": ("200 OK", '{"experiment": {"experim'),
+            "redirect": ("302 Found", "", f"Location: {self.url}/again"),
+        }[fault]
+        length = len(body) + (100 if fault == "cut" else 0)
+        return "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {length}", "Connection: close", *headers, "", body])
+
+
+@contextmanager
+def faulty(fault: str, times: float = math.inf) -> Iterator[FaultyServer]:
+    """Run a faulty server on a free port."""
+    server = FaultyServer(fault, times)
+    try:
+        yield server
+    finally:
+        server.close()

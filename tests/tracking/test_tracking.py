@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,11 +23,12 @@ from tenacity import wait_none
 from tests.support.composed import compose_run
 from tests.support.scripted import PersonaEngine
 from valstab.commands.sync import main, sync
+from valstab.config.terminal import OutputError
 from valstab.engines.base import EngineError
 from valstab.errors import ConfigError
 from valstab.protocol.plan import make_plan
 from valstab.run import run
-from valstab.tracking.client import TrackingError, TrackingUnavailableError, mlflow_errors
+from valstab.tracking.client import TrackingError, TrackingUnavailableError, mlflow_errors, quiet_mlflow
 from valstab.tracking.experiment import open_experiment
 from valstab.tracking.publish import publish
 from valstab.tracking.record import Record, read_record
@@ -62,7 +64,7 @@ def mlflow_content(one):
     """Return all that MLflow has of a run, except what is unique to each run."""
     client = mlflow.MlflowClient()
     metrics = {name: value for name, value in one.data.metrics.items() if name not in OWN}
-    own = ("valstab.ticket", "mlflow.note.content")
+    own = ("valstab.ticket", "valstab.start", "mlflow.note.content")
     tags = {name: value for name, value in one.data.tags.items() if name not in own}
     histories = {
         name: [(m.step, m.value) for m in client.get_metric_history(one.info.run_id, name)] for name in metrics
@@ -72,13 +74,16 @@ def mlflow_content(one):
     return (one.info.status, one.info.run_name, one.data.params, tags, histories, files, inputs)
 
 
-def test_a_pipe_that_closes_undoes_nothing(launched, monkeypatch):
-    def closed(*_):
-        raise BrokenPipeError
-
-    monkeypatch.setattr("valstab.run.print_summary", closed)
-    with pytest.raises(BrokenPipeError):
-        launched("run")
+def test_outputs_that_are_closed_undo_nothing(launched, monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", closed)
+        patch.setattr("sys.stderr", closed)
+        with pytest.raises(
+            OutputError, match=r"^standard output can't be written \(Broken pipe\); the results are in "
+        ):
+            launched("run")
     (logged,) = runs()
     assert (logged.info.status, logged.data.tags.get("error")) == ("FINISHED", None)
     assert "rank_order" in logged.data.metrics
@@ -96,13 +101,15 @@ def test_a_run_without_mlflow_is_logged_later(launched, launch_folder, monkeypat
     assert line.endswith(f"; results stay in {launch_folder}/away/results, `python -m valstab sync` logs them")
     assert "secret" not in said.err + said.out + (launch_folder / "away" / "results.mlflow.json").read_text()
     assert len(runs()) == 1
-    (logged,) = sync([launch_folder])
+    problems = []
+    (logged,) = sync([launch_folder], problems)
     there, later = runs()
     assert logged == f"logged  {launch_folder}/away/results  (run {later.info.run_id})"
     assert mlflow_content(there) == mlflow_content(later)
     record = read_record(launch_folder / "away" / "results.mlflow.json")
     assert (later.info.start_time, later.info.end_time) == (record.began, record.ended)
-    assert list(sync([launch_folder])) == [f"nothing to log below {launch_folder}"]
+    assert list(sync([launch_folder], problems)) == [f"nothing to log below {launch_folder}"]
+    assert problems == []
     assert len(runs()) == 2
 
 
@@ -178,18 +185,25 @@ def test_a_record_of_version_0_1_is_read(tmp_path):
 
 
 def test_mlflow_is_quiet_during_calls_only(monkeypatch):
-    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    """A call to log is repeated by valstab, since MLflow would repeat a part of it; one to read is repeated by MLflow."""
+    retries, limit = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
+    for name in (retries, limit):
+        monkeypatch.delenv(name, raising=False)
     logger = logging.getLogger("mlflow.store")
     before = logger.level
     with mlflow_errors():
         assert logger.level == logging.CRITICAL
-        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "3"
+        assert (os.environ[retries], os.environ[limit]) == ("0", "60")
+    with quiet_mlflow():
+        assert (os.environ[retries], os.environ[limit]) == ("3", "60")
     assert logger.level == before
-    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "7")
-    with mlflow_errors():
-        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "7"
-    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "7"
+    assert not {retries, limit} & os.environ.keys()
+    monkeypatch.setenv(retries, "7")
+    monkeypatch.setenv(limit, "5")
+    for block, expected in ((mlflow_errors(), ("0", "5")), (quiet_mlflow(), ("7", "5"))):
+        with block:
+            assert (os.environ[retries], os.environ[limit]) == expected
+        assert (os.environ[retries], os.environ[limit]) == ("7", "5")
 
 
 def test_resume_tokens(tmp_path):
@@ -294,7 +308,8 @@ def test_a_server_that_is_away_in_the_middle(server, launched, launch_folder, mo
     assert not read_record(launch_folder / "away" / "results.mlflow.json").logged
     server.start()
     assert [one.info.status for one in runs()] == ["FINISHED", "RUNNING"]
-    (logged,) = sync([launch_folder])
+    (logged,) = sync([launch_folder], problems := [])
+    assert problems == []
     there, later = runs()
     assert later.info.run_id in logged
     assert mlflow_content(there) == mlflow_content(later)
@@ -311,10 +326,30 @@ def test_a_database_may_have_options_and_needs_its_driver(tmp_path, monkeypatch)
         open_experiment("valstab")
 
 
-def test_a_home_that_can_not_be_written_is_no_obstacle(launch_folder, monkeypatch):
-    place = launch_folder / "home"
-    place.touch()  # no folder can be made in a file
-    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
-    monkeypatch.setattr("tempfile.tempdir", str(launch_folder))
+def test_two_processes_may_create_a_database_and_an_experiment_at_once(launch_folder, monkeypatch):
+    """Each makes a draft of the database; the first one stays, with what is in it by then."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{launch_folder}/new/mlflow.db")
+    shutil.copytree(launch_folder, launch_folder / "new")
+    first = launch_folder / "new" / "mlflow.db"
+    first.rename(ready := launch_folder / "ready.db")
+    search = mlflow.MlflowClient.search_experiments
+
+    def other_is_first(client):
+        ready.rename(first)
+        mlflow.MlflowClient().create_experiment("valstab")
+        return search(client)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "search_experiments", other_is_first)
     assert open_experiment("valstab") == "1"
-    assert list(launch_folder.glob("valstab-*/tracking-*.lock"))
+    assert [path.name for path in first.parent.glob("mlflow.db*")] == ["mlflow.db"]
+    monkeypatch.undo()
+    monkeypatch.chdir(launch_folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{first}")
+    find = mlflow.MlflowClient.get_experiment_by_name
+
+    def not_yet(client, name):
+        monkeypatch.setattr(mlflow.MlflowClient, "get_experiment_by_name", find)
+        client.create_experiment(name)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "get_experiment_by_name", not_yet)
+    assert open_experiment("another") == "2"

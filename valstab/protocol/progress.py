@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TextIO
 
@@ -146,14 +146,15 @@ def _repeated(work: Callable[[], object]) -> Iterator[None]:
 
 @contextmanager
 def _shown(title: str, stream: TextIO | None, tokens: Callable[[], int]) -> Iterator[Begin]:
-    console = Console(file=stream or sys.stderr)
+    shown = stream or sys.stderr
+    console = Console(file=shown)
     # A child process, as under joblib, would draw over the other processes' output.
     if console.is_terminal and multiprocessing.current_process().name == "MainProcess":
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
         with Progress(*columns, console=console) as progress:
             yield lambda name, unit, total: Stage(name, unit, total, _live(progress, name, total), tokens)
     else:
-        yield lambda name, unit, total: Stage(name, unit, total, _plain(console, title), tokens)
+        yield lambda name, unit, total: Stage(name, unit, total, _plain(shown, title), tokens)
 
 
 def _live(progress: Progress, name: str, total: int) -> Callable[[Stage], None]:
@@ -167,7 +168,7 @@ def _live(progress: Progress, name: str, total: int) -> Callable[[Stage], None]:
     return show
 
 
-def _plain(console: Console, title: str) -> Callable[[Stage], None]:
+def _plain(stream: TextIO, title: str) -> Callable[[Stage], None]:
     """Return a function that prints a stage as a line if one is due, and when the stage is complete."""
     last_line, last_done = time.monotonic(), 0
     lock = threading.Lock()
@@ -180,6 +181,8 @@ def _plain(console: Console, title: str) -> Callable[[Stage], None]:
                 not is_complete and time.monotonic() - last_line >= LINE_INTERVAL_SECONDS
             ):
                 last_line, last_done = time.monotonic(), stage.done
-                console.print(f"{title}: {stage}", markup=False, highlight=False, soft_wrap=True)
+                with suppress(OSError):  # a reader such as `head` that is gone is no reason to stop
+                    stream.write(f"{title}: {stage}\n")
+                    stream.flush()
 
     return show

@@ -40,10 +40,11 @@ def empty_share(conversations: Sequence[Conversation]) -> float:
     return sum(not text.strip() for text in messages) / max(1, len(messages))
 
 
-def require_headline(results: Results) -> None:
-    """Raise `UnfitRunError` if the results have no headline for lack of answers or messages."""
-    if results.withheld:
-        raise UnfitRunError(
-            f"no headline, since {results.withheld}; report.html shows what the model said; with a higher limit the "
-            "same command takes all from the store"
-        )
+def unfit_error(results: Results) -> UnfitRunError | None:
+    """Return why the results have no headline, for lack of answers or messages; None if they have one."""
+    if not results.withheld:
+        return None
+    return UnfitRunError(
+        f"no headline, since {results.withheld}; report.html shows what the model said; with a higher limit the "
+        "same command takes all from the store"
+    )

@@ -1,6 +1,6 @@
 """Draw the pictures of one run."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,17 +18,17 @@ DARK_LUMINANCE = 0.5
 """Luminance (0 black, 1 white) below which a cell's number is white."""
 
 
-def figures(results: Results, title: str) -> Iterator[tuple[str, Picture]]:
-    """Draw every picture that the results allow.
+def figures(results: Results, title: str) -> Iterator[tuple[str, Callable[[], Picture]]]:
+    """List every picture that the results allow.
 
     Yields:
-        The file name and the picture: stability between contexts, stability of each key, mean profiles.
+        The file name and a function that draws it: stability between contexts, stability of each key, mean profiles.
     """
     if results.stabilities:
-        yield "context_pairs.png", _context_pairs(results, title)
+        yield "context_pairs.png", lambda: _context_pairs(results, title)
     if "rank_order" in results.stabilities:
-        yield "rank_order_per_key.png", _per_key(results.stabilities["rank_order"], title)
-    yield "profiles.png", _profiles(results, title)
+        yield "rank_order_per_key.png", lambda: _per_key(results.stabilities["rank_order"], title)
+    yield "profiles.png", lambda: _profiles(results, title)
 
 
 def _context_pairs(results: Results, title: str) -> Picture:

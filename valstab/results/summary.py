@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from valstab.config.terminal import OutputError, say
 from valstab.engines.received import FAILED, MISSING
 from valstab.protocol.collected import CollectedData, RunCost
 from valstab.results import wording
@@ -56,12 +55,18 @@ def summarise(results: Results, title: str, cost: RunCost) -> str:
 
 
 def print_summary(results: Results, title: str, data: CollectedData, folder: Path) -> None:
-    """Print a run's summary and the folder of its files."""
-    output = Console(highlight=False, markup=False, soft_wrap=True)
-    output.print(f"\n{summarise(results, title, data.cost)}\n")
+    """Print a run's summary and the folder of its files.
+
+    Raises:
+        OutputError: if standard output is closed or full.
+    """
+    lines = ["", summarise(results, title, data.cost), ""]
     if data.damaged:
-        output.print(damaged_lines(data.damaged))
-    output.print(f"files and pictures  {folder}")
+        lines.append(damaged_lines(data.damaged))
+    try:
+        say("\n".join([*lines, f"files and pictures  {folder}"]))
+    except OutputError as error:
+        raise OutputError(f"{error}; the results are in {folder}") from error
 
 
 def damaged_lines(places: Sequence[str]) -> str:

@@ -7,14 +7,15 @@ import pandas as pd
 
 from valstab.config.schema import MEASURES
 from valstab.results.markdown import escape_markdown as text
-from valstab.sweeps.table import FINISHED, rows, swept_keys
+from valstab.sweeps.table import rows, swept_keys
+from valstab.tracking.record import FINISHED
 
 
 def describe_failures(table: pd.DataFrame, prefix: str) -> str:
     """Return which jobs failed, why, and the command that runs each again; an empty text if none failed."""
-    if table.empty or (table["status"] == FINISHED).all():
+    failed = table if table.empty else table[(table["status"] != FINISHED) | (table["error"] != "")]
+    if failed.empty:
         return ""
-    failed = table[table["status"] != FINISHED]
     lines = [f"valstab: {len(failed)} of {len(table)} jobs failed; to run only these again (the store has the rest):"]
     for row in rows(failed):
         label = " ".join(f"{key}={row[key]}" for key in swept_keys(table)) or row["name"]

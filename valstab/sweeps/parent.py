@@ -6,15 +6,18 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
-from rich.console import Console
 
+from valstab.config.terminal import say
+from valstab.results.whole_file import whole_file
+from valstab.results.write import set_aside
 from valstab.sweeps.describe import as_markdown, as_text, describe_failures, how_to_compare
 from valstab.sweeps.picture import draw
 from valstab.sweeps.table import job_table
-from valstab.tracking.client import mlflow_errors
+from valstab.tracking.client import mlflow_errors, patient, tracking_client
 from valstab.tracking.experiment import open_experiment
 from valstab.tracking.names import MAX_VALUE_CHARACTERS, error_tag
 from valstab.tracking.provenance import provenance
+from valstab.tracking.record import FINISHED
 
 ENDED_EARLY = "valstab: the sweep was ended before all of its jobs were done"
 """The description of the failures of a sweep that was interrupted."""
@@ -24,6 +27,7 @@ RERUN_TAG = "rerun"
 """The tag with the command that runs one job again, without the job's own overrides."""
 
 
+@patient
 def open_parent(experiment: str, overrides: str, rerun: str) -> str:
     """Create the run of a sweep, the parent of its jobs' runs, and return its id. Its name has the overrides.
 
@@ -34,7 +38,7 @@ def open_parent(experiment: str, overrides: str, rerun: str) -> str:
     name = f"sweep · {overrides}"[:MAX_VALUE_CHARACTERS]
     tags = {"overrides": overrides, RERUN_TAG: rerun, **provenance()}
     with mlflow_errors():
-        run_id: str = mlflow.MlflowClient().create_run(experiment_id, run_name=name, tags=tags).info.run_id
+        run_id: str = tracking_client().create_run(experiment_id, run_name=name, tags=tags).info.run_id
     return run_id
 
 
@@ -49,19 +53,65 @@ def finish_sweep(parent: str, folder: Path, *, interrupted: bool = False, end_ru
 
     Raises:
         TrackingError: if MLflow can't be reached or used.
+        OutputError: if standard output is closed or full.
+    """
+    table, failures, text = _close(parent, folder, interrupted=interrupted, end_running=end_running)
+    if table.empty:
+        return failures
+    problems: list[str] = []
+    with set_aside(problems, "sweep.png"):
+        _draw(parent, table, folder)
+    say(text)
+    return "\n".join([*filter(None, [failures]), *(f"valstab: not written: {problem}" for problem in problems)])
+
+
+@patient
+def _close(parent: str, folder: Path, *, interrupted: bool, end_running: bool) -> tuple[pd.DataFrame, str, str]:
+    """End a sweep's run with its summary, which is also written to `folder`. If no job began, the run is deleted.
+
+    Returns:
+        The table of the jobs, a description of failures, and the summary for a terminal.
     """
     with mlflow_errors():
+        client = tracking_client()
         table = job_table(jobs_of(parent, end_running=end_running))
-        rerun = mlflow.MlflowClient().get_run(parent).data.tags[RERUN_TAG]
-        failures = ENDED_EARLY if interrupted else describe_failures(table, rerun)
-        status = "KILLED" if interrupted else "FAILED" if failures else "FINISHED"
-        _close(parent, status, table, failures, folder)
-    return failures
+        run = client.get_run(parent)
+        failures = ENDED_EARLY if interrupted else describe_failures(table, run.data.tags[RERUN_TAG])
+        if table.empty:
+            client.delete_run(parent)
+            return table, failures, ""
+        client.set_tag(parent, MLFLOW_RUN_NOTE, as_markdown(table, failures, parent))
+        if failures:
+            client.set_tag(parent, "error", failures.splitlines()[0])
+        folder.mkdir(parents=True, exist_ok=True)
+        with whole_file(folder / "sweep.csv") as draft:
+            table.to_csv(draft, index=False)
+        client.log_artifact(parent, str(folder / "sweep.csv"))
+        client.set_terminated(parent, "KILLED" if interrupted else "FAILED" if failures else FINISHED)
+    lines = [
+        "",
+        as_text(table),
+        "",
+        f"table and picture   {folder}",
+        f"compare runs        mlflow ui  (this is run {parent})",
+        f"test differences    {how_to_compare(parent)}",
+    ]
+    return table, failures, "\n".join(lines)
+
+
+def _draw(parent: str, table: pd.DataFrame, folder: Path) -> None:
+    """Draw the picture of a sweep in `folder`, and log it."""
+    with mlflow_errors():
+        client = tracking_client()
+        if picture := draw(table, client.get_run(parent).info.run_name):
+            with whole_file(folder / "sweep.png") as draft:
+                picture.savefig(draft, dpi=150)
+            client.log_artifact(parent, str(folder / "sweep.png"))
 
 
 def jobs_of(parent: str, *, end_running: bool) -> list[mlflow.entities.Run]:
     """Return the runs of a sweep's jobs. With `end_running`, those that still have the status RUNNING become KILLED."""
-    client = mlflow.MlflowClient()
+    client = tracking_client()
     found = _children(client, parent)
     running = [run.info.run_id for run in found if run.info.status == "RUNNING"]
     if not running or not end_running:
@@ -82,7 +132,7 @@ def record_failure(error: BaseException, tags: Mapping[str, str]) -> None:
 
 
 def _record_failure(error: BaseException, tags: Mapping[str, str]) -> None:
-    client = mlflow.MlflowClient()
+    client = tracking_client()
     parent = client.get_run(tags[MLFLOW_PARENT_RUN_ID])
     begun = [run for run in _children(client, parent.info.run_id) if run.data.tags["sweep.job"] == tags["sweep.job"]]
     if not begun:
@@ -104,29 +154,3 @@ def _children(client: mlflow.MlflowClient, parent: str) -> list[mlflow.entities.
         token = page.token
         if not token:
             return found
-
-
-def _close(parent: str, status: str, table: pd.DataFrame, failures: str, folder: Path) -> None:
-    """End a sweep's run with its summary, which is also printed and written to `folder`.
-
-    If no job began, the run is deleted.
-    """
-    client = mlflow.MlflowClient()
-    if table.empty:
-        client.delete_run(parent)
-        return
-    text = as_markdown(table, failures, parent)
-    client.set_tag(parent, MLFLOW_RUN_NOTE, text)
-    if failures:
-        client.set_tag(parent, "error", failures.splitlines()[0])
-    folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / "sweep.csv", index=False)
-    client.log_artifact(parent, str(folder / "sweep.csv"))
-    if picture := draw(table, client.get_run(parent).info.run_name):
-        picture.savefig(folder / "sweep.png", dpi=150)
-        client.log_artifact(parent, str(folder / "sweep.png"))
-    client.set_terminated(parent, status)
-    output = Console(highlight=False, markup=False, soft_wrap=True)
-    output.print(f"\n{as_text(table)}\n\ntable and picture   {folder}")
-    output.print(f"compare runs        mlflow ui  (this is run {parent})")
-    output.print(f"test differences    {how_to_compare(parent)}")

@@ -20,10 +20,6 @@ METRIC_COLUMNS = (
 """Metrics of a run that are columns of the table."""
 
 
-FINISHED = "FINISHED"
-"""MLflow's status of a run that ended without a failure."""
-
-
 def job_table(runs: Sequence["Run"]) -> pd.DataFrame:
     """Return a table of a sweep's jobs by number, with each job's newest run: a job may have been restarted.
 

@@ -1,16 +1,20 @@
 """A comparison as an MLflow run."""
 
-import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 
-import mlflow
+from mlflow.entities import Metric, Param
+from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
-from valstab.tracking.client import mlflow_errors
+from valstab.tracking.client import TrackingError, mlflow_errors, patient, tracking_client
 from valstab.tracking.experiment import open_experiment
 from valstab.tracking.names import metric_names, shorten
+from valstab.tracking.publish import batches, upload
+from valstab.tracking.record import FINISHED
 
 
 @contextmanager
@@ -31,16 +35,44 @@ def tracked_comparison(
     Raises:
         TrackingError: if MLflow cannot be reached or used.
     """
-    experiment_id = open_experiment(experiment)
-    with mlflow_errors(), mlflow.start_run(experiment_id=experiment_id, run_name=name):
-        mlflow.log_params({key: shorten(value) for key, value in parameters.items()})
-        mlflow.log_dict({"compared": list(compared)}, "compared.json")
+    run_id = _open(experiment, name, parameters, compared)
 
-        def log(numbers: Mapping[str, float], summary: str, folder: Path) -> None:
-            names = metric_names(tuple(key.split("/")) for key in numbers)
-            finite = {key: value for key, value in numbers.items() if math.isfinite(value)}
-            mlflow.log_metrics({names[tuple(key.split("/"))]: value for key, value in finite.items()})
-            mlflow.set_tag(MLFLOW_RUN_NOTE, summary)
-            mlflow.log_artifacts(str(folder))
+    @patient
+    def log(numbers: Mapping[str, float], summary: str, folder: Path) -> None:
+        names = metric_names(tuple(key.split("/")) for key in numbers)
+        now = time.time_ns() // 1_000_000
+        finite = [
+            Metric(names[tuple(key.split("/"))], value, now, 0) for key, value in numbers.items() if isfinite(value)
+        ]
+        with mlflow_errors():
+            for metrics in batches(finite):
+                tracking_client().log_batch(run_id, metrics=metrics)
+            tracking_client().set_tag(run_id, MLFLOW_RUN_NOTE, summary)
+        if problem := upload(run_id, folder, set()):
+            raise TrackingError(problem)
 
+    try:
         yield log
+    except BaseException:
+        _close(run_id, "FAILED")
+        raise
+    _close(run_id, FINISHED)
+
+
+@patient
+def _open(experiment: str, name: str, parameters: Mapping[str, str], compared: Iterable[str]) -> str:
+    """Create the run with what is known before the comparison, and return its id."""
+    experiment_id = open_experiment(experiment)
+    with mlflow_errors():
+        client = tracking_client()
+        run_id: str = client.create_run(experiment_id, tags=resolve_tags(), run_name=name).info.run_id
+        for params in batches([Param(key, shorten(value)) for key, value in parameters.items()]):
+            client.log_batch(run_id, params=params)
+        client.log_dict(run_id, {"compared": list(compared)}, "compared.json")
+    return run_id
+
+
+@patient
+def _close(run_id: str, status: str) -> None:
+    with mlflow_errors():
+        tracking_client().set_terminated(run_id, status)

@@ -1,20 +1,21 @@
 """MLflow's experiment, and the SQLite database that holds it."""
 
-import os
 import secrets
-import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import mlflow
-import platformdirs
-from filelock import FileLock
+from mlflow.entities import Experiment, LifecycleStage
+from mlflow.exceptions import MlflowException
 
-from valstab.hashing import content_hash
-from valstab.tracking.client import TrackingError, mlflow_errors
+from valstab.tracking.client import TrackingError, mlflow_errors, tracking_client
 
 SQLITE_PREFIX = "sqlite:///"
 """Start of the URI of a SQLite database."""
+
+
+RESOURCE_ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"
+"""MLflow's error code for a name that is taken."""
 
 
 def open_experiment(name: str) -> str:
@@ -30,35 +31,47 @@ def open_experiment(name: str) -> str:
             "MLflow's file store can't hold the metric rank_order beside rank_order/KEY; let MLFLOW_TRACKING_URI name "
             "a database or a server, such as sqlite:///mlflow.db, or `mlflow migrate-filestore` an old ./mlruns"
         )
-    with mlflow_errors(), _creation_lock(uri):
+    with mlflow_errors():
         _create_database(uri)
-        experiment_id: str = mlflow.set_experiment(name).experiment_id
+        client = tracking_client()
+        experiment = client.get_experiment_by_name(name) or _created(client, name)
+    if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
+        raise TrackingError(
+            f"MLflow's experiment {name} is deleted; restore it (`mlflow experiments restore --experiment-id "
+            f"{experiment.experiment_id}`), or choose another (tracking.experiment)"
+        )
+    experiment_id: str = experiment.experiment_id
     return experiment_id
 
 
+def _created(client: mlflow.MlflowClient, name: str) -> Experiment:
+    """Create an experiment and return it, or the one that another process has created in the meantime."""
+    try:
+        client.create_experiment(name)
+    except MlflowException as error:
+        if error.error_code != RESOURCE_ALREADY_EXISTS:
+            raise
+    return client.get_experiment_by_name(name)
+
+
 def _create_database(uri: str) -> None:
-    """Create a SQLite database that does not exist, under a draft name first: a half-made one could not be opened."""
+    """Create a SQLite database that does not exist, under a draft name first: a half-made one could not be opened.
+
+    If another process creates it at the same time, that one stays.
+    """
     address, mark, query = uri.partition("?")
     path = Path(unquote(address.removeprefix(SQLITE_PREFIX)))
     if not uri.startswith(SQLITE_PREFIX) or path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = f"-{secrets.token_hex(4)}.tmp"
-    mlflow.MlflowClient(f"{address}{draft}{mark}{query}").search_experiments()
-    path.with_name(path.name + draft).replace(path)
-
-
-def _creation_lock(uri: str) -> FileLock:
-    """Return the lock that lets one process at a time create this database or server's experiment.
-
-    It is in the user's cache folder, which several nodes may share, or in a temporary folder if there is no other.
-    """
+    suffix = f"-{secrets.token_hex(4)}.tmp"
+    draft = path.with_name(path.name + suffix)
+    mlflow.MlflowClient(f"{address}{suffix}{mark}{query}").search_experiments()
     try:
-        folder = platformdirs.user_cache_path("valstab", ensure_exists=True)
-        usable = os.access(folder, os.W_OK)
-    except OSError:
-        usable = False
-    if not usable:
-        folder = Path(tempfile.gettempdir()) / f"valstab-{os.getuid()}"
-        folder.mkdir(exist_ok=True)
-    return FileLock(folder / f"tracking-{content_hash(uri)}.lock")
+        path.hardlink_to(draft)
+    except FileExistsError:
+        draft.unlink()
+    except OSError:  # a file system without hard links
+        draft.replace(path)
+    else:
+        draft.unlink()

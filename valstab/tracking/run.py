@@ -3,7 +3,6 @@
 MLflow's own setting MLFLOW_TRACKING_URI names the server or database, by default `mlflow.db` in the launch directory.
 """
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,17 +10,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 import mlflow
-from rich.console import Console
 
 from valstab.config.labels import run_name
 from valstab.config.schema import Config
+from valstab.config.terminal import say, warn
 from valstab.hashing import content_hash
 from valstab.protocol.plan import Plan
 from valstab.tracking.client import TrackingError, TrackingUnavailableError
 from valstab.tracking.names import error_tag
 from valstab.tracking.parameters import run_parameters
 from valstab.tracking.provenance import provenance
-from valstab.tracking.publish import publish
+from valstab.tracking.publish import amend, publish
 from valstab.tracking.record import Record
 from valstab.tracking.resume import resume_token
 
@@ -44,24 +43,41 @@ class Tracking:
         self.run_id: str | None = None
         """The run's id in MLflow; None until MLflow has the run."""
         self._results = results
-        self._has_warned = False
+        self._uploaded: set[Path] = set()
+        self._has_warned = self._is_away = False
         record.write(results)
         try:
-            self.run_id = publish(record)
+            self.run_id = publish(record).id
         except TrackingUnavailableError as error:
             self._warn_offline(error)
 
-    def end(self, status: str) -> None:
-        """End the run: write the record, and publish it with the files of the results.
+    def end(self, status: str, error: BaseException | None = None) -> None:
+        """End the run: write the record, and publish it with the files that are there.
 
         Args:
             status: MLflow's status of the run: FINISHED, FAILED or KILLED.
+            error: why it did not finish.
         """
         self.record.status = status
         self.record.ended = _now()
+        if error is not None:
+            self.record.tags["error"] = error_tag(error)
         self.record.write(self._results)
+        self._publish()
+
+    def complete(self, problem: BaseException | None = None) -> None:
+        """Upload the files that were written after the end, if MLflow has the others.
+
+        Args:
+            problem: why some of them are missing.
+        """
+        if problem is not None:
+            self.record.tags["error"] = error_tag(problem)
+            self.record.write(self._results)
+        if self._is_away or self.run_id is None:
+            return
         try:
-            self.run_id = publish(self.record, self._results)
+            amend(self.run_id, self.record, self._results, self._uploaded)
         except TrackingError as error:
             self._warn_offline(error)
             return
@@ -71,23 +87,28 @@ class Tracking:
     def print_location(self) -> None:
         """Print how to find the run in MLflow, if all of it is there."""
         if self.record.logged:
-            Console(highlight=False, markup=False, soft_wrap=True).print(
-                f"compare runs        mlflow ui  (this is run {self.run_id})"
-            )
+            say(f"compare runs        mlflow ui  (this is run {self.run_id})")
+
+    def _publish(self) -> None:
+        try:
+            self.run_id = publish(self.record, self._results, uploaded=self._uploaded).id
+            self._is_away = False
+        except TrackingError as error:
+            self._warn_offline(error)
 
     def _warn_offline(self, error: TrackingError) -> None:
         """Write one line on standard error, the first time only."""
         if not self._has_warned:
-            sys.stderr.write(f"valstab: {error}; results stay in {self._results}, `python -m valstab sync` logs them\n")
-        self._has_warned = True
+            warn(f"valstab: {error}; results stay in {self._results}, `python -m valstab sync` logs them")
+        self._has_warned = self._is_away = True
 
 
 @contextmanager
 def tracked_run(config: Config, plan: Plan, tags: Mapping[str, str], results: Path) -> Iterator[Tracking]:
     """Open an MLflow run with its parameters and tags, or reopen the run of an earlier, unfinished start.
 
-    An exception in the block ends the run as failed, an interruption as killed; the tag `error` names either. Without
-    an exception the block itself ends the run.
+    An exception in the block ends the run as failed, an interruption as killed; the tag `error` names either. After the
+    block has ended the run itself, no exception changes that.
 
     Args:
         config: the configuration.
@@ -114,8 +135,9 @@ def tracked_run(config: Config, plan: Plan, tags: Mapping[str, str], results: Pa
         try:
             yield tracking
         except BaseException as error:
-            tracking.record.tags["error"] = error_tag(error)
-            tracking.end("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
+            if tracking.record.ended is None:
+                tracking.end("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED", error)
+                tracking.complete()
             raise
 
 

@@ -18,6 +18,7 @@ from valstab.protocol.plan import Plan
 from valstab.results.report.overview import overview
 from valstab.results.report.transcripts import blocks
 from valstab.results.results import Results
+from valstab.results.whole_file import whole_file
 
 SCRIPT_FILES = ("draw.js", "summary.js", "transcripts.js")
 
@@ -69,7 +70,8 @@ def write_report(
         data=json.dumps(document, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         blocks="\n".join(packed),
     )
-    path.write_text(page, encoding="utf-8", newline="\n")
+    with whole_file(path) as draft:
+        draft.write_text(page, encoding="utf-8", newline="\n")
 
 
 def _template(name: str) -> str:
