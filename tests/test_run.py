@@ -271,7 +271,13 @@ def test_answers_that_can_not_be_read_are_reported_and_left_out(launch_folder, c
     assert table[["answer_mass", "logprob_1", "logprob_6"]].isna().all(axis=None)
     assert the_run().data.metrics["unparsed_fraction"] == unread.mean()
     assert results.headline()["answer_mass"] is None
-    assert f"no answer could be read for {unread.mean():.1%} of the questions" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"no answer could be read for {unread.mean():.1%} of the questions" in out
+    n_read, n_unread = int((~unread).sum()), int(unread.sum())
+    assert f"answers read: {n_read:,} from one sampled text each, without probabilities, {n_unread:,} without a" in out
+    read = {name: value for name, value in the_run().data.metrics.items() if name.startswith("read/")}
+    assert read == {"read/text": n_read, "read/missing": n_unread}
+    assert table["reading"].value_counts().to_dict() == {"text": n_read, "missing": n_unread}
     # What could be read is the persona's own choice, so people keep their order but for what is missing.
     assert results.headline()["rank_order"] > 0.3
     again = small_run(launch_folder, *terse)

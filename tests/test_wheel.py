@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sysconfig
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,26 @@ def installed(tmp_path_factory) -> Path:
     # A path file is read here, but none in the folder that it adds: the checkout stays unseen.
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return environment / "bin"
+
+
+def test_only_tracked_files_are_packed(tmp_path):
+    """A clone with files of one's own beside the tracked ones, as sdist, and as wheel from either."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", CHECKOUT, clone], check=True)
+    shutil.copy(CHECKOUT / "hatch_build.py", clone)
+    tracked = subprocess.run(["git", "ls-files"], cwd=clone, check=True, capture_output=True, text=True).stdout.split()
+    for own in (".env", "notes.txt", "conf/model/mine.yaml", "valstab/keys.py", "hydra_plugins/mine.py"):
+        (clone / own).write_text("# mine\n")
+    build = ["uv", "--quiet", "--no-progress", "build", "--out-dir"]
+    subprocess.run([*build, tmp_path / "both", clone], check=True)
+    subprocess.run([*build, tmp_path / "direct", "--wheel", clone], check=True)
+    (sdist,) = (tmp_path / "both").glob("*.tar.gz")
+    with tarfile.open(sdist) as packed:
+        assert {name.split("/", 1)[1] for name in packed.getnames()} == {*tracked, "PKG-INFO"}
+    in_wheel = {name.replace("conf/", "valstab/conf/", 1) if name.startswith("conf/") else name for name in tracked}
+    in_wheel = {name for name in in_wheel if name.startswith(("valstab/", "hydra_plugins/"))}
+    for wheel in (*tmp_path.glob("both/*.whl"), *tmp_path.glob("direct/*.whl")):
+        assert {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name} == in_wheel
 
 
 @pytest.fixture

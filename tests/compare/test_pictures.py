@@ -7,9 +7,11 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import pytest
 
 from valstab.compare import figures
 from valstab.results.picture import Picture
+from valstab.results.plots import heat_map
 
 IMPORTS = """
 import sys
@@ -34,6 +36,38 @@ def test_drawing_changes_no_setting_and_leaves_nothing_open():
     assert picture._repr_png_().startswith(b"\x89PNG")
     assert dict(mpl.rcParams) == before
     assert plt.get_fignums() == is_open
+
+
+def heat_map_of(n_rows, n_columns):
+    values = np.random.default_rng(0).normal(size=(n_rows, n_columns))
+    picture = Picture(figsize=(3 + 0.5 * n_columns, 2 + 0.25 * n_rows))
+    rows, columns = (
+        [f"{kind} {i}" for i in range(number)] for kind, number in (("row", n_rows), ("column", n_columns))
+    )
+    ax = picture.subplots()
+    heat_map(ax, values, rows, columns, limit=1.0, label="score")
+    return picture, ax
+
+
+def test_a_picture_of_few_names_and_numbers_all():
+    picture, ax = heat_map_of(60, 10)
+    assert picture.get_size_inches().tolist() == [8, 17]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [f"row {i}" for i in range(60)]
+    assert len(ax.texts) == 60 * 10
+
+
+def test_a_picture_of_ten_thousand_is_as_large_as_a_page_and_names_some():
+    picture, ax = heat_map_of(10_000, 200)
+    assert picture.get_size_inches().tolist() == [40, 40]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [f"row {i}" for i in range(0, 10_000, 67)]
+    assert [label.get_text() for label in ax.get_xticklabels()] == [f"column {i}" for i in range(0, 200, 2)]
+    assert not ax.texts
+
+
+@pytest.mark.slow
+def test_ten_thousand_rows_are_drawn(tmp_path):
+    heat_map_of(10_000, 10)[0].savefig(tmp_path / "profiles.png", dpi=150)
+    assert plt.imread(tmp_path / "profiles.png").shape[:2] == (6000, 1200)
 
 
 def pixels(figure):

@@ -145,7 +145,13 @@ def test_nothing_is_loaded_from_elsewhere(hostile):
         ),
         (
             (*SCRIPTED, *SMALL, "engine._target_=tests.support.scripted.TerseEngine"),
-            lambda one: one["mass_spread"] is None and one["mass_per_context"] == [None, None] and one["position_bias"],
+            lambda one: (
+                one["mass_spread"] is None
+                and one["mass_per_context"] == [None, None]
+                and one["position_bias"]
+                and one["readings"].keys() == {"text", "missing"}
+                and "from one sampled text each" in one["answers_read"]
+            ),
         ),
         (
             (*SCRIPTED, *SMALL, "engine._target_=tests.support.scripted.SilentEngine"),

@@ -1,18 +1,28 @@
 """A matplotlib figure that leaves a user's backend and settings as they are."""
 
 from io import BytesIO
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+MAX_INCHES = 40.0
+"""Maximum width and height of a picture: at 150 pixels an inch, one of both takes some 150 MB."""
+
 
 class Picture(Figure):
     """A figure outside pyplot: it needs no backend, is not kept by pyplot, and need not be closed.
 
+    It is as large as `figsize` says (inches), up to `MAX_INCHES`: what it shows of thousands gets smaller instead.
+
     Names may hold dollar signs, so its texts are drawn as they are, never as mathematics. A notebook shows it as PNG.
     """
+
+    def __init__(self, *, figsize: tuple[float, float] | None = None, **settings: Any) -> None:
+        bounded = figsize and (min(figsize[0], MAX_INCHES), min(figsize[1], MAX_INCHES))
+        super().__init__(figsize=bounded, **settings)
 
     def draw(self, renderer: RendererBase) -> None:
         """Draw the figure without reading `$` in texts as mathematics."""

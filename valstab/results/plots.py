@@ -14,6 +14,14 @@ MAX_NUMBERED_PERSONAS = 20
 """Largest number of personas for which each cell of the profiles shows its number."""
 
 
+MAX_NUMBERED_CELLS = 1_000
+"""Largest number of cells of a heat map that show their numbers."""
+
+
+MAX_LABELS = 150
+"""Largest number of rows or columns of a heat map that are all named; of more, every second, third, ... is."""
+
+
 DARK_LUMINANCE = 0.5
 """Luminance (0 black, 1 white) below which a cell's number is white."""
 
@@ -97,17 +105,18 @@ def heat_map(
         columns: labels of the columns.
         limit: colours diverge around zero, from -limit to limit; None takes the range of the values.
         label: of the colour bar.
-        numbers: whether each cell shows its number.
+        numbers: whether each cell shows its number, if there are at most `MAX_NUMBERED_CELLS`.
     """
     matrix = np.asarray(values, dtype=float)
     if limit is None:
         image = ax.imshow(matrix, aspect="auto", cmap="viridis")
     else:
         image = ax.imshow(matrix, aspect="auto", cmap="RdBu", vmin=-limit, vmax=limit)
-    ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(rows)), rows)
+    named_columns, named_rows = (range(0, len(names), 1 + (len(names) - 1) // MAX_LABELS) for names in (columns, rows))
+    ax.set_xticks(named_columns, [columns[i] for i in named_columns], rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(named_rows, [rows[i] for i in named_rows])
     ax.figure.colorbar(image, ax=ax, label=label, shrink=0.8)
-    if numbers:
+    if numbers and matrix.size <= MAX_NUMBERED_CELLS:
         for (row, column), value in np.ndenumerate(matrix):
             if np.isfinite(value):
                 red, green, blue, _ = image.cmap(image.norm(value))
