@@ -13,7 +13,8 @@ from tests.support.composed import compose_run
 from valstab.commands.run import checked_plan
 from valstab.commands.start import start
 from valstab.config.explain import USER_ERRORS, explain
-from valstab.config.options import CONFIG_FOLDER
+from valstab.config.options import CONFIG_FOLDER, refuse_hidden_options
+from valstab.errors import ConfigError
 from valstab.inputs.files import DATA
 
 ROOT = str(Path(__file__).parents[2])
@@ -246,6 +247,28 @@ def test_the_user_s_own_folder_of_options(valstab_light, launch_folder):
     shutil.copy(f"{CONFIG_FOLDER}/model/smollm2_135m.yaml", mine / "mine.yaml")
     result = valstab_light("--config-dir", "conf", "--cfg", "job", "model=mine", "model.name=mine")
     assert "name: mine\n" in result.stdout
+
+
+@pytest.mark.parametrize("sweep", [(), ("task=religion,pvq", "-m")])
+def test_an_option_of_one_s_own_that_would_be_ignored_is_refused(sweep, checked, tmp_path):
+    (tmp_path / "mine" / "task").mkdir(parents=True)
+    own = tmp_path / "mine" / "task" / "pvq.yaml"
+    packaged = Path(CONFIG_FOLDER) / "task" / "pvq.yaml"
+    own.write_text(packaged.read_text("utf-8").replace("centred: true", "centred: false"), "utf-8")
+    result = checked("model=random", *sweep, "--config-dir", "mine")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[0] == (
+        f"valstab: task=pvq: {own} has the name of another option, {packaged}, and would be ignored; rename it"
+    )
+
+
+def test_a_copy_of_an_option_is_no_other_option(tmp_path):
+    shutil.copytree(Path(CONFIG_FOLDER) / "task", tmp_path / "task")
+    refuse_hidden_options({"task": "pvq", "model": None}, [Path(CONFIG_FOLDER), tmp_path])
+    (tmp_path / "task" / "pvq.yaml").write_text("name: mine\n", "utf-8")
+    refuse_hidden_options({"task": "donation"}, [Path(CONFIG_FOLDER), tmp_path])
+    with pytest.raises(ConfigError, match="task=pvq"):
+        refuse_hidden_options({"task": "pvq"}, [tmp_path, Path(CONFIG_FOLDER)])
 
 
 def test_rescore_answers_a_mistake_with_one_line(valstab_light):

@@ -19,7 +19,7 @@ from valstab.config.as_written import restore_texts
 from valstab.config.compose import ConfigT, register_schemas, to_dataclass
 from valstab.config.exit import fail
 from valstab.config.explain import DISK_FULL_ERRNOS, NO_NAME_ERROR, USER_ERRORS, is_too_long
-from valstab.config.options import CONFIG_FOLDER, format_groups, read_groups
+from valstab.config.options import CONFIG_FOLDER, config_folders, format_groups, read_groups, refuse_hidden_options
 from valstab.config.secrets import find_secret, redact, refuse_composed_secrets
 from valstab.errors import ConfigError
 from valstab.inputs.files import find_path
@@ -36,12 +36,14 @@ def job_config(composed: DictConfig, schema: type[ConfigT]) -> ConfigT:
     """Return Hydra's composed configuration as its dataclass, with data files looked up in `--config-dir` too.
 
     Raises:
-        ConfigError: if it holds a secret, or a key was added that does not exist.
+        ConfigError: if it holds a secret, a key was added that does not exist, or an option has the name of another.
     """
     refuse_composed_secrets(composed)
     config = to_dataclass(composed, schema)
     runtime = HydraConfig.get().runtime
-    own = [folder for folder in _folders(runtime.config_sources) if folder != Path(CONFIG_FOLDER)]
+    folders = config_folders(runtime.config_sources)
+    refuse_hidden_options(runtime.choices, folders)
+    own = [folder for folder in folders if folder != Path(CONFIG_FOLDER)]
     for group, option in runtime.choices.items():
         files = [file for folder in own if (file := folder / str(group) / f"{option}.yaml").is_file()]
         if files and is_dataclass(section := getattr(config, str(group), None)):
@@ -118,11 +120,7 @@ def _options(sources: Iterable[ConfigSourceInfo], command: str) -> str:
         sources: Hydra's configuration sources; those that are not folders are ignored.
         command: `run`, `compare` or `rescore`.
     """
-    groups = read_groups(_folders(sources))
+    groups = read_groups(config_folders(sources))
     names = COMMAND_GROUPS.get(command, groups.keys() - COMMAND_GROUPS["compare"])
     text = format_groups({group: options for group, options in groups.items() if group in names})
     return text.replace("$", "$$")  # in Hydra's template a single one starts a variable
-
-
-def _folders(sources: Iterable[ConfigSourceInfo]) -> list[Path]:
-    return [Path(source.path) for source in sources if source.schema == "file"]

@@ -7,6 +7,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+from valstab.config.options import config_folders, refuse_hidden_options
 from valstab.config.secrets import refuse_composed_secrets
 from valstab.sweeps.tags import OF_THE_SWEEP
 
@@ -16,7 +17,7 @@ def compose_jobs(config: DictConfig) -> None:
 
     Raises:
         HydraException: if an option or a key does not exist, or a value is of the wrong type.
-        ConfigError: if a setting holds a secret.
+        ConfigError: if a setting holds a secret, or an option has the name of another.
     """
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return
@@ -24,7 +25,10 @@ def compose_jobs(config: DictConfig) -> None:
     overrides = OverridesParser.create(loader).parse_overrides(sweep_overrides(config))
     for batch in BasicSweeper.split_arguments(overrides, max_batch_size=None):
         for job in batch:
-            refuse_composed_secrets(loader.load_sweep_config(config, job))
+            composed = loader.load_sweep_config(config, job)
+            refuse_composed_secrets(composed)
+            runtime = composed.hydra.runtime
+            refuse_hidden_options(runtime.choices, config_folders(runtime.config_sources))
 
 
 def sweep_overrides(config: DictConfig) -> list[str]:
