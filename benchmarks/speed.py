@@ -178,7 +178,8 @@ def agreement(
 def generation(engine: TransformersEngine, plan: Plan, vllm_python: str | None) -> None:
     """Print the tokens per second of generating first messages, by the number of personas at once."""
     prompts = [
-        reply_prompt(plan.chat_format, e.persona, [e.context.opening]) for e in plan.sessions[: max(DIALOGUES_AT_ONCE)]
+        reply_prompt(plan.chat_format, e.persona, [e.context.opening], language=plan.language)
+        for e in plan.sessions[: max(DIALOGUES_AT_ONCE)]
     ]
 
     def talk(prompts: Sequence[Prompt]) -> float:

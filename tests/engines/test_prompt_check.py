@@ -10,6 +10,7 @@ import pytest
 from tests.support import chat_templates as templates
 from tests.support.composed import compose_run
 from tests.support.embedded import SMOLLM2
+from tests.support.english import question_prompt, reply_prompt
 from tests.support.tokenizers import SAM, tokenizer_of
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import EngineError
@@ -19,7 +20,7 @@ from valstab.engines.tokenizer import PromptTokenizer
 from valstab.errors import ConfigError
 from valstab.protocol.converse import Conversation
 from valstab.protocol.plan import make_plan
-from valstab.protocol.prompts import ChatFormat, question_prompt, reply_prompt
+from valstab.protocol.prompts import ChatFormat
 from valstab.protocol.sample_prompts import rendered_question, sample_prompts
 
 TALK = ["Tell me a joke.", "Potatoes!", "Why?", "They grow."]

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tests.support import chat_templates as templates
 from tests.support.embedded import SMOLLM2
+from tests.support.english import question_prompt, reply_prompt
 from tests.support.tokenizers import SAM, SPECIAL, tokenizer_of
 from valstab.config.schema import ModelConfig
 from valstab.engines import bounded
@@ -17,7 +18,7 @@ from valstab.engines.base import EngineError, Message, Prompt
 from valstab.engines.chat_format import detect_chat_format
 from valstab.engines.checkpoint import locate_checkpoint
 from valstab.engines.tokenizer import PromptTokenizer
-from valstab.protocol.prompts import ChatFormat, question_prompt, reply_prompt
+from valstab.protocol.prompts import ChatFormat
 
 TALK = ["Tell me a joke.", "Potatoes!"]
 QUESTION = "How?\n(A) Well\n(B) Ill"

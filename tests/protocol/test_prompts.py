@@ -5,10 +5,11 @@ import re
 import pytest
 from tokenizers import Tokenizer
 
+from tests.support.english import question_prompt, reply_prompt, stop_pattern
 from valstab.engines.base import Message, Prompt
 from valstab.engines.checkpoint import locate_checkpoint
 from valstab.inputs.population import Persona
-from valstab.protocol.prompts import ChatFormat, question_prompt, question_text, reply_prompt, stop_pattern
+from valstab.protocol.prompts import ChatFormat, question_text
 
 GANDALF = Persona("Gandalf", "M", "Gandalf from J. R. R. Tolkien's Middle-earth legendarium.")
 NOBODY = Persona("permutation_01", "M")

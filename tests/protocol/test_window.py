@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 from transformers import models as architectures
 
 from tests.support.composed import compose_run
+from tests.support.english import reply_prompt
 from tests.support.scripted import WordyEngine
 from tests.support.tiny_models import tokenizer
 from valstab.config.schema import ModelConfig
@@ -23,7 +24,7 @@ from valstab.protocol.context_window import longest_prompt, require_fit
 from valstab.protocol.converse import converse
 from valstab.protocol.plan import make_plan
 from valstab.protocol.progress import Stage
-from valstab.protocol.prompts import question_text, reply_prompt
+from valstab.protocol.prompts import question_text
 from valstab.protocol.store import RecordLog
 from valstab.run import run
 

@@ -7,11 +7,12 @@ import pytest
 
 from tests.support import chat_templates as templates
 from tests.support.composed import compose_run
+from tests.support.english import question_prompt, reply_prompt
 from tests.support.scripted import OddEngine
 from tests.support.tokenizers import SAM, SPECIAL, tokenizer_of
 from valstab.engines.tokenizer import PromptTokenizer
 from valstab.protocol.plan import make_plan
-from valstab.protocol.prompts import ChatFormat, question_prompt, reply_prompt
+from valstab.protocol.prompts import ChatFormat
 from valstab.run import run
 
 pytestmark = pytest.mark.usefixtures("without_pictures")

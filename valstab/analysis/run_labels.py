@@ -15,13 +15,14 @@ FORMS: Mapping[str, str | Mapping[str, str]] = {
     "model.dtype": "{}",
     "answer": "{}",
     "model.path": "{}",
+    "language.name": "{}",
 }
 """How a setting is written in a label, where not as `name=value`. These come first."""
 
 
 NOT_IN_LABELS = re.compile(
     r"(store|tracking|dry_run|undefined|max_unread_answers|max_empty_messages|retests|n_messages|seeds)\b"
-    r"|task\.|topics\.names?$|population\.(limit|permutations|seeds)|model\.(name|quantization|trust_remote_code)"
+    r"|task\.|language\.|topics\.names?$|population\.(limit|permutations|seeds)|model\.(name|quantization|trust_remote_code)"
     r"|engine\.(_target_|batch_size|cache_gib|device|concurrency|timeout|max_retries|max_away|key_variable|usd_\w+"
     r"|batch\w*|\w+_parallel_size|distributed_executor_backend|gpu_memory_utilization|max_model_len|block_size|enforce_eager)$"
 )

@@ -20,10 +20,11 @@ from valstab.engines.chat_format import has_chat_template, load_tokenizer, resol
 from valstab.inputs.files import locate
 from valstab.inputs.genders import PRONOUNS
 from valstab.inputs.items import GENDERS, Item, read_item_table
-from valstab.inputs.population import Persona, read_population_table
+from valstab.inputs.population import read_population_table
 from valstab.inputs.task import Task
 from valstab.inputs.topics import Context
 from valstab.protocol.plan import Plan, make_plan
+from valstab.protocol.prompts import instruction_of
 
 if TYPE_CHECKING:
     from valstab.engines.tokenizer import PromptTokenizer
@@ -60,7 +61,7 @@ def report(config: Config) -> str:
     size = " x ".join(f"{count} {name if count > 1 else name[:-1]}" for name, count in counts.items())
     sections = [
         _section("task", _task(config.task, plan.task)),
-        _section("population", _population(config.population, plan.personas)),
+        _section("population", _population(config.population, plan)),
         _section("topics", _topics(config.topics.name, plan.contexts)),
         _section("run", [f"{size} = {len(plan.sessions) * len(plan.task.items):,} questions"]),
         _section("model", model),
@@ -171,14 +172,15 @@ def _numbered(item: Item) -> str:
     return f"{item.number}{'r' if item.reversed else ''}"
 
 
-def _population(config: PopulationConfig, personas: tuple[Persona, ...]) -> Iterator[str]:
+def _population(config: PopulationConfig, plan: Plan) -> Iterator[str]:
+    personas = plan.personas
     genders = Counter(persona.gender for persona in personas)
     what = "personas" if personas[0].introduction else "repetitions without a persona"
     *others, last = [f"{genders[gender]} {gender}" for gender in PRONOUNS if genders[gender] or gender in GENDERS]
     yield f"{config.name}: {len(personas)} {what}, {', '.join(others)} and {last}"
     if config.personas is not None:
         yield f"read as {read_population_table(config).describe()}"
-        yield f"the first: You are {personas[0].introduction}"
+        yield f"the first: {instruction_of(personas[0].introduction or '', plan.language)}"
 
 
 def _topics(name: str, contexts: tuple[Context, ...]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from valstab.config.engines import OpenaiConfig, VllmConfig
+from valstab.config.language import check_language
 from valstab.config.schema import (
     ANSWERS,
     DTYPES,
@@ -134,6 +135,7 @@ def check_config(config: Config) -> None:
         raise ConfigError("thinking_messages", config.thinking_messages, "needs answer=thinking")
     if config.answer == "thinking" and config.model.format == "base":
         raise ConfigError("answer", config.answer, "a base model does not think; allowed: letter, sampled")
+    check_language(config.language)
     _check_numbers(config)
     _check_ranges("", config, FITNESS_RANGES)
     _check_ranges("engine.", config.engine, ENGINE_RANGES)

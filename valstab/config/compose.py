@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from valstab.config.engines import EngineConfig, OpenaiConfig, TransformersConfig, VllmConfig
 from valstab.config.explain import explain, is_too_long, unknown_key
+from valstab.config.language import refuse_incomplete_language
 from valstab.config.options import CONFIG_FOLDER
 from valstab.config.schema import CompareConfig, Config, RescoreConfig
 from valstab.errors import ConfigError, UserError
@@ -36,6 +37,7 @@ def to_dataclass(composed: DictConfig, kind: type[ConfigT]) -> ConfigT:
     Raises:
         ConfigError: if a key was added (`+key=value`) that the schema does not have.
     """
+    refuse_incomplete_language(composed)
     config = OmegaConf.to_object(composed)
     if not isinstance(config, kind):
         raise TypeError(f"expected a {kind.__name__}, got {type(config).__name__}")

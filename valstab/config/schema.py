@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from valstab.config.engines import EngineConfig
+from valstab.config.language import LanguageConfig
 
 QUANTIZATIONS = ("none", "8bit", "4bit")
 """Values of `model.quantization`."""
@@ -192,6 +193,7 @@ class Config:
     population: PopulationConfig = MISSING
     topics: TopicsConfig = MISSING
     task: TaskConfig = MISSING
+    language: LanguageConfig = MISSING
     n_messages: int = MISSING
     """Messages that are generated for a conversation: odd, so that the tested model speaks last, or 0 for none."""
     max_new_tokens: int = 100

@@ -13,7 +13,7 @@ from valstab.protocol.answers import Answers, answer_all
 from valstab.protocol.converse import Conversation, naming_key, thinking_key, truncation_key
 from valstab.protocol.plan import Plan, Session
 from valstab.protocol.progress import Stage
-from valstab.protocol.prompts import PROTOCOL_VERSION, option_labels, question_prompt, question_text
+from valstab.protocol.prompts import PROTOCOL_VERSION, language_key, option_labels, question_prompt, question_text
 from valstab.protocol.store import RecordLog
 
 SESSION_COLUMNS = ["seed", "context", "persona"]
@@ -133,6 +133,7 @@ def answers_key(plan: Plan, conversation: Conversation, retest: int = 0) -> str:
             *naming_key(session.persona),
             *([plan.task.they_digest] if session.persona.gender == "X" else []),
             *_options_key(plan),
+            *language_key(plan.language),
         ]
     )
 
@@ -182,7 +183,9 @@ def choice_requests(
         question = question_text(plan.task.description, item.text[gender], options, plan.option_labels)
         requests.append(
             ChoiceRequest(
-                prompt=question_prompt(plan.chat_format, session.persona, conversation.visible_texts, question),
+                prompt=question_prompt(
+                    plan.chat_format, session.persona, conversation.visible_texts, question, language=plan.language
+                ),
                 options=option_labels(plan.option_labels, options),
                 seed=derive_seed(
                     "answer", plan.task.name, plan.n_messages, *session.labels, item.number, *_retest_label(retest)

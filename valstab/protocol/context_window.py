@@ -80,7 +80,7 @@ def longest_prompt(plan: Plan, window: Window) -> int:
 def dropped_for_reply(plan: Plan, session: Session, texts: Sequence[str], window: Window | None) -> int:
     """Return how many of the oldest texts to drop so that the next message fits; 0 without a window."""
     return _n_dropped(
-        lambda visible: reply_prompt(plan.chat_format, session.persona, visible),
+        lambda visible: reply_prompt(plan.chat_format, session.persona, visible, language=plan.language),
         texts,
         window,
         reserved_tokens=plan.max_new_tokens + _reserved(plan.message_thought_tokens),
@@ -94,7 +94,7 @@ def dropped_for_questions(plan: Plan, session: Session, texts: Sequence[str], wi
         return 0
     question = _longest_question(plan, session.persona.gender, window)
     return _n_dropped(
-        lambda visible: question_prompt(plan.chat_format, session.persona, visible, question),
+        lambda visible: question_prompt(plan.chat_format, session.persona, visible, question, language=plan.language),
         texts,
         window,
         reserved_tokens=_answer_tokens(plan) + _reserved(plan.answer_thought_tokens),
@@ -125,7 +125,11 @@ def _longest_question(plan: Plan, gender: Gender, window: Window) -> str:
         question_text(plan.task.description, item.text[gender], item.options[gender], plan.option_labels)
         for item in plan.task.items
     )
-    return max(questions, key=lambda text: window.count(question_prompt(plan.chat_format, plan.personas[0], (), text)))
+
+    def length(text: str) -> int:
+        return window.count(question_prompt(plan.chat_format, plan.personas[0], (), text, language=plan.language))
+
+    return max(questions, key=length)
 
 
 def _answer_tokens(plan: Plan) -> int:
@@ -147,7 +151,11 @@ class _LongestPrompts:
         genders = {persona.gender for persona in plan.personas}
         self._questions = {gender: _longest_question(plan, gender, window) for gender in genders}
         openings = [context.opening for context in plan.contexts if context.opening]
-        openings.sort(key=lambda text: window.count(reply_prompt(plan.chat_format, plan.personas[0], [text])))
+        openings.sort(
+            key=lambda text: window.count(
+                reply_prompt(plan.chat_format, plan.personas[0], [text], language=plan.language)
+            )
+        )
         self._opening = openings[-1:]
 
     def tokens(self, n_messages: int) -> int:
@@ -168,11 +176,14 @@ class _LongestPrompts:
 
     def _question_tokens(self, persona: Persona, n_messages: int) -> int:
         texts = [*self._opening, *[PLACEHOLDER_MESSAGE] * n_messages] if n_messages else []
-        prompt = question_prompt(self._plan.chat_format, persona, texts, self._questions[persona.gender])
+        prompt = question_prompt(
+            self._plan.chat_format, persona, texts, self._questions[persona.gender], language=self._plan.language
+        )
         reserved = _answer_tokens(self._plan) + _reserved(self._plan.answer_thought_tokens)
         return self._count(prompt) + n_messages * self._plan.max_new_tokens + reserved
 
     def _reply_tokens(self, persona: Persona, opening: Sequence[str], n_messages: int) -> int:
-        prompt = reply_prompt(self._plan.chat_format, persona, [*opening, *[PLACEHOLDER_MESSAGE] * n_messages])
+        texts = [*opening, *[PLACEHOLDER_MESSAGE] * n_messages]
+        prompt = reply_prompt(self._plan.chat_format, persona, texts, language=self._plan.language)
         reserved = _reserved(self._plan.message_thought_tokens)
         return self._count(prompt) + (n_messages + 1) * self._plan.max_new_tokens + reserved

@@ -11,7 +11,7 @@ from valstab.inputs.population import Persona
 from valstab.protocol.context_window import dropped_for_questions, dropped_for_reply
 from valstab.protocol.plan import Plan, Session
 from valstab.protocol.progress import Stage
-from valstab.protocol.prompts import PROTOCOL_VERSION, TESTED_ROLES, reply_prompt, stop_pattern
+from valstab.protocol.prompts import PROTOCOL_VERSION, TESTED_ROLES, language_key, reply_prompt, stop_pattern
 from valstab.protocol.store import RecordLog
 
 MAX_CONVERSATIONS_PER_BATCH = 128
@@ -154,10 +154,10 @@ def replay_stored(plan: Plan, session: Session, log: RecordLog, window: Window |
 def reply_request(plan: Plan, session: Session, texts: Sequence[str], n_dropped: int = 0) -> GenerationRequest:
     """Return the request for the message that follows `texts`, without the oldest `n_dropped` in the prompt."""
     return GenerationRequest(
-        prompt=reply_prompt(plan.chat_format, session.persona, texts[n_dropped:]),
+        prompt=reply_prompt(plan.chat_format, session.persona, texts[n_dropped:], language=plan.language),
         seed=derive_seed("message", *session.labels, len(texts) - 1),
         max_new_tokens=plan.max_new_tokens,
-        stop=stop_pattern(plan.chat_format, session.persona),
+        stop=stop_pattern(plan.chat_format, session.persona, language=plan.language),
         max_thought_tokens=plan.message_thought_tokens,
     )
 
@@ -181,6 +181,7 @@ def message_key(plan: Plan, session: Session, texts: Sequence[str], n_dropped: i
             *truncation_key(n_dropped),
             *thinking_key(plan.message_thought_tokens),
             *naming_key(session.persona),
+            *language_key(plan.language),
         ]
     )
 

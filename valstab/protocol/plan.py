@@ -7,6 +7,7 @@ from string import ascii_uppercase
 
 from valstab.config.check import check_config
 from valstab.config.engines import OpenaiConfig, VllmConfig
+from valstab.config.language import LanguageConfig
 from valstab.config.schema import Config
 from valstab.config.secrets import refuse_secrets
 from valstab.engines.labels import are_whole
@@ -39,6 +40,7 @@ class Plan:
     """Everything that determines a run, except the model."""
 
     chat_format: ChatFormat
+    language: LanguageConfig
     task: Task
     seeds: tuple[int, ...]
     contexts: tuple[Context, ...]
@@ -96,6 +98,7 @@ def make_plan(config: Config) -> Plan:
     _check_labels(config, task)
     return Plan(
         chat_format=_chat_format(config),
+        language=config.language,
         task=task,
         seeds=tuple(config.seeds),
         contexts=contexts,

@@ -6,26 +6,21 @@ odd index the tested model's. `docs/protocol.md` shows the prompts.
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from enum import Enum
 from string import ascii_uppercase
 
+from valstab.config.language import LanguageConfig
 from valstab.engines.base import Message, Prompt
+from valstab.hashing import content_hash
 from valstab.inputs.population import Persona
 
 PROTOCOL_VERSION = 1
 """Part of every store key. Raise it when a prompt changes, so that records of older prompts are not reused."""
 
 
-QUERY = "Answer: ("
-"""The query string, which opens the tested model's answer."""
-
-
-ACKNOWLEDGMENT = "OK"
-"""Reply to a persona instruction that is given as a user message."""
-
-
-NEUTRAL_LABEL = "CHATBOT"
-"""Label of the tested model's messages without a persona or a name, in the base format."""
+ENGLISH = "f4b9edbb72f884d21d072a07fc7b117f"
+"""Digest of the paper's English: its keys are those of stores that know no languages."""
 
 
 TESTED_ROLES = ("user", "assistant")
@@ -44,7 +39,15 @@ class ChatFormat(Enum):
     NO_SYSTEM = "tuned, without a system slot"
 
 
-def reply_prompt(chat_format: ChatFormat, persona: Persona, conversation: Sequence[str]) -> Prompt:
+def language_key(language: LanguageConfig) -> tuple[str, ...]:
+    """Return the part of a store key that keeps languages apart; none for the paper's English."""
+    digest = content_hash({name: text for name, text in asdict(language).items() if name != "name"})
+    return () if digest == ENGLISH else (f"in the language {digest}",)
+
+
+def reply_prompt(
+    chat_format: ChatFormat, persona: Persona, conversation: Sequence[str], *, language: LanguageConfig
+) -> Prompt:
     """Return the prompt for the next message of a `conversation`.
 
     The tested model speaks after an odd number of texts, the interlocutor after an even number.
@@ -55,32 +58,40 @@ def reply_prompt(chat_format: ChatFormat, persona: Persona, conversation: Sequen
     if not conversation:
         raise ValueError("a conversation starts with its opening")
     if len(conversation) % 2 == 1:
-        return _tested_prompt(chat_format, persona, conversation, "")
+        return _tested_prompt(chat_format, persona, conversation, "", language)
+    pretending = _persona_sentence(persona, language)
     if chat_format is ChatFormat.BASE:
-        return _lines(
-            f"The following is a conversation between a human and a chatbot. {_persona_sentence(persona)}"
-            "The human's every reply must be in one sentence only.",
-            ("HUMAN", _chatbot_label(persona)),
-            conversation,
-        )
-    instruction = (
-        f"You are simulating a human using a chatbot. {_persona_sentence(persona)}"
-        "Your every reply must be in one sentence only."
-    )
+        instruction = language.base_interlocutor.replace("{pretending}", pretending)
+        labels = (language.human_label, _chatbot_label(persona, language))
+        return _lines(instruction, labels, conversation, language)
+    instruction = language.interlocutor.replace("{pretending}", pretending)
     messages = _alternate(INTERLOCUTOR_ROLES, conversation)
     if chat_format is ChatFormat.SYSTEM:
         return Prompt((Message("system", instruction), Message("user", ""), *messages), "")
     return Prompt((Message("user", instruction), *messages), "")
 
 
-def question_prompt(chat_format: ChatFormat, persona: Persona, conversation: Sequence[str], question: str) -> Prompt:
+def question_prompt(
+    chat_format: ChatFormat,
+    persona: Persona,
+    conversation: Sequence[str],
+    question: str,
+    *,
+    language: LanguageConfig,
+) -> Prompt:
     """Return the prompt for the answer to `question` after a `conversation`; an empty one is the neutral context.
 
     It ends with the query string, so that the next token is a letter.
     """
     if chat_format is ChatFormat.NO_SYSTEM and persona.introduction is not None and not conversation:
-        return Prompt((Message("user", f"You are {persona.introduction}\n\n{question}"),), QUERY)
-    return _tested_prompt(chat_format, persona, [*conversation, question], QUERY)
+        text = f"{instruction_of(persona.introduction, language)}\n\n{question}"
+        return Prompt((Message("user", text),), language.answer)
+    return _tested_prompt(chat_format, persona, [*conversation, question], language.answer, language)
+
+
+def instruction_of(introduction: str, language: LanguageConfig) -> str:
+    """Return the instruction of a chat model that plays a persona."""
+    return language.you_are.replace("{introduction}", introduction)
 
 
 def question_text(description: str | None, item: str, options: Sequence[str], labels: str = "letters") -> str:
@@ -110,53 +121,59 @@ def letters(number: int) -> str:
     return ascii_uppercase[:number]
 
 
-def stop_pattern(chat_format: ChatFormat, persona: Persona) -> str | None:
+def stop_pattern(chat_format: ChatFormat, persona: Persona, *, language: LanguageConfig) -> str | None:
     """Return the regular expression that ends a base model's message: a line that starts with a label."""
     if chat_format is not ChatFormat.BASE:
         return None
-    labels = ("CONTEXT", "USER", _tested_label(persona), _chatbot_label(persona), "HUMAN")
+    tested = (_tested_label(persona, language), _chatbot_label(persona, language))
+    labels = (language.context_label, language.user_label, *tested, language.human_label)
     # Models also write the label without the space, as the paper does.
-    patterns = (re.escape(label).replace(r"\ \(CHATBOT\)", r"\ ?\(CHATBOT\)") for label in labels)
+    chatbot = re.escape(f"({language.chatbot_label})")
+    patterns = (re.escape(label).replace(rf"\ {chatbot}", rf"\ ?{chatbot}") for label in labels)
     return rf"\n(?:{'|'.join(patterns)}):"
 
 
-def _tested_prompt(chat_format: ChatFormat, persona: Persona, texts: Sequence[str], turn: str) -> Prompt:
+def _tested_prompt(
+    chat_format: ChatFormat, persona: Persona, texts: Sequence[str], turn: str, language: LanguageConfig
+) -> Prompt:
     if chat_format is ChatFormat.BASE:
-        instruction = persona.introduction and f"The following is a conversation with {persona.introduction}"
-        prompt = _lines(instruction, ("USER", _tested_label(persona)), texts)
+        introduction = persona.introduction
+        instruction = introduction and language.base_persona.replace("{introduction}", introduction)
+        prompt = _lines(instruction, (language.user_label, _tested_label(persona, language)), texts, language)
         return Prompt((), prompt.text + turn)
     messages = _alternate(TESTED_ROLES, texts)
     if persona.introduction is None:
         return Prompt(messages, turn)
-    instruction = f"You are {persona.introduction}"
+    instruction = instruction_of(persona.introduction, language)
     if chat_format is ChatFormat.SYSTEM:
         return Prompt((Message("system", instruction), *messages), turn)
-    return Prompt((Message("user", instruction), Message("assistant", ACKNOWLEDGMENT), *messages), turn)
+    return Prompt((Message("user", instruction), Message("assistant", language.acknowledgment), *messages), turn)
 
 
 def _alternate(roles: tuple[str, str], texts: Sequence[str]) -> tuple[Message, ...]:
     return tuple(Message(roles[i % 2], text) for i, text in enumerate(texts))
 
 
-def _lines(instruction: str | None, labels: tuple[str, str], texts: Sequence[str]) -> Prompt:
-    lines = [] if instruction is None else [f"CONTEXT:{instruction}"]
+def _lines(instruction: str | None, labels: tuple[str, str], texts: Sequence[str], language: LanguageConfig) -> Prompt:
+    lines = [] if instruction is None else [f"{language.context_label}:{instruction}"]
     lines += [f"{labels[i % 2]}:{text}" for i, text in enumerate(texts)]
     return Prompt((), "\n".join([*lines, f"{labels[len(texts) % 2]}:"]))
 
 
-def _persona_sentence(persona: Persona) -> str:
+def _persona_sentence(persona: Persona, language: LanguageConfig) -> str:
     if persona.introduction is None:
         return ""
-    who = persona.name if persona.is_named else persona.introduction.rstrip(". ")
-    return f"The chatbot is pretending to be {who}. "
+    who = persona.name if persona.is_named else persona.introduction.rstrip(". \u3002")
+    return language.pretending.replace("{name}", who)
 
 
-def _tested_label(persona: Persona) -> str:
-    return persona.name.upper() if _has_label(persona) else NEUTRAL_LABEL
+def _tested_label(persona: Persona, language: LanguageConfig) -> str:
+    return persona.name.upper() if _has_label(persona) else language.chatbot_label
 
 
-def _chatbot_label(persona: Persona) -> str:
-    return f"{persona.name.upper()} (CHATBOT)" if _has_label(persona) else NEUTRAL_LABEL
+def _chatbot_label(persona: Persona, language: LanguageConfig) -> str:
+    label = language.chatbot_label
+    return f"{persona.name.upper()} ({label})" if _has_label(persona) else label
 
 
 def _has_label(persona: Persona) -> bool:

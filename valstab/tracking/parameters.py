@@ -8,7 +8,7 @@ from valstab.config.schema import Config
 from valstab.tracking.names import shorten
 
 NOT_PARAMETERS = re.compile(
-    r"model\.quantization|.*\b_target_$|.*\.name$|(task|store|tracking|dry_run|max_unread_answers|max_empty_messages)\b"
+    r"model\.quantization|.*\b_target_$|.*\.name$|(task|language|store|tracking|dry_run|max_unread_answers|max_empty_messages)\b"
     r"|population\.(personas|introduction|seeds)|topics\.openings"
 )
 """Settings that are not logged as parameters."""
@@ -26,6 +26,7 @@ def run_parameters(config: Config) -> dict[str, str]:
         "population": config.population.name,
         "topics": config.topics.name,
         "task": config.task.name,
+        "language": config.language.name,
     }
     settings = {key: value for key, value in flatten(asdict(config)).items() if not NOT_PARAMETERS.match(key)}
     return {key: shorten(value) for key, value in {**settings, **names}.items()}

@@ -10,6 +10,7 @@ import pandas as pd
 from valstab.protocol.collected import RunCost
 from valstab.protocol.converse import Conversation
 from valstab.protocol.plan import Plan
+from valstab.protocol.prompts import instruction_of
 from valstab.results import wording
 from valstab.results.fitness import empty_share
 from valstab.results.results import Results
@@ -44,7 +45,12 @@ def overview(
         "headline": [_tile(results, name) for name in wording.MEANINGS],
         "permutations": plan.without_personas,
         "personas": [
-            {"name": persona.name, "gender": persona.gender, "introduction": persona.introduction}
+            {
+                "name": persona.name,
+                "gender": persona.gender,
+                "introduction": persona.introduction,
+                "instruction": persona.introduction and instruction_of(persona.introduction, plan.language),
+            }
             for persona in plan.personas
         ],
         "description": plan.task.description,

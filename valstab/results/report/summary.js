@@ -100,7 +100,7 @@ function showProfile(place) {
   readout.textContent = "";
   const stable = data.per_persona[place];
   byId("profile-note").replaceChildren(
-    ...(persona.introduction ? ["The model’s instruction: “You are ", named(persona.introduction), "” "] : []),
+    ...(persona.introduction ? ["The model’s instruction: “", named(persona.instruction), "” "] : []),
     `${data.centred ? "Centred scores" : "Scores"}, mean over ${plural(data.seeds.length, "seed")}.`,
     stable ? ` Ipsative stability ${withError(stable.mean, stable.se)}.` : "",
   );
