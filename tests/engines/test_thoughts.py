@@ -101,7 +101,7 @@ def test_the_token_that_ends_a_thought_is_found_where_there_is_one(engine):
     generated = engine.usage.generated_tokens
     requests = [GenerationRequest(ASKED, 3, 12)]
     every = range(len(engine.tokens.tokenizer))
-    list(engine.generation.run(engine.tokens.encode_before_thoughts([ASKED]), requests, every))
+    list(engine.generation.run(zip(engine.tokens.encode_before_thoughts([ASKED]), requests, strict=True), every))
     assert engine.usage.generated_tokens - generated == 1
 
 

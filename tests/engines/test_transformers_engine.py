@@ -1,5 +1,6 @@
 """The transformers engine, on tiny models of the paper's architectures and on the embedded model."""
 
+import itertools
 import logging
 import math
 import re
@@ -17,7 +18,7 @@ from tests.support.tiny_models import SETTINGS, write_tiny
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, Message, Prompt, Usage
 from valstab.engines.checkpoint import locate_checkpoint
-from valstab.engines.huggingface import generation, memory, shared_prefix
+from valstab.engines.huggingface import generation, memory, scoring, shared_prefix
 from valstab.engines.huggingface.engine import TransformersEngine
 from valstab.engines.huggingface.generation import draw, filtered
 from valstab.engines.huggingface.memory import Limits
@@ -45,10 +46,14 @@ def plain(engine: TransformersEngine, prompt: Prompt, letters: str) -> np.ndarra
 
 
 def scoring_of(
-    engine: TransformersEngine, *, rows: int = 128, ways: tuple[str, ...] = (SHARED, COPIES, WHOLE)
+    engine: TransformersEngine,
+    *,
+    rows: int = 128,
+    min_rows: int | None = None,
+    ways: tuple[str, ...] = (SHARED, COPIES, WHOLE),
 ) -> Scoring:
     """Make another scoring of the same model, with limits and ways of its own."""
-    return Scoring(engine.causal, Limits(rows, 100_000), Usage(), tokens=8192, ways=ways)
+    return Scoring(engine.causal, Limits(rows, 100_000, min_rows), Usage(), tokens=8192, ways=ways)
 
 
 def replies(engine: TransformersEngine, requests) -> dict[int, str]:
@@ -144,6 +149,38 @@ def test_what_is_sampled_depends_on_prompt_and_seed_alone(engine, monkeypatch):
     assert [reverse[3 - i] for i in range(4)] == [together[i] for i in range(4)]
     monkeypatch.setattr(engine.generation.limits, "rows", 1)
     assert replies(engine, requests) == together
+
+
+@pytest.mark.parametrize(("seconds", "min_rows", "batches"), [(0.1, 1, [8]), (40, 1, [2] * 4), (40, None, [8])])
+def test_a_slow_model_is_asked_after_few_dialogues_at_a_time(tiny_llama, monkeypatch, seconds, min_rows, batches):
+    dialogues = [[ChoiceRequest(question(number), "ABC", 0) for number in range(2)]] * 4
+    monkeypatch.setattr(tiny_llama, "scoring", scoring_of(tiny_llama, min_rows=min_rows))
+    monkeypatch.setattr(scoring, "time", Mock(monotonic=Mock(side_effect=itertools.count(0, seconds))))
+    encode = Mock(side_effect=shared_prefix.encode_suffixes)
+    monkeypatch.setattr(shared_prefix, "encode_suffixes", encode)
+    list(tiny_llama.score_options(dialogues))
+    assert [len(call.args[1]) for call in encode.call_args_list[1:]] == batches  # the first call is a trial
+
+
+def test_requests_join_as_others_end(engine, monkeypatch):
+    def request(seed, max_new_tokens):
+        text = LONG if seed % 3 == 0 else f"Count to {seed}."
+        return GenerationRequest(Prompt((Message("user", text),), ""), seed=seed, max_new_tokens=max_new_tokens)
+
+    requests = [request(seed, 3 + 7 * (seed % 4)) for seed in range(12)]
+    alone = [replies(engine, [each])[0] for each in requests]
+    monkeypatch.setattr(engine.generation.limits, "rows", 4)
+    rows = Mock(side_effect=engine.causal.forward)
+    monkeypatch.setattr(engine.causal, "forward", rows)
+    growing, found = requests[:5], {}
+    for index, text in engine.generate(growing):
+        found[index] = text
+        growing += requests[len(growing) :][:2]
+    assert found == dict(enumerate(alone))
+    steps = [len(call.args[0]) for call in rows.call_args_list if call.args[0].shape[1] == 1]
+    # In four rounds of four and fewer, each would take as long as its longest message.
+    assert max(steps) == 4
+    assert np.mean(steps) > 3
 
 
 def test_prompts_that_are_encoded_piece_by_piece_are_continued_alike(engine, monkeypatch):
@@ -567,7 +604,7 @@ def test_what_is_said_does_not_depend_on_how_slow_batches_are(engine, monkeypatc
         now[0] += 100.0
         return now[0]
 
-    monkeypatch.setattr(memory, "time", Mock(monotonic=later))
+    monkeypatch.setattr(generation, "time", Mock(monotonic=later))
     monkeypatch.setattr(engine.generation, "limits", Limits(4, 100_000, 1))
     assert replies(engine, requests) == expected
     assert engine.generation.limits.rows == 1

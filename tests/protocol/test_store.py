@@ -168,12 +168,13 @@ def test_each_message_is_stored_before_the_next_is_begun(tmp_path):
 
     class WatchingEngine(PersonaEngine):
         def generate(self, requests):
-            stored.append(len(RecordLog(tmp_path)))
-            return super().generate(requests)
+            for reply in super().generate(requests):
+                stored.append(len(RecordLog(tmp_path)))
+                yield reply
 
     plan = make_plan(compose_run(*SCRIPTED, *SMALL))
     converse(plan, WatchingEngine(None, None), RecordLog(tmp_path), Stage("conversing", "messages", 18))
-    assert stored == [0, 6, 12]
+    assert stored == list(range(18))
 
 
 @pytest.mark.parametrize(
@@ -186,26 +187,39 @@ def test_a_batch_has_as_many_conversations_as_the_cache_holds(n_messages, cache_
     assert conversations_per_batch(n_messages, 100, Cache(10**9, rows=512)) == 512
 
 
+class SmallEngine(PersonaEngine):
+    """Holds some tokens, and counts the requests that it has at a time."""
+
+    def __init__(self, tokens):
+        super().__init__(None, None)
+        self.cache = Cache(tokens)
+        self.waiting = []
+
+    def generate(self, requests):
+        for index, text in super().generate(requests):
+            self.waiting.append(len(requests) - index)
+            yield index, text
+
+
+class RoundsEngine(SmallEngine):
+    """Takes no requests that come while it works."""
+
+    def generate(self, requests):
+        return super().generate(list(requests))
+
+
 def test_a_few_conversations_at_a_time_are_the_same_conversations():
-    """Six conversations of three messages of at most 100 tokens, where 700 tokens fit: two by two."""
-    asked = []
-
-    class SmallEngine(PersonaEngine):
-        def __init__(self, tokens):
-            super().__init__(None, None)
-            self.cache = Cache(tokens)
-
-        def generate(self, requests):
-            asked.append(len(requests))
-            return super().generate(requests)
-
+    """Six conversations of three messages of at most 100 tokens, where 700 tokens fit: two at a time."""
     plan = make_plan(compose_run(*SCRIPTED, *SMALL))
     stage = Stage("conversing", "messages", 18)
-    all_at_once = converse(plan, SmallEngine(0), RecordLog(None), stage)
-    assert asked == [6, 6, 6]
-    asked.clear()
-    assert converse(plan, SmallEngine(700), RecordLog(None), stage) == all_at_once
-    assert asked == [2] * 9
+
+    def conversations(engine):
+        return converse(plan, engine, RecordLog(None), stage), engine.waiting
+
+    all_at_once, waiting = conversations(SmallEngine(0))
+    assert waiting == [6] * 13 + [5, 4, 3, 2, 1]
+    assert conversations(SmallEngine(700)) == (all_at_once, [2] * 17 + [1])
+    assert conversations(RoundsEngine(0)) == (all_at_once, [6, 5, 4, 3, 2, 1] * 3)
 
 
 def test_many_processes_write_at_once(light_process, tmp_path):

@@ -43,8 +43,9 @@ class CountingEngine(PersonaEngine):
     questions = 0
 
     def generate(self, requests):
-        type(self).messages += len(requests)
-        return super().generate(requests)
+        for reply in super().generate(requests):
+            type(self).messages += 1
+            yield reply
 
     def _answer(self, choice):
         type(self).questions += 1

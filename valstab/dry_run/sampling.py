@@ -68,8 +68,8 @@ class MeasuredConversations(NamedTuple):
     texts: list[list[str]]
     """Texts of each conversation, at full length. Messages that were not generated repeat those that were."""
     lengths: DialogueLengths
-    steps: int
-    """Forward passes per message of a batch."""
+    steps: float
+    """Forward passes per message of a batch: as many as a message has tokens, since the next takes its place."""
     costs: Floats
     """Seconds per unit of each kind of `GenerationWork`."""
 
@@ -139,7 +139,7 @@ def measure_conversations(plan: Plan, engine: Engine, sessions: Sequence[Session
     late_rows = spread_evenly(rows, max(MIN_SAMPLE_CONVERSATIONS, n_long))
     late, _ = sample.generate(late_rows, SHORT_MESSAGE_TOKENS, texts)
     measured = [apart, *first, late]
-    steps = min(plan.max_new_tokens, max(message.call.usage.steps for message in first))
+    steps = float(np.mean(lengths.replies)) if any(message.call.usage.steps for message in first) else 0.0
     costs = fit([message.work for message in measured], [message.call.seconds for message in measured])
     return MeasuredConversations(texts, lengths, steps, costs)
 

@@ -121,6 +121,20 @@ class ThoughtfulChoice:
     max_thought_tokens: int
 
 
+class Waiting(Iterator[GenerationRequest]):
+    """Those of some requests that were not taken yet. It ends, and goes on when more have been appended."""
+
+    def __init__(self, requests: Sequence[GenerationRequest]) -> None:
+        self._requests, self._n_taken = requests, 0
+
+    def __next__(self) -> GenerationRequest:
+        """Return the next request."""
+        if self._n_taken == len(self._requests):
+            raise StopIteration
+        self._n_taken += 1
+        return self._requests[self._n_taken - 1]
+
+
 class Prices(NamedTuple):
     """Prices of a million tokens in US dollars."""
 
@@ -198,7 +212,8 @@ class Engine(Protocol):
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         """Yield the index of each request and the text generated for it, in any order.
 
-        A text after a thought is a `Reply`.
+        More requests may be appended after each text. An engine takes them as it has room, or leaves all of them for
+        the next call. A text after a thought is a `Reply`.
         """
         ...
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from itertools import islice
 from typing import Any, TypeVar
 
 from valstab.engines.openai_client import OpenaiClient
@@ -32,19 +33,23 @@ class ConcurrentRequests:
     def as_answered(
         self, ask: Callable[[Request], Coroutine[Any, Any, Answer]], requests: Iterable[Request]
     ) -> Iterator[tuple[int, Answer]]:
-        """Yield each request's index and answer as it comes. At an error or an early end, the others are cancelled."""
+        """Yield each request's index and answer as it comes. At an error or an early end, the others are cancelled.
+
+        After each answer the requests are iterated again, even if they had ended, since more may have come.
+        """
         pending: dict[Future[Answer], int] = {}
 
         async def ask_in_turn(request: Request) -> Answer:
             async with self._slots:
                 return await ask(request)
 
+        numbered = enumerate(requests)
         try:
-            for index, request in enumerate(requests):
-                pending[self._client.submit(ask_in_turn(request))] = index
-                if len(pending) >= 2 * self._number:
-                    yield from self._take_completed(pending)
-            while pending:
+            while True:
+                for index, request in islice(numbered, 2 * self._number - len(pending)):
+                    pending[self._client.submit(ask_in_turn(request))] = index
+                if not pending:
+                    return
                 yield from self._take_completed(pending)
         finally:
             for future in pending:

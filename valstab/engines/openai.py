@@ -28,6 +28,7 @@ from valstab.engines.base import (
     SampleRequest,
     ThoughtfulChoice,
     Usage,
+    Waiting,
 )
 from valstab.engines.completions import Completion, is_valid_list, listed_logprobs, opens_bracket, sampled_logprobs
 from valstab.engines.concurrent_requests import ConcurrentRequests
@@ -156,7 +157,9 @@ class OpenaiEngine:
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text, in the order of the answers."""
-        for index, completion in self._requests.as_answered(self._continue, requests):
+        for index, completion in self._requests.as_answered(
+            self._continue, list(requests) if self._batch else Waiting(requests)
+        ):
             text = requests[index].cut(completion.text)
             yield index, Reply(text, completion.thought) if completion.thought else text
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from valstab.engines.base import Cache, Engine, EngineError, GenerationRequest, Reply, Window
@@ -15,7 +16,7 @@ from valstab.protocol.prompts import PROTOCOL_VERSION, TESTED_ROLES, language_ke
 from valstab.protocol.store import RecordLog
 
 MAX_CONVERSATIONS_PER_BATCH = 128
-"""Maximum number of conversations per batch, for an engine that sets no limit of its own."""
+"""Maximum number of conversations at a time, for an engine that sets no limit of its own."""
 
 
 @dataclass(frozen=True)
@@ -47,22 +48,71 @@ class Conversation:
         return {"seed": seed, "context": context, "persona": persona, "messages": messages}
 
 
+@dataclass
+class _Talk:
+    """A conversation in the making."""
+
+    session: Session
+    texts: list[str]
+    key: str = ""
+    """The store's key of the message that is generated."""
+    reused: bool = True
+    n_truncated: int = 0
+
+
 def converse(plan: Plan, engine: Engine, log: RecordLog, stage: Stage) -> list[Conversation]:
     """Return every conversation of the plan; generate and store the messages that `log` lacks.
 
     A message depends only on the texts before it and on the random stream of its seed, context, persona and number.
-    It depends neither on the task nor on `n_messages`. The stage counts messages.
+    It depends neither on the task nor on `n_messages`. Some conversations are held at a time, each at its own pace; the
+    next one begins when one has ended. The stage counts messages.
     """
-    sessions = plan.sessions
-    size = conversations_per_batch(plan.n_messages, plan.max_new_tokens, engine.cache)
-    conversations: list[Conversation] = []
-    for start in range(0, len(sessions), size):
-        conversations += _converse_batch(plan, engine, log, stage, sessions[start : start + size])
-    return conversations
+    window = window_if_truncating(plan, engine)
+    talks = [_Talk(session, opening_messages(session)) for session in plan.sessions]
+
+    def next_request(talk: _Talk) -> GenerationRequest | None:
+        """Add what is stored, and return the request for the first message that is not; None at the end."""
+        while len(talk.texts) < plan.n_texts:
+            n_dropped = dropped_for_reply(plan, talk.session, talk.texts, window)
+            talk.n_truncated += n_dropped > 0
+            talk.key = message_key(plan, talk.session, talk.texts, n_dropped)
+            text = stored_message(log, talk.key)
+            if text is None:
+                talk.reused = False
+                return reply_request(plan, talk.session, talk.texts, n_dropped)
+            talk.texts.append(text)
+            stage.skip(1)
+        return None
+
+    begun = ((talk, request) for talk in talks if (request := next_request(talk)))
+    at_work = list(islice(begun, conversations_per_batch(plan.n_messages, plan.max_new_tokens, engine.cache)))
+    while at_work:
+        requests, left = [request for _, request in at_work], dict(enumerate(at_work))
+        for number, generated in engine.generate(requests):
+            talk, text = left.pop(number)[0], received_message(generated)
+            log.put({talk.key: [text, text.thought] if isinstance(text, Reply) else text})
+            talk.texts.append(text)
+            stage.advance(1)
+            request = next_request(talk)
+            following = (talk, request) if request else next(begun, None)
+            if following:
+                left[len(requests)] = following
+                requests.append(following[1])
+        at_work = list(left.values())
+    return [
+        Conversation(
+            talk.session,
+            tuple(talk.texts),
+            reused=plan.n_messages > 0 and talk.reused,
+            n_dropped=dropped_for_questions(plan, talk.session, talk.texts, window),
+            n_truncated=talk.n_truncated,
+        )
+        for talk in talks
+    ]
 
 
 def conversations_per_batch(n_messages: int, max_new_tokens: int, cache: Cache) -> int:
-    """Return how many conversations to generate together: as many as the cache holds at full length, at least 1.
+    """Return how many conversations to hold at a time: as many as the cache holds at full length, at least 1.
 
     With more, most prompts would be encoded again for each message.
 
@@ -74,47 +124,6 @@ def conversations_per_batch(n_messages: int, max_new_tokens: int, cache: Cache) 
     length = n_messages * max_new_tokens
     max_rows = cache.rows or MAX_CONVERSATIONS_PER_BATCH
     return max(1, min(max_rows, cache.tokens // length)) if cache.tokens and length else max_rows
-
-
-def _converse_batch(
-    plan: Plan, engine: Engine, log: RecordLog, stage: Stage, sessions: Sequence[Session]
-) -> list[Conversation]:
-    """Advance a batch of conversations message by message, and store each message as it comes."""
-    window = window_if_truncating(plan, engine)
-    batch = [opening_messages(session) for session in sessions]
-    n_truncated = [0] * len(batch)
-    incomplete: set[int] = set()
-    for _ in range(plan.n_messages):
-        keys: dict[int, str] = {}
-        requests = []
-        for index, (session, texts) in enumerate(zip(sessions, batch, strict=True)):
-            n_dropped = dropped_for_reply(plan, session, texts, window)
-            n_truncated[index] += n_dropped > 0
-            key = message_key(plan, session, texts, n_dropped)
-            text = stored_message(log, key)
-            if text is None:
-                keys[index] = key
-                requests.append(reply_request(plan, session, texts, n_dropped))
-            else:
-                texts.append(text)
-                stage.skip(1)
-        missing = list(keys)
-        incomplete.update(missing)
-        for place, generated in engine.generate(requests):
-            index, text = missing[place], received_message(generated)
-            log.put({keys[index]: [text, text.thought] if isinstance(text, Reply) else text})
-            batch[index].append(text)
-            stage.advance(1)
-    return [
-        Conversation(
-            session,
-            tuple(texts),
-            reused=plan.n_messages > 0 and index not in incomplete,
-            n_dropped=dropped_for_questions(plan, session, texts, window),
-            n_truncated=n_truncated[index],
-        )
-        for index, (session, texts) in enumerate(zip(sessions, batch, strict=True))
-    ]
 
 
 def received_message(generated: str) -> str:

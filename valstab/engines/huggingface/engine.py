@@ -27,6 +27,7 @@ from valstab.engines.base import (
     SampleRequest,
     ThoughtfulChoice,
     Usage,
+    Waiting,
     Window,
     peak_bytes,
 )
@@ -56,7 +57,7 @@ MAX_ROWS = {"cpu": 128, "cuda": 512}
 
 
 MIN_ROWS = 32
-"""Number of rows below which batches do not shrink, however slow: fewer rows take nearly as long."""
+"""Number of messages below which batches do not shrink, however slow: fewer take nearly as long."""
 
 
 MAX_TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 32768}
@@ -105,13 +106,13 @@ class TransformersEngine:
         length = context_window(loaded.config)
         self.window = None if length is None else Window(length, lambda prompt: len(self.tokens.encode(prompt)))
         self._sampling = resolved_sampling(model.sampling, loaded.generation_config)
-        self.scoring = Scoring(self.causal, self._limits(), self.usage, tokens=MAX_TOKENS_AT_ONCE[device_type])
+        self.scoring = Scoring(self.causal, self._limits(1), self.usage, tokens=MAX_TOKENS_AT_ONCE[device_type])
         self.generation = Generation(
             self.causal,
             sampling=self._sampling,
             ends=end_tokens(tokenizer, loaded.generation_config),
             decode=self.tokens.decode,
-            limits=self._limits(),
+            limits=self._limits(MIN_ROWS),
             usage=self.usage,
         )
         self.identity: Mapping[str, str] = {
@@ -138,8 +139,8 @@ class TransformersEngine:
         peak = gpu_peak_bytes if device_type == "cuda" else peak_bytes
         return Cache(int(cache_bytes / 2 / token_bytes), token_bytes, rows, peak)
 
-    def _limits(self) -> Limits:
-        return Limits(self.cache.rows, self.cache.tokens, None if self._has_fixed_rows else MIN_ROWS)
+    def _limits(self, min_rows: int) -> Limits:
+        return Limits(self.cache.rows, self.cache.tokens, None if self._has_fixed_rows else min_rows)
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text as it ends."""
@@ -171,12 +172,20 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def _generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
+        if all(each.max_thought_tokens is None for each in requests):
+            yield from self.generation.run(map(self._encoded, Waiting(requests)))
+            return
         thoughts = thoughts_of(self._think, requests)
-        prompts = self.tokens.encode_all(prompts_after(thoughts, requests))
-        for prompt, request in zip(prompts, requests, strict=True):
-            require_room(len(prompt) + request.max_new_tokens, self.window)
-        for index, text in self.generation.run(prompts, requests):
+        prompts = prompts_after(thoughts, requests)
+        encoded = [self._encoded(replace(each, prompt=prompt)) for each, prompt in zip(requests, prompts, strict=True)]
+        for index, text in self.generation.run(iter(encoded)):
             yield index, reply_after(thoughts, index, text)
+
+    def _encoded(self, request: GenerationRequest) -> tuple[list[int], GenerationRequest]:
+        """Return the tokens of a request's prompt, and the request."""
+        tokens = self.tokens.encode(request.prompt)
+        require_room(len(tokens) + request.max_new_tokens, self.window)
+        return tokens, request
 
     def _think(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         return self.process_settings.applied_to(self._generate_thoughts(requests))
@@ -188,7 +197,8 @@ class TransformersEngine:
             require_room(len(prompt) + request.max_new_tokens, self.window)
         form, end = self.tokens.thoughts, self.tokens.thought_end
         requests = [replace(request, stop=re.escape(form.end) if end is None else None) for request in requests]
-        for index, text in self.generation.run(prompts, requests, [] if end is None else [end]):
+        waiting = zip(prompts, requests, strict=True)
+        for index, text in self.generation.run(waiting, [] if end is None else [end]):
             yield index, form.cut(text)
 
     @torch.inference_mode()

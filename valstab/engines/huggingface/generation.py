@@ -1,21 +1,22 @@
 """Sample messages for many dialogues at once, each with its own random numbers."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache, MinPLogitsWarper, RepetitionPenaltyLogitsProcessor, TopPLogitsWarper
 
-from valstab.engines.base import GenerationRequest, Usage
+from valstab.engines.base import EngineError, GenerationRequest, Usage
+from valstab.engines.huggingface.batch import Batch, PaddedBatch, Queue, Row, SlotBatch
 from valstab.engines.huggingface.causal_lm import CausalLM
-from valstab.engines.huggingface.kv_cache import PrefixCache, stack_rows
-from valstab.engines.huggingface.memory import Limits, batches, retry_in_halves, trim_memory
+from valstab.engines.huggingface.kv_cache import PrefixCache, holds_all, is_uniform, stack_rows
+from valstab.engines.huggingface.memory import SINGLE_DIALOGUE, Limits, is_out_of_memory, trim_memory
 from valstab.engines.limits import require_numbers
 from valstab.engines.loading import ResolvedSampling
 
 MIN_ALIVE = 7 / 8
-"""Share of unfinished rows below which finished rows leave the batch: removing them copies the cache."""
+"""Share of rows at work: with fewer, others join, or the free places leave, which copies the cache."""
 
 
 TOKENS_AT_ONCE = 8192
@@ -51,7 +52,9 @@ class Generation:
         self._decode = decode
         self._usage = usage
         self._cached = PrefixCache(limits.tokens)
-        self._has_rows = all(hasattr(layer, "batch_select_indices") for layer in causal.empty_cache().layers)
+        layers = causal.empty_cache().layers
+        self._has_rows = all(hasattr(layer, "batch_select_indices") for layer in layers)
+        self._has_slots = bool(layers) and all(map(holds_all, layers))
 
     def forget(self) -> None:
         """Free the prefixes that are kept between messages."""
@@ -59,85 +62,108 @@ class Generation:
         trim_memory()
 
     def run(
-        self, prompts: Sequence[list[int]], requests: Sequence[GenerationRequest], more_ends: Collection[int] = ()
+        self, waiting: Iterable[tuple[list[int], GenerationRequest]], more_ends: Collection[int] = ()
     ) -> Iterator[tuple[int, str]]:
-        """Yield each request's index and text as it ends; prompts of similar length share a batch.
+        """Yield each request's number and text as it ends; other requests then take its place in the batch.
 
         Args:
-            prompts: tokens of each request's prompt.
-            requests: the requests.
+            waiting: requests, each with its prompt's tokens. After each text it is iterated again, since more may have
+                come.
             more_ends: further tokens that end a text.
+
+        Raises:
+            EngineError: if memory does not suffice for a single request.
         """
         ends = self._ends.union(more_ends)
-        self._cached.next_round()
-        groups: dict[tuple[bool, int], list[int]] = {}
-        for i, prompt in enumerate(prompts):
-            # A state-space model would process padding as text, so its batches have prompts of one length.
-            key = (prompt in self._cached, 0 if self._has_rows else len(prompt))
-            groups.setdefault(key, []).append(i)
-        for group in groups.values():
-            lengths = {i: len(prompts[i]) + requests[i].max_new_tokens for i in group}
-            for batch in batches(lengths, self.limits):
-                yield from retry_in_halves(
-                    batch, lambda rows: self._batch(rows, prompts, requests, ends), self._cached.clear, self.limits
-                )
-                trim_memory()
+        queue = Queue(waiting)
+        retried: set[int] = set()
+        while queue:
+            try:
+                yield from self._run_batch(queue, ends)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(queue.begun) == 1 and retried.issuperset(queue.begun):
+                    raise EngineError(SINGLE_DIALOGUE) from None
+                retried |= queue.begun.keys() if len(queue.begun) == 1 else set()
+                self.limits.rows = min(self.limits.rows, max(1, len(queue.begun) // 2))
+                queue.restart()
+                self._cached.clear()
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+            trim_memory()
 
-    def _batch(
-        self,
-        indices: Sequence[int],
-        prompts: Sequence[list[int]],
-        requests: Sequence[GenerationRequest],
-        ends: Collection[int],
-    ) -> Iterator[tuple[int, str]]:
-        prompts = [prompts[i] for i in indices]
-        requests = [requests[i] for i in indices]
-        draws = [np.random.default_rng(request.seed).random(request.max_new_tokens) for request in requests]
-        generated: list[list[int]] = [[] for _ in requests]
-        tokens, mask = self._causal.pad(prompts, left=True)
-        # A repetition penalty must not see the padding, so one of the prompt's own tokens takes its place.
-        seen = torch.where(mask.bool(), tokens, tokens[:, -1:])
-        cache, new = self._start(prompts)
-        tokens = tokens[:, -new:]
-        self._usage.encoded_tokens += sum(min(new, len(prompt)) for prompt in prompts)
-        rows = list(range(len(requests)))
-        alive = set(rows)
-        while alive:
-            logits = self._encode(tokens, mask, cache)
-            require_numbers(logits[[position for position, row in enumerate(rows) if row in alive]])
+    def _run_batch(self, queue: Queue, ends: Collection[int]) -> Iterator[tuple[int, str]]:
+        """Yield numbers and texts until no request is at work."""
+        batch = SlotBatch(self._causal) if self._has_slots else PaddedBatch(self._causal)
+        last_end = time.monotonic()
+        while self._admit(batch, queue):
+            logits = self._step(batch)
+            alive = [(place, row) for place, row in enumerate(batch.rows) if row is not None]
+            require_numbers(logits[[place for place, _ in alive]])
             self._usage.generated_tokens += len(alive)
             self._usage.steps += 1
-            uniform = [draws[row][len(generated[row])] if row in alive else 0.0 for row in rows]
-            drawn = self._sample(seen, logits.float(), torch.tensor(uniform, device=logits.device))
-            for position, (row, token) in enumerate(zip(rows, drawn.tolist(), strict=True)):
-                if row not in alive:
+            drawn = self._sample(batch.rows, logits.float()).tolist()
+            for place, row in alive:
+                row.generated.append(drawn[place])
+                text = self._finished(row.generated, row.request, ends)
+                if text is None:
                     continue
-                generated[row].append(token)
-                text = self._finished(generated[row], requests[row], ends)
-                if text is not None:
-                    alive.remove(row)
-                    self._cached.put(prompts[row], generated[row], cache, position)
-                    yield indices[row], text
-            tokens = drawn[:, None]
-            seen = torch.cat([seen, tokens], dim=1)
-            mask = torch.cat([mask, torch.ones_like(tokens)], dim=1)
-            if alive and len(alive) < MIN_ALIVE * len(rows) and self._has_rows:
-                staying = [position for position, row in enumerate(rows) if row in alive]
-                tokens, seen, mask = tokens[staying], seen[staying], mask[staying]
-                cache.batch_select_indices(torch.tensor(staying, device=self._causal.device))
-                rows = [rows[position] for position in staying]
+                if is_uniform(batch.cache):
+                    n_dialogues = len(queue.begun) + len(queue)
+                    self._cached.put(row.prompt, row.generated, batch.states(place, row.n_encoded), n_dialogues)
+                batch.rows[place] = None
+                queue.end(row)
+                self.limits.shrink_if_slow(len(alive), time.monotonic() - last_end)
+                yield row.number, text
+                last_end = time.monotonic()
+
+    def _admit(self, batch: Batch, queue: Queue) -> bool:
+        """Let requests join the batch, or drop its free places if there are many; return whether any is at work."""
+        alive = [row for row in batch.rows if row is not None]
+        new = self._begin(alive, queue)
+        known = [row for row in new if row.prompt in self._cached]
+        for rows in (known, [row for row in new if row not in known]):
+            if rows:
+                batch.join(rows, self._encode(rows))
+        if not new and alive and len(alive) < MIN_ALIVE * len(batch.rows):
+            batch.keep([place for place, row in enumerate(batch.rows) if row is not None])
+        return bool(alive or new)
+
+    def _begin(self, alive: Sequence[Row], queue: Queue) -> list[Row]:
+        """Return the requests that join those at work: none, until they are enough to be worth a forward pass."""
+        room = min(len(queue), self.limits.rows - len(alive))
+        if alive and (not self._has_slots or room < (1 - MIN_ALIVE) * len(alive)):
+            return []
+
+        def fits(new: Sequence[Row]) -> bool:
+            # A state-space model would process padding as text, so its batches have prompts of one length.
+            is_alike = self._has_rows or len(new[-1].prompt) == len(new[0].prompt)
+            tokens = (len(alive) + len(new)) * max(row.capacity for row in (*alive, *new))
+            return is_alike and (tokens <= self.limits.tokens or (not alive and len(new) == 1))
+
+        return queue.begin(room, fits)
 
     # In a forward pass of one token, calling compiled code costs more than it saves.
     @torch.compiler.set_stance("force_eager")  # type: ignore[untyped-decorator]
-    def _encode(self, tokens: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
-        """Encode new tokens of all rows, some columns at a time, and return the last logits: (rows, vocabulary)."""
-        rows, new = tokens.shape
+    def _step(self, batch: Batch) -> Tensor:
+        """Return the logits after the last token of each row: (rows, vocabulary)."""
+        return batch.step()
+
+    @torch.compiler.set_stance("force_eager")  # type: ignore[untyped-decorator]
+    def _encode(self, rows: Sequence[Row]) -> DynamicCache:
+        """Return a cache with all tokens but the last of each prompt, padded on the left."""
+        prompts = [row.prompt[:-1] for row in rows]
+        tokens, mask = self._causal.pad(prompts, left=True)
+        cache, new = self._start(prompts)
+        self._usage.encoded_tokens += sum(min(new, len(prompt)) + 1 for prompt in prompts)
         # A state-space model can process several tokens at once only from its empty state.
-        columns = max(1, TOKENS_AT_ONCE // rows) if self._has_rows else new
-        for end in range(columns, new, columns):
-            self._causal.forward(tokens[:, end - columns : end], mask[:, : mask.shape[1] - new + end], cache)
-        last = (new - 1) % columns + 1
-        return self._causal.forward(tokens[:, new - last :], mask, cache)
+        columns = max(1, TOKENS_AT_ONCE // len(rows)) if self._has_rows else new
+        for start in range(-new, 0, columns):
+            end = min(0, start + columns)
+            width = mask.shape[1] + end
+            self._causal.forward(tokens[:, start : end or None], mask[:, :width], cache)
+        return cache
 
     def _start(self, prompts: Sequence[list[int]]) -> tuple[DynamicCache, int]:
         """Return a cache with the known prefixes, and the number of last tokens that it does not hold."""
@@ -149,12 +175,18 @@ class Generation:
         lengths = [max(0, len(prompt) - new) for prompt in prompts]
         return stack_rows(prefixes, lengths, self._causal.model.config), new
 
-    def _sample(self, seen: Tensor, logits: Tensor, uniform: Tensor) -> Tensor:
+    def _sample(self, rows: Sequence[Row | None], logits: Tensor) -> Tensor:
         """Draw one token per row."""
         if self._sampling.repetition_penalty != 1:
+            said = [row.tokens if row else [0] for row in rows]
+            width = max(map(len, said))
+            # The penalty must not see padding, so one of the row's own tokens takes its place.
+            seen = torch.tensor([[each[-1]] * (width - len(each)) + each for each in said], device=logits.device)
             logits = RepetitionPenaltyLogitsProcessor(self._sampling.repetition_penalty)(seen, logits)
+        uniform = [row.draws[len(row.generated)] if row else 0.0 for row in rows]
         tokens, candidates = filtered(logits, self._sampling)
-        return tokens.gather(1, draw(candidates, uniform)[:, None]).squeeze(1)
+        drawn = draw(candidates, torch.tensor(uniform, device=logits.device))
+        return tokens.gather(1, drawn[:, None]).squeeze(1)
 
     def _finished(self, generated: list[int], request: GenerationRequest, ends: Collection[int]) -> str | None:
         """Return the text if the message is complete."""

@@ -1,6 +1,6 @@
 """Key-value caches: layers that grow in place, and prefixes that are kept from one message to the next."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,8 +12,8 @@ SPARE_POSITIONS = 128
 """Number of tokens for which a layer allocates memory ahead: about the length of a message."""
 
 
-MAX_AGE = 2
-"""Number of rounds of messages, one of each speaker, that an unused prefix is kept for."""
+MAX_AGE = 4
+"""Number of messages of each dialogue, twice those of both speakers, that an unused prefix is kept for."""
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
@@ -62,6 +62,58 @@ def _enlarged(states: Tensor, held: int, like: Tensor, length: int) -> Tensor:
     return buffer
 
 
+class Slots:
+    """The state that all layers of a batch share while one more token is encoded in each slot."""
+
+    ends: Tensor
+    """The number of tokens before it in each slot: (slots,)."""
+    width: int
+    """The number of tokens of the longest slot, with the new one."""
+
+
+class SlotLayer(DynamicLayer):  # type: ignore[misc]
+    """A layer's keys and values in slots: (slots, heads, tokens, size), padded on the right.
+
+    Args:
+        slots: the state of the batch.
+        like: a layer of the same model, which holds something.
+    """
+
+    def __init__(self, slots: Slots, like: GrowingLayer) -> None:
+        super().__init__()
+        self._slots = slots
+        self.lazy_initialization(like.keys, like.values)
+        self.keys, self.values = (states[:0] for states in (like.keys, like.values))
+
+    def resize(self, slots: Sequence[int], n_slots: int, capacity: int) -> None:
+        """Move slots to a buffer for `n_slots` of `capacity` tokens; what they don't fill is zero."""
+        resized = []
+        for states in (self.keys, self.values):
+            _, heads, _, size = states.shape
+            buffer = states.new_zeros(n_slots, heads, capacity, size)
+            for new, old in enumerate(slots):
+                buffer[new, :, : states.shape[2]] = states[old, :, :capacity]
+            resized.append(buffer)
+        self.keys, self.values = resized
+
+    def put(self, slot: int, source: DynamicLayer, row: int, length: int) -> None:
+        """Copy the last tokens of a row of another layer to the begin of a slot."""
+        for buffer, states in ((self.keys, source.keys), (self.values, source.values)):
+            buffer[slot, :, :length] = states[row, :, states.shape[2] - length :]
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Write one token into each slot and return the states of all."""
+        ends = self._slots.ends.to(key_states.device)
+        rows = torch.arange(len(ends), device=ends.device)
+        for buffer, new in ((self.keys, key_states), (self.values, value_states)):
+            buffer[rows, :, ends] = new[:, :, 0]
+        return self.keys[:, :, : self._slots.width], self.values[:, :, : self._slots.width]
+
+    def get_seq_length(self) -> int:
+        """Return the number of tokens before the new one in the longest slot."""
+        return self._slots.width - 1
+
+
 def empty_cache(config: Any) -> DynamicCache:
     """Return an empty cache for a model, whose plain layers grow in place."""
     cache = DynamicCache(config=config)
@@ -79,8 +131,8 @@ class CachedPrefix(NamedTuple):
 class PrefixCache:
     """What was encoded for the last messages, looked up by the tokens that a new prompt begins with.
 
-    In a dialogue, a speaker's next prompt begins with the same speaker's last prompt. Prefixes that are not used within
-    `MAX_AGE` rounds are dropped.
+    In a dialogue, a speaker's next prompt begins with the same speaker's last prompt. Prefixes that are not used while
+    `MAX_AGE` messages of each of so many dialogues come are dropped.
 
     Args:
         max_tokens: capacity in tokens; prefixes beyond it are not stored.
@@ -89,13 +141,7 @@ class PrefixCache:
     def __init__(self, max_tokens: int) -> None:
         self._max_tokens = max_tokens
         self._prefixes: dict[int, tuple[int, CachedPrefix]] = {}
-        self._round = 0
-
-    def next_round(self) -> None:
-        """Begin a round of messages, and drop the prefixes that are too old."""
-        self._round += 1
-        oldest = self._round - MAX_AGE
-        self._prefixes = {key: entry for key, entry in self._prefixes.items() if entry[0] >= oldest}
+        self._n_messages = 0
 
     def clear(self) -> None:
         """Drop all prefixes."""
@@ -118,23 +164,23 @@ class PrefixCache:
         shared = common_prefix_length([tokens, prompt])
         return CachedPrefix(tokens[:shared], states[:, :, :, :shared]) if shared else None
 
-    def put(self, prompt: Sequence[int], generated: Sequence[int], cache: DynamicCache, row: int) -> None:
-        """Store a row of a cache that is padded on the left.
+    def put(self, prompt: Sequence[int], generated: Sequence[int], states: Iterable[Tensor], dialogues: int) -> None:
+        """Store what was encoded of a prompt and of all tokens but the last that follow it.
 
-        The row holds the prompt and all generated tokens but the last.
+        Args:
+            prompt: the tokens of the prompt.
+            generated: the tokens that follow it.
+            states: keys and values of each layer, (2, heads, tokens, size) each. They are read only if they are stored.
+            dialogues: number of dialogues that go on at the same time.
         """
         tokens = [*prompt, *generated[:-1]]
+        self._n_messages += 1
+        oldest = self._n_messages - MAX_AGE * dialogues
+        self._prefixes = {key: entry for key, entry in self._prefixes.items() if entry[0] >= oldest}
         in_use = sum(len(prefix.tokens) for _, prefix in self._prefixes.values())
-        if in_use + len(tokens) > self._max_tokens or not _is_uniform(cache):
-            return
-        states = torch.stack(
-            [
-                torch.stack([each[row, :, -len(tokens) :] for each in (layer.keys, layer.values)])
-                for layer in cache.layers
-            ]
-        )
-        *_, key = _running_keys(prompt)
-        self._prefixes[key] = (self._round, CachedPrefix(tokens, states))
+        if in_use + len(tokens) <= self._max_tokens:
+            *_, key = _running_keys(prompt)
+            self._prefixes[key] = (self._n_messages, CachedPrefix(tokens, torch.stack(list(states))))
 
 
 def stack_rows(prefixes: Sequence[CachedPrefix], lengths: Sequence[int], config: Any) -> DynamicCache:
@@ -151,15 +197,18 @@ def stack_rows(prefixes: Sequence[CachedPrefix], lengths: Sequence[int], config:
     return cache
 
 
-def _is_uniform(cache: DynamicCache) -> bool:
+def is_uniform(cache: DynamicCache) -> bool:
     """Return whether all layers are plain, and their states have one shape and device."""
     layers = {
-        (type(layer), layer.keys.shape, layer.values.shape, layer.keys.device)
-        if isinstance(layer, GrowingLayer)
-        else None
+        (layer.keys.shape, layer.values.shape, layer.keys.device) if holds_all(layer) else None
         for layer in cache.layers
     }
     return len(layers) == 1 and None not in layers and cache.layers[0].keys.shape == cache.layers[0].values.shape
+
+
+def holds_all(layer: Any) -> bool:
+    """Return whether a layer holds keys and values of all tokens, and nothing else."""
+    return isinstance(layer, (GrowingLayer, SlotLayer))
 
 
 def _running_keys(tokens: Sequence[int]) -> Iterator[int]:

@@ -19,6 +19,10 @@ SLOW_BATCH_SECONDS = 20.0
 """Time after which a batch counts as slow, in seconds: what it computes is shown and stored when it ends."""
 
 
+SINGLE_DIALOGUE = "out of memory with a single dialogue; use a smaller model or shorter dialogues"
+"""What is said when smaller batches do not help."""
+
+
 @dataclass
 class Limits:
     """The most rows and the most tokens, padding included, of one batch."""
@@ -110,9 +114,7 @@ def retry_in_halves(
             if not is_out_of_memory(error):
                 raise
             if len(rows) == 1 and alone.issuperset(rows):
-                raise EngineError(
-                    "out of memory with a single dialogue; use a smaller model or shorter dialogues"
-                ) from None
+                raise EngineError(SINGLE_DIALOGUE) from None
         free_memory()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

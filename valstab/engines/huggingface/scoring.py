@@ -3,6 +3,7 @@
 import copy
 import itertools
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Self
@@ -14,7 +15,13 @@ from valstab.engines.base import Usage
 from valstab.engines.huggingface import shared_prefix
 from valstab.engines.huggingface.causal_lm import CausalLM
 from valstab.engines.huggingface.kv_cache import common_prefix_length
-from valstab.engines.huggingface.memory import Limits, batches, is_out_of_memory, retry_in_halves
+from valstab.engines.huggingface.memory import (
+    SLOW_BATCH_SECONDS,
+    Limits,
+    batches,
+    is_out_of_memory,
+    retry_in_halves,
+)
 from valstab.engines.huggingface.shared_prefix import SharedPrefix
 from valstab.engines.limits import require_numbers
 
@@ -61,6 +68,11 @@ class PrefixGroup(NamedTuple):
         return cls(prompts[0][:shared], [prompt[shared:] for prompt in prompts])
 
     @property
+    def n_tokens(self) -> int:
+        """The number of tokens of all prompts."""
+        return len(self.own) * len(self.shared) + sum(map(len, self.own))
+
+    @property
     def longest(self) -> int:
         """The number of tokens of the longest prompt."""
         return len(self.shared) + max(map(len, self.own))
@@ -80,7 +92,8 @@ class Scoring:
         causal: the model.
         limits: of a batch; `rows` shrinks when memory runs out.
         usage: where tokens are counted.
-        tokens: the most tokens that are encoded at once, except for a single prompt.
+        tokens: the most tokens that are encoded at once, except for a single prompt; fewer if they would take more
+            than `SLOW_BATCH_SECONDS` and slow batches shrink.
         ways: the ways to choose from, the fastest first.
     """
 
@@ -216,8 +229,12 @@ class Scoring:
     def _drop_wrong_ways(self, group: PrefixGroup) -> None:
         """Drop ways until the first agrees with encoding these prompts whole."""
         suffixes = [(0, row) for row in group.own]
+        start = time.monotonic()
         logprobs = self._score(WHOLE, [group], [], suffixes)
         require_numbers(logprobs)
+        if self.limits.min_rows is not None:
+            tokens_a_second = group.n_tokens / (time.monotonic() - start)
+            self._tokens = max(1, min(self._tokens, int(SLOW_BATCH_SECONDS * tokens_a_second)))
         expected = logprobs.exp()
         tolerance = self._tolerance(group, expected)
         fastest = self.way
