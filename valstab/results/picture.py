@@ -1,5 +1,6 @@
 """A matplotlib figure that leaves a user's backend and settings as they are."""
 
+import warnings
 from io import BytesIO
 from typing import Any
 
@@ -7,6 +8,8 @@ import matplotlib as mpl
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+
+from valstab.results.fonts import fallback_fonts
 
 MAX_INCHES = 40.0
 """Maximum width and height of a picture: at 150 pixels an inch, one of both takes some 150 MB."""
@@ -17,7 +20,8 @@ class Picture(Figure):
 
     It is as large as `figsize` says (inches), up to `MAX_INCHES`: what it shows of thousands gets smaller instead.
 
-    Names may hold dollar signs, so its texts are drawn as they are, never as mathematics. A notebook shows it as PNG.
+    Names may hold dollar signs, so its texts are drawn as they are, never as mathematics. They may be of any script, so
+    other fonts of the system are used for what matplotlib's own lacks. A notebook shows it as PNG.
     """
 
     def __init__(self, *, figsize: tuple[float, float] | None = None, **settings: Any) -> None:
@@ -26,11 +30,21 @@ class Picture(Figure):
 
     def draw(self, renderer: RendererBase) -> None:
         """Draw the figure without reading `$` in texts as mathematics."""
-        for text in self.findobj(Text):
+        texts = self.findobj(Text)
+        fonts = fallback_fonts(text.get_text() for text in texts)
+        for text in texts:
             text.set_parse_math(False)
+            if fonts:
+                text.set_fontfamily([*dict.fromkeys([*text.get_fontfamily(), *fonts])])
         # Ticks can be made while drawing.
-        with mpl.rc_context({"text.parse_math": False}):
+        with mpl.rc_context({"text.parse_math": False, "font.family": [*mpl.rcParams["font.family"], *fonts]}):
             super().draw(renderer)
+
+    def savefig(self, *arguments: Any, **settings: Any) -> None:
+        """Save the figure, without a warning for each character that no font has: `fallback_fonts` reports them."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            super().savefig(*arguments, **settings)
 
     def _repr_png_(self) -> bytes:
         """Return the figure as PNG, as IPython asks for it."""
