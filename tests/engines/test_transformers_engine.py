@@ -109,6 +109,16 @@ def test_both_ways_to_attend_to_a_prefix_agree_with_attention_to_all(
     assert called.call_count == 1
 
 
+def test_one_more_token_is_encoded_as_in_the_whole_text(engine):
+    prompts = engine.tokens.encode_all([question(number) for number in range(3)])
+    tokens, mask = engine.causal.pad(prompts, left=True)
+    with torch.inference_mode():
+        whole = engine.causal.forward(tokens, mask, None)
+        cache = engine.causal.empty_cache()
+        engine.causal.forward(tokens[:, :-1], mask[:, :-1], cache)
+        torch.testing.assert_close(engine.causal.forward(tokens[:, -1:], mask, cache), whole, atol=1e-3, rtol=1e-3)
+
+
 def test_choices_in_small_batches_and_alone_are_the_same(engine, monkeypatch):
     choices = [ChoiceRequest(question(number), "ABC", 0) for number in range(5)]
     ((_, together),) = engine.score_options([choices])

@@ -119,12 +119,19 @@ def attend(
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Attend causally to the own tokens and fully to the prefix; shapes are those of transformers' own functions."""
+    is_special = any(options.get(name) is not None for name in UNSUPPORTED_ARGUMENTS)
+    if prefix_batch is None and not is_special and query.device.type == "cpu" and query.shape[2] == 1:
+        # The library's own function copies keys and values for each head that shares them.
+        attended = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=attention_mask, scale=options.get("scaling"), enable_gqa=True
+        )
+        return attended.transpose(1, 2).contiguous(), None
     if prefix_batch is None:
         output: tuple[Tensor, None] = ALL_ATTENTION_FUNCTIONS["sdpa"](
             module, query, key, value, attention_mask, **options
         )
         return output
-    if any(options.get(name) is not None for name in UNSUPPORTED_ARGUMENTS):
+    if is_special:
         raise NotImplementedError(f"{type(module).__name__} changes its attention scores")
     prefix_batch.visited.add(module.layer_idx)
     compute = attend_joint if query.device.type == "cpu" and _prefers_matrix_products() else attend_split
