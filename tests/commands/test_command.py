@@ -297,3 +297,12 @@ def test_a_mistyped_subcommand_is_answered_in_one_line(valstab):
     assert result.returncode == 1
     assert result.stderr.startswith("valstab: comapre: no such command; did you mean compare? - allowed: compare, ")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a folder that nobody can write to")
+def test_a_folder_that_can_not_be_written_to_is_named_in_one_line(valstab_light):
+    result = valstab_light("model=random", "population.limit=2", "hydra.run.dir=/sys/kernel/mine")
+    (line,) = result.stderr.splitlines()
+    assert result.returncode == 1
+    assert line.startswith("valstab: [Errno ")
+    assert "'/sys/kernel/mine'; start in a folder that can be written to, or set hydra.run.dir" in line

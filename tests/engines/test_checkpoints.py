@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import EngineError, Message, Prompt
 from valstab.engines.chat_format import detect_chat_format
+from valstab.engines.huggingface.engine import TransformersEngine
 from valstab.engines.loading import load
 from valstab.engines.tokenizer import PromptTokenizer
 
@@ -99,6 +100,64 @@ def test_pickled_weights_beside_others_are_not_read(folder, canary):
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Payload(canary)))
     loaded(folder)
     assert not canary.exists()
+
+
+NOT_JSON = {
+    "empty": "",
+    "cut": "{",
+    "a number": "5",
+    "null": "null",
+    "deep": "[" * 100_000,
+    "deeper": '{"a":' * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", NOT_JSON.values(), ids=NOT_JSON)
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_a_file_that_is_no_json_object_ends_in_one_line(folder, name, content):
+    (folder / name).write_text(content, encoding="utf-8")
+    with pytest.raises(EngineError, match=r"^model=mine: [^\n]+$"):
+        loaded(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("config.json", {"hidden_size": "8"}),
+        ("config.json", {"hidden_size": [8]}),
+        ("config.json", {"num_hidden_layers": None}),
+        ("config.json", {"vocab_size": -1}),
+        ("config.json", {"vocab_size": 10**20}),
+        ("config.json", {"num_attention_heads": 0}),
+        ("config.json", {"model_type": {}}),
+        ("config.json", {"rope_parameters": []}),
+        ("config.json", {"quantization_config": 5}),
+        ("tokenizer_config.json", {"tokenizer_class": 5}),
+        ("tokenizer_config.json", {"added_tokens_decoder": []}),
+        ("tokenizer.json", {"model": None}),
+        ("generation_config.json", {"temperature": "hot"}),
+        ("generation_config.json", {"top_p": [0.9]}),
+        ("generation_config.json", {"top_k": 1.5}),
+        ("generation_config.json", {"eos_token_id": "the end"}),
+        ("generation_config.json", {"eos_token_id": [[2]]}),
+    ],
+)
+def test_a_setting_of_a_wrong_type_ends_in_one_line(folder, name, settings):
+    changed(folder / name, **settings)
+    with pytest.raises(EngineError, match=r"^model[=.]") as caught:
+        TransformersEngine(ModelConfig(name="mine", path=str(folder)), "none", device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"GGUF", b"", b"GGUF\3\0\0\0" + bytes(100)])
+def test_a_damaged_gguf_file_ends_in_one_line(tmp_path, monkeypatch, content):
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: tmp_path)
+    (tmp_path / "m.gguf").write_bytes(content)
+    with pytest.raises(EngineError, match=r"m\.gguf(: its tokenizer)? can't be loaded: ") as caught:
+        loaded(tmp_path / "m.gguf")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(EngineError, match=r"m\.gguf: its tokenizer can't be loaded: "):
+        detect_chat_format(ModelConfig(name="mine", path=str(tmp_path / "m.gguf"), format="auto"))
 
 
 CODE = """

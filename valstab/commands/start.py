@@ -18,7 +18,7 @@ from valstab.commands.interruption import handle_signals
 from valstab.config.as_written import restore_texts
 from valstab.config.compose import ConfigT, register_schemas, to_dataclass
 from valstab.config.exit import fail
-from valstab.config.explain import DISK_FULL_ERRNOS, NO_NAME_ERROR, USER_ERRORS, is_too_long
+from valstab.config.explain import NO_NAME_ERROR, USER_ERRORS, is_disk_error, is_too_long
 from valstab.config.options import CONFIG_FOLDER, config_folders, format_groups, read_groups, refuse_hidden_options
 from valstab.config.secrets import find_secret, redact, refuse_composed_secrets
 from valstab.errors import ConfigError
@@ -81,8 +81,7 @@ def start(app: Callable[[], object]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (OSError, ValueError) as error:
-        is_full = isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS
-        if shown and (is_full or is_too_long(error) or str(error).startswith(NO_NAME_ERROR)):
+        if shown and (is_disk_error(error) or is_too_long(error) or str(error).startswith(NO_NAME_ERROR)):
             fail(error)
         sys.exit(redact(traceback.format_exc()))
     except Exception:  # noqa: BLE001 - the traceback as Python prints it, without secrets
@@ -99,7 +98,7 @@ def exit_on_mistake(work: Callable[[], Any]) -> Any:
     try:
         return work()
     except (*USER_ERRORS, OSError) as error:
-        is_fault = isinstance(error, OSError) and error.errno not in DISK_FULL_ERRNOS
+        is_fault = isinstance(error, OSError) and not is_disk_error(error)
         if is_fault or HydraConfig.get().mode is RunMode.MULTIRUN:
             raise
         fail(error)

@@ -20,6 +20,10 @@ DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk."""
 
 
+UNWRITABLE_ERRNOS = (errno.EROFS, errno.EACCES, errno.EPERM)
+"""Error numbers of a place that can't be written to, or not be read."""
+
+
 USER_ERRORS = (UserError, HydraException, OmegaConfBaseException)
 """Errors that a user can correct: this package's, Hydra's and OmegaConf's."""
 
@@ -36,6 +40,15 @@ TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", s
 """The names of types in messages."""
 
 
+FULL = "when there is space again, the same command goes on where it was, with what its store has"
+UNWRITABLE = "start in a folder that can be written to, or set hydra.run.dir, hydra.sweep.dir and store.path"
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Return whether a disk is full, or a file can't be written or read."""
+    return isinstance(error, OSError) and error.errno in (*DISK_FULL_ERRNOS, *UNWRITABLE_ERRNOS)
+
+
 def explain(error: Exception, arguments: list[str]) -> str:
     """Return a line with the wrong key, its value and what is allowed, without secrets.
 
@@ -47,8 +60,8 @@ def explain(error: Exception, arguments: list[str]) -> str:
 
 
 def _explain(error: Exception, arguments: list[str]) -> str:
-    if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
-        return f"{error}; when there is space again, the same command goes on where it was, with what its store has"
+    if isinstance(error, OSError) and is_disk_error(error):
+        return f"{error}; {FULL if error.errno in DISK_FULL_ERRNOS else UNWRITABLE}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         return _missing(error.missing_cfg_file, error.options)
     if isinstance(error, OverrideParseException):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from valstab.config.engines import TransformersConfig, VllmConfig
 from valstab.config.schema import Config, ModelConfig
-from valstab.engines.base import EngineError, Prompt
-from valstab.engines.checkpoint import explain_load_error, locate_checkpoint, require_checkpoint, require_path
+from valstab.engines.base import Prompt
+from valstab.engines.checkpoint import locate_checkpoint, one_line_errors, require_checkpoint, require_path
 from valstab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -86,8 +86,6 @@ def load_tokenizer(model: ModelConfig) -> "PromptTokenizer":
 
     from valstab.engines.tokenizer import PromptTokenizer
 
-    try:
+    with one_line_errors(f"model.path={path}: its tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(locate_checkpoint(path), trust_remote_code=model.trust_remote_code)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise EngineError(f"model.path={path}: its tokenizer can't be loaded: {explain_load_error(error)}") from error
     return PromptTokenizer(tokenizer, model.template)

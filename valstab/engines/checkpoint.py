@@ -3,10 +3,13 @@
 import importlib.util
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import EngineError
+from valstab.errors import one_line
 
 PACKAGE_PREFIX = "package:"
 """Start of a `model.path` for a file in an installed package: `package:PACKAGE/FILE`."""
@@ -105,9 +108,29 @@ def require_own_safetensors(path: str) -> None:
             )
 
 
+@contextmanager
+def one_line_errors(what: str) -> Iterator[None]:
+    """Let a block end in one line, whatever is wrong with the files that it reads.
+
+    Args:
+        what: what can't be loaded.
+
+    Raises:
+        EngineError: for any error; its cause is the error itself.
+    """
+    try:
+        yield
+    except EngineError:
+        raise
+    except Exception as error:  # of transformers and the libraries below it, which expect well-formed files
+        raise EngineError(f"{what} can't be loaded: {explain_load_error(error)}") from error
+
+
 def explain_load_error(error: Exception) -> str:
     """Explain in one line why a checkpoint can't be loaded, and what helps."""
-    text = " ".join(str(error).split())
+    text = one_line(str(error))
+    if not isinstance(error, OSError | ValueError | RuntimeError | ImportError):
+        text = f"{type(error).__name__}: {text}"
     if NO_SAFETENSORS.search(text):
         return PICKLED
     return OWN_CODE if "contains custom code" in text or "references custom code" in text else text[:300]

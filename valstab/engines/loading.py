@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from valstab.config.check import SAMPLING_RANGES
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.base import EngineError
-from valstab.engines.checkpoint import explain_load_error, locate_checkpoint, require_own_safetensors, require_path
+from valstab.engines.checkpoint import locate_checkpoint, one_line_errors, require_own_safetensors, require_path
 
 CONVERSION_VARIABLE = "DISABLE_SAFETENSORS_CONVERSION"
 """An environment variable of transformers: without it a service on the hub converts other weights to safetensors."""
@@ -86,22 +86,19 @@ def load(model: ModelConfig, quantization: str, device: str, dtype: torch.dtype)
             bnb_4bit_compute_dtype=dtype,
         )
     path = require_path(model)
-    try:
-        with _quiet_loading():
-            source = locate_checkpoint(path)
-            require_own_safetensors(source)
-            tokenizer = AutoTokenizer.from_pretrained(source, **common)
-            loaded, found = AutoModelForCausalLM.from_pretrained(
-                # Sizes that differ are among the information, by name.
-                source,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                **common,
-                **weights,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, MemoryError, SafetensorError) as error:
-        raise EngineError(f"model={model.name}: {path} can't be loaded: {explain_load_error(error)}") from error
+    with one_line_errors(f"model={model.name}: {path}"), _quiet_loading():
+        source = locate_checkpoint(path)
+        require_own_safetensors(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, **common)
+        loaded, found = AutoModelForCausalLM.from_pretrained(
+            # Sizes that differ are among the information, by name.
+            source,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **common,
+            **weights,
+        )
     _require_all_tensors(model, found)
     # Prompts are checked against the model's own context window.
     tokenizer.deprecation_warnings[LENGTH_WARNING] = True
@@ -151,12 +148,23 @@ def precision(name: str, device: str) -> torch.dtype:
 
 
 def resolved_sampling(configured: SamplingConfig, generation_config: Any) -> ResolvedSampling:
-    """Return each sampling setting: from the configuration, else from the checkpoint, else its default."""
+    """Return each sampling setting: from the configuration, else from the checkpoint, else its default.
+
+    Raises:
+        EngineError: if the checkpoint's is not a number in the setting's range.
+    """
     settings = {}
     for name in (field.name for field in fields(ResolvedSampling)):
         for source in (configured, generation_config):
             if name not in settings and getattr(source, name, None) is not None:
                 settings[name] = getattr(source, name)
+    for name, value in settings.items():
+        is_valid, allowed = SAMPLING_RANGES[name]
+        kinds = (int,) if name == "top_k" else (int, float)
+        if type(value) not in kinds or not is_valid(value):
+            raise EngineError(
+                f"model.sampling.{name}={value!r} in the checkpoint's generation config: {allowed}; set it"
+            )
     return ResolvedSampling(**settings)
 
 
@@ -174,7 +182,13 @@ def unused_sampling(generation_config: Any) -> dict[str, str]:
 
 
 def end_tokens(tokenizer: Any, generation_config: Any) -> set[int]:
-    """Return the tokens that end a message."""
+    """Return the tokens that end a message.
+
+    Raises:
+        EngineError: if those of the checkpoint's generation config are no tokens.
+    """
     ends = generation_config.eos_token_id
     tokens = ends if isinstance(ends, list) else [ends]
+    if not all(token is None or type(token) is int for token in tokens):
+        raise EngineError(f"model.path: eos_token_id={ends!r} in the checkpoint's generation config is no token")
     return {token for token in [*tokens, tokenizer.eos_token_id] if token is not None}

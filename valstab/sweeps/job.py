@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from hydra.core.hydra_config import HydraConfig
 
-from valstab.config.explain import DISK_FULL_ERRNOS, USER_ERRORS, explain
+from valstab.config.explain import USER_ERRORS, explain, is_disk_error
 from valstab.config.secrets import redact
 from valstab.errors import UserError
 from valstab.sweeps.tags import PARENT_VARIABLE, job_tags
@@ -23,7 +23,7 @@ def run_job(work: Callable[[], float | None]) -> float | None:
         from valstab.sweeps.parent import record_failure
 
         log = logging.getLogger("valstab")
-        if isinstance(error, USER_ERRORS) or getattr(error, "errno", None) in DISK_FULL_ERRNOS:
+        if isinstance(error, USER_ERRORS) or is_disk_error(error):
             log.error("job failed: %s", explain(error, HydraConfig.get().overrides.task))  # noqa: TRY400
         else:
             log.error("job failed\n%s", redact(traceback.format_exc()))  # noqa: TRY400  (it would show secrets)

@@ -31,6 +31,7 @@ from valstab.engines.base import (
     Window,
     peak_bytes,
 )
+from valstab.engines.checkpoint import one_line_errors
 from valstab.engines.fingerprint import fingerprint
 from valstab.engines.huggingface.causal_lm import CausalLM
 from valstab.engines.huggingface.compiled import can_compile, compile_model
@@ -94,7 +95,7 @@ class TransformersEngine:
         device_type = self._device.partition(":")[0]
         compiled = compiled and quantization == "none" and can_compile(device_type)
         self.process_settings = ProcessSettings()
-        with self.process_settings.applied():
+        with self.process_settings.applied(), one_line_errors(f"model={model.name}: {model.path}"):
             dtype = precision(model.dtype, self._device)
             source, tokenizer, loaded = load(model, quantization, self._device, dtype)
             self.process_settings.replacements = compile_model(loaded) if compiled else ()
@@ -103,7 +104,7 @@ class TransformersEngine:
             self.causal = CausalLM(loaded)
             self.cache = self._measure_cache(device_type, batch_size or MAX_ROWS[device_type], cache_gib)
             threads = torch.get_num_threads()
-        length = context_window(loaded.config)
+            length = context_window(loaded.config)
         self.window = None if length is None else Window(length, lambda prompt: len(self.tokens.encode(prompt)))
         self._sampling = resolved_sampling(model.sampling, loaded.generation_config)
         self.scoring = Scoring(self.causal, self._limits(1), self.usage, tokens=MAX_TOKENS_AT_ONCE[device_type])
