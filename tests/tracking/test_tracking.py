@@ -1,5 +1,7 @@
 """MLflow has every run once, whatever happened to the run or to MLflow."""
 
+import errno
+import fcntl
 import logging
 import os
 import shutil
@@ -221,6 +223,22 @@ def test_resume_tokens(tmp_path):
     assert list((tmp_path / "unfinished").iterdir()) == []
     with resume_token(None, "key") as one, resume_token(None, "key") as another:
         assert one != another
+
+
+def test_a_file_system_without_locks_has_new_tokens_only(tmp_path, monkeypatch, capsys):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with suppress(KeyError), resume_token(tmp_path, "key") as failed:
+        raise KeyError
+    with resume_token(tmp_path, "key") as again:
+        assert again != failed
+    assert list((tmp_path / "unfinished").iterdir()) == []
+    assert capsys.readouterr().err == 2 * (
+        f"valstab: store.path={tmp_path} is on a file system without locks (No locks available); the same command "
+        "continues an interrupted run, but as a new run in MLflow\n"
+    )
 
 
 def test_a_store_that_can_not_hold_resume_tokens(tmp_path):

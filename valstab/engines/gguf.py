@@ -3,12 +3,14 @@
 import copy
 import shutil
 import tempfile
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 import platformdirs
 from filelock import FileLock
 
+from valstab.engines.base import EngineError
 from valstab.engines.fingerprint import file_digest
 
 
@@ -17,14 +19,28 @@ def unpack(file: Path) -> Path:
 
     The folder is named by a hash of the file's content and the version of transformers, since versions read the same
     file in different ways. A folder that exists already is reused.
+
+    Raises:
+        EngineError: if the cache can't be written.
     """
     digest = file_digest(file)
-    models = platformdirs.user_cache_path("valstab", ensure_exists=True) / "models"
-    models.mkdir(exist_ok=True)
+    models = platformdirs.user_cache_path("valstab") / "models"
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EngineError(
+            f"the weights of {file.name} can't be unpacked to {models} ({error.strerror}); set XDG_CACHE_HOME to a "
+            "folder that can be written to"
+        ) from error
     folder = models / f"{file.stem}-{digest[:16]}-{version('transformers')}"
-    with FileLock(f"{folder}.lock"):
+    lock = FileLock(f"{folder}.lock")
+    with suppress(OSError, NotImplementedError):  # a file system without locks: several processes may then unpack
+        lock.acquire()
+    try:
         if not folder.exists():
             _convert(file, folder)
+    finally:
+        lock.release()
     return folder
 
 
@@ -45,5 +61,8 @@ def _convert(file: Path, folder: Path) -> None:
         plain.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
         unfinished.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # otherwise another process was first
+            raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
