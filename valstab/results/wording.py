@@ -44,8 +44,8 @@ def notes(conclusion: Conclusion) -> list[str]:
     found = []
     if not more_than_chance(conclusion):
         found.append(
-            f"{name} is not shown: chance alone reaches {chance.high:.3f} in one of twenty studies of this size "
-            f"(p = {chance.p:.2g})"
+            f"{name} is not beyond chance: chance alone reaches {chance.high:.3f} in one of twenty studies of this "
+            f"size (p = {chance.p:.2g})"
         )
     if conclusion.why_no_interval:
         found.append(f"{name} has no interval: {conclusion.why_no_interval}")
