@@ -215,6 +215,7 @@ ENDLESS = {
     "grows at once": "{{ 'a'.center(10000000000) }}",
     "recurses": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
     "divides by zero": "{{ 1 // 0 }}",
+    "is nested": "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
 }
 
 
@@ -229,3 +230,8 @@ def test_a_template_that_does_not_end_is_stopped(kind, monkeypatch):
     assert time.monotonic() - start < 2
     assert signal.getsignal(signal.SIGALRM) == handler
     assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
+
+
+def test_a_template_that_is_nested_too_deep_for_its_variables_to_be_found_is_refused():
+    with pytest.raises(EngineError, match="chat template refuses a dialogue"):
+        _ = PromptTokenizer(tokenizer_of(ENDLESS["is nested"])).template.variables

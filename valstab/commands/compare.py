@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from valstab.commands.start import exit_on_mistake, job_config, start
 from valstab.config.options import CONFIG_FOLDER
 from valstab.config.schema import FIGURE_KINDS, MEASURES, UNDEFINED, CompareConfig
+from valstab.config.terminal import say
 from valstab.errors import ConfigError, require
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def compare_runs(config: CompareConfig, folder: Path) -> None:
         runs.table["run"],
     ) as log:
         log(comparison.numbers, summary, folder)
-    _print_lines(f"\nresults in {folder}, and in MLflow's experiment {config.tracking.experiment}")
+    say(f"\nresults in {folder}, and in MLflow's experiment {config.tracking.experiment}")
 
 
 def _load(config: CompareConfig) -> "tuple[Runs, list[str]]":
@@ -115,19 +116,8 @@ def _print(config: CompareConfig, comparison: "Comparison", n_runs: int, notes: 
     from valstab.results import markdown
 
     table = markdown.format_p_values(_main_table(comparison)).to_string(index=False, float_format=THREE_DECIMALS)
-    _print_lines(
-        f"\n{config.figure.title} · {n_runs} runs\n\n{table}\n",
-        *comparison.sentences,
-        *(f"note: {note}" for note in notes),
-    )
-
-
-def _print_lines(*lines: str) -> None:
-    from rich.console import Console
-
-    output = Console(highlight=False, markup=False, soft_wrap=True)
-    for line in lines:
-        output.print(line)
+    noted = [f"note: {note}" for note in notes]
+    say("\n".join([f"\n{config.figure.title} · {n_runs} runs\n\n{table}\n", *comparison.sentences, *noted]))
 
 
 def _main_table(comparison: "Comparison") -> "pd.DataFrame":

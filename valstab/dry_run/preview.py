@@ -2,10 +2,9 @@
 
 import time
 
-from rich.console import Console
-
 from valstab.config.labels import run_name
 from valstab.config.schema import Config
+from valstab.config.terminal import say
 from valstab.dry_run.estimate import estimate
 from valstab.engines.factory import load_engine
 from valstab.protocol.context_window import require_fit
@@ -23,7 +22,4 @@ def preview(config: Config, plan: Plan) -> None:
     engine = load_engine(config)
     require_fit(plan, engine.window, config.model.name)
     estimated = estimate(plan, engine, *open_store(config.store.path, plan, engine))
-    output = Console(highlight=False, markup=False, soft_wrap=True)
-    output.print(
-        f"{run_name(config)}\n\n{estimated}\n\nmeasured in {time.perf_counter() - start:.0f} s; nothing was stored"
-    )
+    say(f"{run_name(config)}\n\n{estimated}\n\nmeasured in {time.perf_counter() - start:.0f} s; nothing was stored")

@@ -215,7 +215,7 @@ class ChatTemplate:
     def _tree(self) -> nodes.Template:
         try:
             return self._compiled.environment.parse(self.source)
-        except TemplateError as error:
+        except TEMPLATE_ERRORS as error:
             raise EngineError(f"the model's chat template refuses a dialogue ({error})") from error
 
     def _shows_all(self, shape: Shape) -> bool:

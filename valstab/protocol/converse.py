@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from valstab.engines.base import Cache, Engine, EngineError, GenerationRequest, Reply, Window
-from valstab.engines.received import read_text
+from valstab.engines.base import Cache, Engine, GenerationRequest, Reply, Window
 from valstab.hashing import content_hash, derive_seed
 from valstab.inputs.population import Persona
 from valstab.protocol.context_window import dropped_for_questions, dropped_for_reply
 from valstab.protocol.plan import Plan, Session
 from valstab.protocol.progress import Stage
 from valstab.protocol.prompts import PROTOCOL_VERSION, TESTED_ROLES, language_key, reply_prompt, stop_pattern
+from valstab.protocol.records import received_text
 from valstab.protocol.store import RecordLog
 
 MAX_CONVERSATIONS_PER_BATCH = 128
@@ -89,7 +89,7 @@ def converse(plan: Plan, engine: Engine, log: RecordLog, stage: Stage) -> list[C
     while at_work:
         requests, left = [request for _, request in at_work], dict(enumerate(at_work))
         for number, generated in engine.generate(requests):
-            talk, text = left.pop(number)[0], received_message(generated)
+            talk, text = left.pop(number)[0], received_text(generated)
             log.put({talk.key: [text, text.thought] if isinstance(text, Reply) else text})
             talk.texts.append(text)
             stage.advance(1)
@@ -124,19 +124,6 @@ def conversations_per_batch(n_messages: int, max_new_tokens: int, cache: Cache) 
     length = n_messages * max_new_tokens
     max_rows = cache.rows or MAX_CONVERSATIONS_PER_BATCH
     return max(1, min(max_rows, cache.tokens // length)) if cache.tokens and length else max_rows
-
-
-def received_message(generated: str) -> str:
-    """Return a message that an engine has generated, a `Reply` if it was written after a thought.
-
-    Raises:
-        EngineError: if it is no text, or too long.
-    """
-    try:
-        text = read_text(generated)
-        return Reply(text, read_text(generated.thought)) if isinstance(generated, Reply) else text
-    except ValueError as error:
-        raise EngineError(f"the engine generated {error}") from None
 
 
 def window_if_truncating(plan: Plan, engine: Engine) -> Window | None:

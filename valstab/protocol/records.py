@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from valstab.engines.received import FAILED, MAX_TEXT_CHARACTERS, READINGS, Reads, readings
+from valstab.engines.base import EngineError, Reply
+from valstab.engines.received import FAILED, MAX_TEXT_CHARACTERS, READINGS, Reads, read_text, readings
 
 
 class AnswerRecord(NamedTuple):
@@ -25,12 +26,25 @@ class AnswerRecord(NamedTuple):
         return content if self.thoughts is None else {**content, "thoughts": list(self.thoughts)}
 
 
+def received_text(generated: str) -> str:
+    """Return a text that an engine has generated, a `Reply` if it was written after a thought.
+
+    Raises:
+        EngineError: if it is no text, or too long.
+    """
+    try:
+        text = read_text(generated)
+        return Reply(text, read_text(generated.thought)) if isinstance(generated, Reply) else text
+    except ValueError as error:
+        raise EngineError(f"the engine generated {error}") from None
+
+
 def received_answers(logprobs: Any, reads: Reads, thoughts: Sequence[str] | None = None) -> AnswerRecord:
     """Return the answers that an engine gives; a failed row has no log-probabilities (NaN)."""
     rows = np.array(logprobs, dtype=float)
     how = readings(rows, reads)
     rows[how == FAILED] = np.nan
-    return AnswerRecord(rows, how.tolist(), thoughts)
+    return AnswerRecord(rows, how.tolist(), None if thoughts is None else [received_text(text) for text in thoughts])
 
 
 def stored_answers(record: Any, reads: Reads = Reads()) -> AnswerRecord | None:  # noqa: B008  (immutable)

@@ -182,7 +182,7 @@ class Generation:
             width = max(map(len, said))
             # The penalty must not see padding, so one of the row's own tokens takes its place.
             seen = torch.tensor([[each[-1]] * (width - len(each)) + each for each in said], device=logits.device)
-            logits = RepetitionPenaltyLogitsProcessor(self._sampling.repetition_penalty)(seen, logits)
+            logits = RepetitionPenaltyLogitsProcessor(float(self._sampling.repetition_penalty))(seen, logits)
         uniform = [row.draws[len(row.generated)] if row else 0.0 for row in rows]
         tokens, candidates = filtered(logits, self._sampling)
         drawn = draw(candidates, torch.tensor(uniform, device=logits.device))
