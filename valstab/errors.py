@@ -26,8 +26,12 @@ def one_line(text: str) -> str:
         a b \x1b[2J
     """
     line = " ".join(text.split())
-    line = line if len(line) <= MAX_ERROR_CHARACTERS else f"{line[:MAX_ERROR_CHARACTERS]}..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return printable(line if len(line) <= MAX_ERROR_CHARACTERS else f"{line[:MAX_ERROR_CHARACTERS]}...")
+
+
+def printable(text: str) -> str:
+    """Return a text with control and unprintable characters escaped, but for new lines and tabs."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def allowed(value: object, options: Iterable[str]) -> str:

@@ -1,6 +1,5 @@
 """The command as a user types it: mistakes in one line, before anything heavy is imported, and help."""
 
-import io
 import os
 import shutil
 import subprocess
@@ -11,7 +10,6 @@ import pytest
 
 from tests.support.composed import compose_run
 from valstab.commands.run import checked_plan
-from valstab.commands.start import start
 from valstab.config.explain import USER_ERRORS, explain
 from valstab.config.options import CONFIG_FOLDER, refuse_hidden_options
 from valstab.errors import ConfigError
@@ -213,14 +211,6 @@ def test_a_folder_that_has_another_run_s_results_is_refused(checked, tmp_path):
     assert command.returncode == 1
     assert command.stderr.startswith(f"valstab: hydra.run.dir={tmp_path}/mine: has the results of another run;")
     assert [path.name for path in results.iterdir()] == ["stability.json"]
-
-
-def test_output_that_knows_only_ascii_ends_nothing(monkeypatch):
-    output = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
-    monkeypatch.setattr(sys, "stdout", output)
-    monkeypatch.setattr(sys, "argv", ["valstab"])
-    start(lambda: sys.stdout.write("Zoë · n=3\n"))
-    assert output.buffer.getvalue() == b"Zo\\xeb \\xb7 n=3\n"
 
 
 def test_missing_weights_end_in_one_line(checked, monkeypatch):

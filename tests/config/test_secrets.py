@@ -1,10 +1,16 @@
 """Keys and passwords: wherever they are, nothing that a command prints or writes has them."""
 
+import io
+import logging
+import os
+
 import pytest
+from requests.utils import get_netrc_auth
 
 from tests.support.composed import compose_run
 from tests.support.openai_server import chat_completion, openai_servers
-from valstab.config.secrets import redact
+from valstab.commands import process
+from valstab.config.secrets import find_secret, redact
 from valstab.errors import ConfigError
 from valstab.protocol.plan import make_plan
 
@@ -13,7 +19,7 @@ PLANTED = {
     name: f"{name.lower()}-{CANARY}"
     for name in (
         *("OPENAI_API_KEY", "TEAM_LOGIN", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY"),
-        *("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
+        *("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD", "DB_PASS", "MYSQL_PWD", "GITHUB_PAT"),
     )
 }
 """MLFLOW_TRACKING_USERNAME is not of them: MLflow logs it as the run's user."""
@@ -203,14 +209,83 @@ def test_the_guard_is_for_a_notebook_too():
         ("engine.url=http://me:word@host:8000/v1 n=3", "engine.url=http://host:8000/v1 n=3"),
         ("postgresql+psycopg://me:w%40rd@host/base", "postgresql+psycopg://host/base"),
         ("postgresql://me:w/or#d?@host/base", "postgresql://host/base"),
+        ("postgresql://me:p@ss@host/base", "postgresql://host/base"),
         ("GET /v1?page=2&API_KEY=abc&x=1 failed", "GET /v1?page=2&API_KEY=...&x=1 failed"),
         ("key long-enough-to-tell of HF_TOKEN", "key (HF_TOKEN) of HF_TOKEN"),
         ("sqlite:///mine@home.db, a//b and c@d", "sqlite:///mine@home.db, a//b and c@d"),
+        ("hunter2 failed, hunter23 and shunter2 did not", "(PGPASSWORD) failed, hunter23 and shunter2 did not"),
+        ("a wrong p@ss/w, not a password", "a wrong (DATABASE_URL), not a password"),
+        ("quantization=none, PIN 4711, 0.4711", "quantization=none, PIN (DB_PASS), 0.4711"),
+        ("user mlflow of mlflow.db, cat", "user mlflow of mlflow.db, cat"),
     ],
 )
 def test_what_is_left_out(text, shown, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "long-enough-to-tell")
+    for name, value in {
+        "HF_TOKEN": "long-enough-to-tell",
+        "PGPASSWORD": "hunter2",
+        "DB_PASS": "4711",
+        "OPENAI_API_KEY": "none",
+        "MY_TOKEN": "cat",  # too short to be told from a word
+        "DATABASE_URL": "postgresql://me:p%40ss%2Fw@host/base",
+        "MLFLOW_TRACKING_URI": "postgresql://mlflow:mlflow@host/base",
+    }.items():
+        monkeypatch.setenv(name, value)
     assert redact(text) == shown
+
+
+def test_a_setting_with_a_short_secret_is_refused_and_a_longer_word_is_not(monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", "hunter2")
+    assert find_secret("figure.title", "hunter2 and others").startswith(
+        "holds what the environment variable PGPASSWORD"
+    )
+    assert find_secret("figure.title", "hunter23") is None
+
+
+@pytest.fixture
+def guarded(monkeypatch):
+    """Returns a function that makes this process one of a command, and returns what it prints."""
+    monkeypatch.setenv("HF_TOKEN", "long-enough-to-tell")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "another-long-one")
+    for name in ("NETRC", *process.NO_TELEMETRY):
+        monkeypatch.setenv(name, "")  # so that it is restored
+        monkeypatch.delenv(name)
+    factory = logging.getLogRecordFactory()
+
+    def guard():
+        printed = io.BytesIO()
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(printed, "ascii", write_through=True))
+        process.guard_process()
+        return printed
+
+    yield guard
+    logging.setLogRecordFactory(factory)
+
+
+def test_what_a_command_prints_and_logs_has_no_secret_and_does_not_move_the_cursor(guarded, tmp_path):
+    printed = guarded()
+    process.guard_process()  # as a job does again
+    print("token", "long-enough-to-tell", "\u05d0")  # noqa: T201 - it is what is tested
+    log = logging.getLogger("test_secrets")
+    log.addHandler(handler := logging.FileHandler(tmp_path / "log"))
+    error = ValueError("long-enough-to-tell \x1b[2J")
+    log.error("model %s, by http://me:word@host", "\x1b]0;owned\x07long-enough-to-tell", exc_info=error)
+    log.removeHandler(handler)
+    handler.close()
+    assert printed.getvalue() == b"token (HF_TOKEN) \\u05d0\n"
+    first, *_, last = (tmp_path / "log").read_text().splitlines()
+    assert first == "model \\x1b]0;owned\\x07(HF_TOKEN), by http://host"
+    assert last == "ValueError: (HF_TOKEN) \\x1b[2J"
+
+
+def test_a_command_reports_nothing_and_a_netrc_file_does_not_replace_a_token(guarded, tmp_path, monkeypatch):
+    from mlflow.telemetry.utils import is_telemetry_disabled
+
+    guarded()
+    (tmp_path / ".netrc").write_text("machine host login me password other", encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert get_netrc_auth("http://host") is None
+    assert is_telemetry_disabled()
+    assert {name: os.environ[name] for name in process.NO_TELEMETRY} == process.NO_TELEMETRY
 
 
 @pytest.mark.parametrize("setting", ["model.path=OWNER/NAME@main", "store.path=/a/b@c", "tracking.experiment=who?"])

@@ -2,8 +2,11 @@
 
 import os
 import stat
+import threading
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.sweeps import FAILING, PERSONA, ROOT, SCRIPTED, SMALL, runs
@@ -58,13 +61,38 @@ def test_submitit_runs_the_jobs_of_a_sweep(valstab, launch_folder):
     assert "asking 320 of 320 questions" in log.read_text()
 
 
+@contextmanager
+def listening():
+    """Yield the addresses at which Ray's processes below this one listen during the block."""
+    addresses, ended = set(), threading.Event()
+
+    def watch():
+        while not ended.wait(0.5):
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    if process.name().startswith(("raylet", "gcs_server", "ray::")):
+                        found = process.net_connections("inet")
+                        addresses.update(each.laddr.ip for each in found if each.status == psutil.CONN_LISTEN)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield addresses
+    finally:
+        ended.set()
+        thread.join()
+
+
 @pytest.mark.slow
 def test_ray_runs_the_jobs_of_a_sweep_and_outlives_one_whose_process_dies(valstab, launch_folder):
-    command = valstab(
-        *("-m", "hydra/launcher=ray", "hydra.launcher.init.num_cpus=2", *SCRIPTED, *SMALL, "n_messages=1"),
-        f"{PERSONA},tests.support.scripted.DyingEngine,{FAILING.partition('=')[2]}",
-        PYTHONPATH=ROOT,
-    )
+    with listening() as addresses:
+        command = valstab(
+            *("-m", "hydra/launcher=ray", "hydra.launcher.init.num_cpus=2", *SCRIPTED, *SMALL, "n_messages=1"),
+            f"{PERSONA},tests.support.scripted.DyingEngine,{FAILING.partition('=')[2]}",
+            PYTHONPATH=ROOT,
+        )
+    assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1"}
+    assert len(addresses) > 0
     assert command.returncode == 1
     assert "2 of 3 jobs failed" in command.stderr
     parent, children = runs(launch_folder)

@@ -6,6 +6,7 @@ import re
 import sys
 
 from valstab.commands.interruption import interruptible
+from valstab.commands.process import guard_process
 from valstab.errors import allowed, one_line
 
 COMMANDS = ("compare", "rescore", "store", "sync", "validate")
@@ -34,7 +35,8 @@ def main() -> None:
 
 
 def start_command(name: str) -> None:
-    """Start the subcommand of this name, or `run`, and let signals end it."""
+    """Start the subcommand of this name, or `run`, without secrets in what it prints; signals end it."""
+    guard_process()
     with interruptible():
         importlib.import_module(f"valstab.commands.{name}").main()
 

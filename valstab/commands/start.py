@@ -1,9 +1,7 @@
 """Start a Hydra command, and report a user's mistake in one line instead of a traceback."""
 
-import io
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -15,12 +13,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from valstab.commands.interruption import handle_signals
+from valstab.commands.process import guard_process
 from valstab.config.as_written import restore_texts
 from valstab.config.compose import ConfigT, register_schemas, to_dataclass
 from valstab.config.exit import fail
 from valstab.config.explain import NO_NAME_ERROR, USER_ERRORS, is_disk_error, is_too_long
 from valstab.config.options import CONFIG_FOLDER, config_folders, format_groups, read_groups, refuse_hidden_options
-from valstab.config.secrets import find_secret, redact, refuse_composed_secrets
+from valstab.config.secrets import find_secret, refuse_composed_secrets
 from valstab.errors import ConfigError
 from valstab.inputs.files import find_path
 
@@ -63,9 +62,6 @@ def start(app: Callable[[], object]) -> None:
     Raises:
         SystemExit: with one line after a user's mistake, with a traceback after any other error.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # where the encoding lacks a character, such as ASCII
     _refuse_secret_arguments(sys.argv[1:])
     register_schemas()
     # The help uses this resolver, since Hydra's own list of groups has no descriptions.
@@ -83,9 +79,7 @@ def start(app: Callable[[], object]) -> None:
     except (OSError, ValueError) as error:
         if shown and (is_disk_error(error) or is_too_long(error) or str(error).startswith(NO_NAME_ERROR)):
             fail(error)
-        sys.exit(redact(traceback.format_exc()))
-    except Exception:  # noqa: BLE001 - the traceback as Python prints it, without secrets
-        sys.exit(redact(traceback.format_exc()))
+        raise
 
 
 def exit_on_mistake(work: Callable[[], Any]) -> Any:
@@ -94,7 +88,8 @@ def exit_on_mistake(work: Callable[[], Any]) -> Any:
     Otherwise Hydra would print lines of its own. Relative paths are the launch folder's, also with `hydra.job.chdir`.
     """
     os.chdir(HydraConfig.get().runtime.cwd)
-    handle_signals()  # in a worker's process too
+    guard_process()  # in a worker's process too
+    handle_signals()
     try:
         return work()
     except (*USER_ERRORS, OSError) as error:

@@ -13,7 +13,6 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from valstab.config.options import CONFIG_FOLDER, read_groups
 from valstab.config.quoting import describe_unreadable
-from valstab.config.secrets import redact
 from valstab.errors import UserError, allowed, one_line
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
@@ -50,13 +49,13 @@ def is_disk_error(error: BaseException) -> bool:
 
 
 def explain(error: Exception, arguments: list[str]) -> str:
-    """Return a line with the wrong key, its value and what is allowed, without secrets.
+    """Return a line with the wrong key, its value and what is allowed.
 
     Args:
         error: one of `USER_ERRORS`, or an OSError or a ValueError that an argument can cause.
         arguments: the arguments of the command, as `KEY=VALUE`.
     """
-    return one_line(redact(_explain(error, arguments)))
+    return one_line(_explain(error, arguments))
 
 
 def _explain(error: Exception, arguments: list[str]) -> str:

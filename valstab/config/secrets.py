@@ -1,18 +1,19 @@
-"""Find passwords, keys and tokens: refuse settings that hold them, and remove them from messages."""
+"""Find passwords, keys and tokens: refuse settings that hold them, and remove them from what is printed and logged."""
 
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
+from urllib.parse import unquote
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from valstab.errors import ConfigError
 
-LOGIN_IN_URL = re.compile(r"(?<=://)(?:[^/?#@\s:]*:[^@\s]*|[^/?#@\s]+)@")
-"""The user name and password in a URL; a password may have any character but @ and white space."""
+LOGIN_IN_URL = re.compile(r"(?<=://)(?:([^/?#@\s:\"']*):([^\s\"'<>]*)|[^/?#@\s]+)@")
+"""The user name and password in a URL; a password may have any character but quotes and white space."""
 
 
 KEY_IN_URL = re.compile(
@@ -25,7 +26,10 @@ VARIABLE_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 """The name of an environment variable."""
 
 
-SECRET_VARIABLE = re.compile(r"(^|_)(KEY|TOKEN|SECRET|(PG)?PASSWORD|PASSW?D?|PAT|CREDENTIALS?)(_|$)", re.IGNORECASE)
+SECRET_VARIABLE = re.compile(
+    r"(^|_)((API)?KEYS?|TOKENS?|SECRETS?|(PG)?PASSWORDS?|PASSW?D?|PASSPHRASE|PAT|CREDENTIALS?)(_|$)|_PWD$",
+    re.IGNORECASE,
+)
 """Names of environment variables that hold a secret."""
 
 
@@ -33,12 +37,19 @@ JOB_ENVIRONMENT_PREFIX = "hydra.job.env_set."
 """Start of the keys by which Hydra sets environment variables of a job; `hydra.job.env_copy` is resolved to them."""
 
 
-MIN_REDACTED_CHARACTERS = 8
-"""Minimum length of a secret that is removed from messages, in characters: a shorter one may be a common word."""
+NO_SECRETS = (
+    *("none", "null", "true", "false", "empty", "dummy", "test", "local", "placeholder", "not-needed", "no-key"),
+    *("ollama", "lm-studio", "valstab", "mlflow", "postgres", "password", "secret"),
+)
+"""Values that stand for no secret, or that are words which a program writes anyway."""
 
 
-MIN_REFUSED_CHARACTERS = 16
-"""Minimum length of a secret for which a setting is refused, in characters."""
+MIN_CHARACTERS = 4
+"""Minimum length of a secret, in characters: a shorter one can't be told from a part of any text."""
+
+
+WORD_CHARACTERS = 8
+"""Length of a secret, in characters, below which it is one only as a word of its own."""
 
 
 def redact(text: str) -> str:
@@ -48,8 +59,9 @@ def redact(text: str) -> str:
         >>> redact("http://me:word@host/v1?token=abc&page=2 fails")
         'http://host/v1?token=...&page=2 fails'
     """
-    for name, value in _secrets(MIN_REDACTED_CHARACTERS):
-        text = text.replace(value, f"({name})")
+    for name, value in _secrets():
+        if value in text:
+            text = _pattern(value).sub(f"({name})", text)
     return KEY_IN_URL.sub(r"\1...", LOGIN_IN_URL.sub("", text))
 
 
@@ -59,14 +71,15 @@ def find_secret(key: str, text: str) -> str | None:
         return "may hold no name, password or query; engine.key_variable is for the key"
     if key == "engine.key_variable" and not VARIABLE_NAME.fullmatch(text):
         return "must be the name of an environment variable, not the key itself"
-    if LOGIN_IN_URL.search(text):
-        return "may hold no name or password; MLflow has MLFLOW_TRACKING_PASSWORD, and a server engine.key_variable"
-    if KEY_IN_URL.search(text):
-        return "may hold no key; engine.key_variable names the environment variable with a server's key"
-    for name, value in _secrets(MIN_REFUSED_CHARACTERS):
-        if value in text:
+    if redact(text) == text:
+        return None
+    for name, value in _secrets():
+        if _pattern(value).search(text):
             return f"holds what the environment variable {name} holds, which would be logged"
-    return None
+    return (
+        "may hold no name, password or key in an address; MLflow has MLFLOW_TRACKING_PASSWORD, and a server "
+        "engine.key_variable"
+    )
 
 
 def refuse_composed_secrets(composed: DictConfig) -> None:
@@ -95,12 +108,22 @@ def refuse_secrets(settings: Any) -> None:
             raise ConfigError(key, "...", found)
 
 
-def _secrets(shortest: int) -> Iterator[tuple[str, str]]:
-    """Yield name and value of secret environment variables, longest value first: one may contain another."""
-    named = [
-        (name, value) for name, value in os.environ.items() if SECRET_VARIABLE.search(name) and len(value) >= shortest
-    ]
-    yield from sorted(named, key=lambda pair: len(pair[1]), reverse=True)
+def _secrets() -> Iterator[tuple[str, str]]:
+    """Yield variable and value of each secret of the environment, longest value first: one may contain another."""
+    found = set()
+    for name, value in os.environ.items():
+        if SECRET_VARIABLE.search(name):
+            found.add((name, value.strip()))
+        for user, password in LOGIN_IN_URL.findall(value):
+            found |= {(name, each) for each in (password, unquote(password)) if each != user}
+    known = [(name, value) for name, value in found if len(value) >= MIN_CHARACTERS and value.lower() not in NO_SECRETS]
+    yield from sorted(known, key=lambda pair: (-len(pair[1]), pair))
+
+
+def _pattern(value: str) -> re.Pattern[str]:
+    """Return what finds a secret; a short one may be a part of any word or number."""
+    literal = re.escape(value)
+    return re.compile(literal if len(value) >= WORD_CHARACTERS else rf"(?<!\w)(?<!\d\.){literal}(?!\w)")
 
 
 def _leaves(nested: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -45,6 +45,10 @@ WEIGHTS_FACTS = ("n_params", "size")
 """What llama.cpp lists of a model's file: its number of parameters, and its size in bytes."""
 
 
+MIN_KEY_CHARACTERS = 16
+"""Minimum length of a key that is replaced in answers too: a shorter one, such as EMPTY, may be a word of theirs."""
+
+
 MAX_SHOWN_CHARACTERS = 300
 """Maximum number of characters of a server's text in an error."""
 
@@ -157,7 +161,8 @@ class OpenaiClient:
         """
 
         async def attempt() -> Completion:
-            return read_completion(read_json(self._masked(await self._answer(request, settings))))
+            text = await self._answer(request, settings)
+            return read_completion(read_json(text if len(self._key) < MIN_KEY_CHARACTERS else self._masked(text)))
 
         return await self.repeat(attempt, None if self._batches else self._timeout, settings)
 

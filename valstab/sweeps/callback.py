@@ -17,7 +17,6 @@ from omegaconf import DictConfig
 
 from valstab.config.exit import fail
 from valstab.config.explain import USER_ERRORS
-from valstab.config.secrets import redact
 from valstab.errors import ConfigError, UserError
 from valstab.sweeps.overrides import compose_jobs, rerun_prefix, sweep_overrides
 from valstab.sweeps.tags import PARENT_VARIABLE
@@ -45,11 +44,7 @@ class SweepCallback(Callback):
         # An override of the command line replaces the same key of an experiment's file.
         overrides = {each.partition("=")[0]: each for each in sweep_overrides(config)}
         try:
-            self.parent = open_parent(
-                config.tracking.experiment,
-                redact(" ".join(overrides.values())),
-                redact(rerun_prefix(config)),
-            )
+            self.parent = open_parent(config.tracking.experiment, " ".join(overrides.values()), rerun_prefix(config))
         except UserError as error:
             fail(error)
         config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{PARENT_VARIABLE}='{self.parent}'")

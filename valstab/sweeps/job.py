@@ -2,13 +2,11 @@
 
 import logging
 import math
-import traceback
 from collections.abc import Callable
 
 from hydra.core.hydra_config import HydraConfig
 
 from valstab.config.explain import USER_ERRORS, explain, is_disk_error
-from valstab.config.secrets import redact
 from valstab.errors import UserError
 from valstab.sweeps.tags import PARENT_VARIABLE, job_tags
 
@@ -19,14 +17,14 @@ def run_job(work: Callable[[], float | None]) -> float | None:
         return work()
     try:
         return work()
-    except Exception as error:  # noqa: BLE001 - it is logged, and the other jobs go on
+    except Exception as error:
         from valstab.sweeps.parent import record_failure
 
         log = logging.getLogger("valstab")
         if isinstance(error, USER_ERRORS) or is_disk_error(error):
             log.error("job failed: %s", explain(error, HydraConfig.get().overrides.task))  # noqa: TRY400
         else:
-            log.error("job failed\n%s", redact(traceback.format_exc()))  # noqa: TRY400  (it would show secrets)
+            log.exception("job failed")
         try:
             record_failure(error, job_tags(HydraConfig.get()))
         except UserError as away:

@@ -3,8 +3,6 @@
 import shlex
 from typing import Any
 
-from valstab.config.secrets import redact
-
 PARENT_VARIABLE = "VALSTAB_SWEEP"
 """The environment variable with the id of the sweep's MLflow run. Hydra sets it for each job."""
 
@@ -27,7 +25,7 @@ def job_tags(hydra: Any) -> dict[str, str]:
     Args:
         hydra: the Hydra configuration of the job.
     """
-    tags = {OVERRIDES_TAG: redact(shlex.join(hydra.overrides.task))}
+    tags = {OVERRIDES_TAG: shlex.join(hydra.overrides.task)}
     if parent := hydra.job.env_set.get(PARENT_VARIABLE):
         tags |= {"mlflow.parentRunId": parent, JOB_TAG: str(hydra.job.num)}
     return tags
