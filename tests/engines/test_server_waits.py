@@ -39,7 +39,8 @@ def test_a_server_that_restarts_is_waited_for_and_the_log_says_so(serve, caplog)
     server = serve(restarting, restarting, GOOD)
     with caplog.at_level("INFO", "valstab"):
         np.testing.assert_allclose(ask(server), [0.2, 0.5, 0.1])
-    assert [record.getMessage() for record in caplog.records] == [
+    messages = [record.getMessage() for record in caplog.records]
+    assert [message for message in messages if SLOW not in message] == [  # on a busy machine it may be slow too
         f"waiting for {server.url}: status 503, Retry-After 0.3; the run ends if that lasts longer than "
         "engine.max_away=600 seconds",
         f"{server.url} answers again",
@@ -95,7 +96,7 @@ def test_a_server_that_asks_for_too_long_a_pause_ends_the_run(serve, asked):
     [
         ((200, b"[" * 600_000), r"more than 500,000 bytes"),
         ((200, zlib.compress(b"[" * 9_000_000), (("Content-Encoding", "deflate"),)), "Content-Encoding deflate"),
-        ((200, b"[" * 400_000), "RecursionError"),
+        ((200, b"[" * 400_000), "nested too deep"),
         ((307, {}, (("Location", "http://127.0.0.1:99999999/v1"),)), "gave no answer"),
         ((307, {}, (("Location", "/v1/chat/completions"),)), "Connection error. Exceeded maximum allowed redirects"),
     ],

@@ -6,6 +6,7 @@ too, is a violation. Coverage-guided runs need `uv run --group fuzz python -m te
 
 import contextlib
 import copy
+import hashlib
 import importlib.util
 import io
 import json
@@ -36,7 +37,8 @@ from valstab.errors import ConfigError, UserError
 from valstab.inputs.files import DATA
 from valstab.inputs.task import load_task
 from valstab.protocol.plan import make_plan
-from valstab.protocol.store import RecordLog
+from valstab.protocol.records import record_check
+from valstab.protocol.store import CHECKSUM_DIGITS, RecordLog
 
 EXAMPLES = 500
 GUIDED = 3_000
@@ -151,8 +153,15 @@ def _part_of_run(name: str) -> Callable[[Path, bytes], object]:
 
 
 def _shelf(folder: Path, content: bytes) -> None:
-    (folder / "a.jsonl").write_bytes(content)
-    RecordLog(folder).get("x")
+    """Read lines whose checksums are right, and check that what is accepted can be an answer."""
+    lines = (hashlib.sha256(line).hexdigest()[:CHECKSUM_DIGITS].encode() + b" " + line for line in content.split(b"\n"))
+    (folder / "a.jsonl").write_bytes(b"\n".join([*lines, b""]))
+    record = RecordLog(folder, record_check("answers-x")).get("x")
+    if isinstance(record, dict):
+        probabilities = np.exp(np.minimum(np.array(record["logprobs"], float), 1))
+        known = np.where(np.isposinf(record["logprobs"]), 0, np.nan_to_num(probabilities))
+        if not (known.sum(axis=1) < 1.01).all():
+            raise ArithmeticError("an accepted record with a mass above 1")
 
 
 def _command(_: Path, content: bytes) -> None:
@@ -218,14 +227,6 @@ def _results_json() -> bytes:
     ).encode()
 
 
-def _stored() -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        shelf = RecordLog(Path(folder))
-        shelf.put({"x": [1.5, "text"], "y": {"a": None}})
-        (path,) = Path(folder).glob("*.jsonl")
-        return path.read_bytes()
-
-
 PEOPLE = 'name,gender,job\nAda,F,sailor\n"Bob, the ""Q""",M,\u05e9\u05dc\u05d5\u05dd\n'.encode()
 TOPICS = (DATA / "openings.yaml").read_bytes()
 ITEMS = (DATA / "religious_activities.csv").read_bytes()
@@ -236,6 +237,10 @@ SETTINGS = (
     b"task.scores=[1,2,3,4,5,6]\ntask.keys=null\n+model.template.a=1\nstore.path=null",
 )
 
+STORED = (
+    b'["x", {"logprobs": [[-0.1, -3.0], [-0.2, NaN], [Infinity, NaN]], "read": ["listed", "listed", "text"]}]',
+    b'["x", {"logprobs": [[-0.1, -3.0]], "read": ["exact"], "thoughts": ["Well."]}]\n["x", "ABBA"]',
+)
 LOADERS = {
     "population": Loader(_file("population.personas", "population.introduction='{name}, who is {gender}.'"), (PEOPLE,)),
     "population in JSON": Loader(
@@ -249,7 +254,7 @@ LOADERS = {
     "saved answers": Loader(_rescored, (_parquet(),)),
     "published results": Loader(_published, (_results_json(),)),
     **{f"run: {name}": Loader(_part_of_run(name), (content,)) for name, content in _run().items()},
-    "store": Loader(_shelf, (_stored(),)),
+    "store": Loader(_shelf, STORED),
     "command line": Loader(_command, SETTINGS),
 }
 

@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 from transformers import LlamaConfig
 
+from tests.robustness.fault_server import serving
 from tests.robustness.finding import Finding
-from tests.robustness.server import serving
 from tests.support.composed import compose_run
 from tests.support.tiny_models import SETTINGS, write_tiny
 from valstab.config.schema import ModelConfig
@@ -239,7 +239,7 @@ def goes_on_after_death(folder: Path, lives: int) -> bool:
         engine = OpenaiEngine(model, "none", url=url, max_away=1, timeout=5, concurrency=2)
         return gather(small_plan(), engine, folder / store)
 
-    with serving(lives=lives) as server:
+    with serving(strike=lambda number: number > lives) as server:
         port = server.server_port
         try:
             asked(server.url, "died")

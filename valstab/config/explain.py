@@ -64,7 +64,7 @@ def _explain(error: Exception, arguments: list[str]) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         return _missing(error.missing_cfg_file, error.options)
     if isinstance(error, OverrideParseException):
-        return describe_unreadable(redact(str(error.override)))
+        return describe_unreadable(str(error.override))
     if str(error).startswith(NO_NAME_ERROR):
         return _nameless(arguments)
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
