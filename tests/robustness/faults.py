@@ -1,5 +1,8 @@
 """Break what a run stands on (the disk, MLflow, the store, the clock) and compare how it ends once that is mended."""
 
+import hashlib
+import itertools
+import json
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +16,8 @@ import numpy as np
 
 from tests.robustness.command import Ended, begin, differences, launch, outcome
 from tests.robustness.finding import Finding
+from valstab.protocol.store import CHECKSUM_DIGITS
+from valstab.tracking.record import SUFFIX
 
 SETTINGS = ("model=random", "population.limit=12", "topics.names=[joke,chess]", "seeds=[0]")
 DISK_MIB = 24
@@ -20,6 +25,24 @@ KIB = 1024
 TIMES = 20
 NOBODY = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 DAY = 86_400
+WRONG_RECORDS = (
+    "[[5.45, -1.0]]",
+    "5",
+    '[["a", "b"]]',
+    "[" * 100_000,
+    '{"logprobs": [[-0.1, -3.0]], "read": ["guessed"]}',
+)
+"""Records that are neither a message nor answers."""
+DAMAGED_RECORDS = {
+    "cut": lambda content: content[: len(content) // 2],
+    "empty": lambda _: b"",
+    "newer": lambda content: content.replace(b"{", b'{"of_version_9": 1, ', 1),
+    "list": lambda _: b"[]",
+    "deep": lambda _: b"[" * 100_000,
+    "wrong_type": lambda content: content.replace(b'"metrics": {', b'"metrics": {"x": "much", ', 1),
+    "no_text": lambda _: bytes(range(256)),
+}
+"""What becomes of a record's file."""
 
 
 def findings(times: int = TIMES) -> Iterator[Finding]:
@@ -28,7 +51,15 @@ def findings(times: int = TIMES) -> Iterator[Finding]:
         folder = Path(name)
         launch(folder / "alone", *SETTINGS)
         expected = outcome(folder / "alone")
-        for fault in (full_disk, damaged_store, mlflow_away, jumping_clock, two_processes):
+        for fault in (
+            full_disk,
+            damaged_store,
+            wrong_store,
+            damaged_records,
+            mlflow_away,
+            jumping_clock,
+            two_processes,
+        ):
             yield fault(folder, expected, times)
 
 
@@ -65,6 +96,42 @@ def damaged_store(folder: Path, expected: dict[str, object], times: int) -> Find
         again = launch(place, *SETTINGS)
         held += again.code == 0 and not differences(expected, outcome(place))
     return Finding("store with flipped bytes, or cut short", times, held, "the damaged records")
+
+
+def wrong_store(folder: Path, expected: dict[str, object], times: int) -> Finding:  # noqa: ARG001  (as the others)
+    """Put into a store what has a right checksum and is wrong all the same; a new start must make it again."""
+    place = folder / "wrong"
+    shutil.copytree(folder / "alone" / ".valstab", place / ".valstab")
+    for log in place.glob(".valstab/*/*/"):
+        keys = [json.loads(line.partition(b" ")[2])[0] for file in log.iterdir() for line in file.open("rb")]
+        wrong = itertools.cycle(WRONG_RECORDS)
+        lines = [f'["{key}", {next(wrong)}]'.encode() for key in keys[::2]]
+        sums = [hashlib.sha256(line).hexdigest()[:CHECKSUM_DIGITS].encode() for line in lines]
+        first = log / "0.jsonl"  # of several records with a key, the first counts
+        first.write_bytes(b"".join(check + b" " + line + b"\n" for check, line in zip(sums, lines, strict=True)))
+        (log / "a folder.jsonl").mkdir()
+    again = launch(place, *SETTINGS)
+    held = again.code == 0 and not differences(expected, outcome(place))
+    number = len(WRONG_RECORDS) + 1
+    return Finding("store with impossible records and an odd folder", number, number * held, "nothing")
+
+
+def damaged_records(folder: Path, expected: dict[str, object], times: int) -> Finding:  # noqa: ARG001  (as the others)
+    """Damage the records of runs that are still to be logged; `valstab sync` must name each, and log all others."""
+    place = folder / "records"
+    launch(place, *SETTINGS, **NOBODY)
+    (sound,) = place.glob(f"outputs/*/*/*{SUFFIX}")
+    kinds = list(DAMAGED_RECORDS)
+    for kind in kinds:
+        bad = place / "outputs" / kind
+        shutil.copytree(sound.parent, bad)
+        content = (bad / sound.name).read_bytes()
+        (bad / sound.name).write_bytes(DAMAGED_RECORDS[kind](content))
+    logged = launch(place, module="valstab.sync")
+    lines = [line for line in logged.said.splitlines() if line.startswith("valstab: ")]
+    named = sum(any(f"outputs/{kind}/" in line for line in lines) for kind in kinds)
+    is_whole = logged.code == 1 and "Traceback" not in logged.said and not differences(expected, outcome(place))
+    return Finding("record cut, empty, newer or of another kind", len(kinds), named * is_whole, "these records")
 
 
 def mlflow_away(folder: Path, expected: dict[str, object], times: int) -> Finding:
