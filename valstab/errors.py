@@ -8,14 +8,17 @@ MAX_ERROR_CHARACTERS = 2_000
 
 
 class UserError(Exception):
-    """An error that the user can correct; its text is one line."""
+    """An error that the user can correct; its text is made one line, without characters that move a cursor."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(one_line(text))
 
 
 class ConfigError(UserError, ValueError):
     """An invalid setting. The text is one line with the key, the value and what is allowed."""
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
-        super().__init__(one_line(f"{key}={value}: {allowed}"))
+        super().__init__(f"{key}={value}: {allowed}")
 
 
 def one_line(text: str) -> str:

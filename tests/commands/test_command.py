@@ -80,7 +80,7 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
         ("seeds=[]", "seeds=[]: needs at least one seed"),
         ("seeds=[0,0]", "each seed may stand only once"),
         ("seeds=3", "seeds=3: Invalid value assigned: int is not a ListConfig, list or tuple.; allowed: a list"),
-        ("seeds=[0", "seeds=[0: can't be read as KEY=VALUE"),
+        ("seeds=[0", "seeds=[0: [ is never closed"),
         ("task.items=nowhere", "task.items=nowhere: no such file"),
         ("task.scores=[1,2]", "needs one score for each of 6 options"),
         ("task.scores=[1,2,3,4,5,nan]", "must be finite numbers"),
