@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import EngineError, Message, Prompt
 from valstab.engines.chat_format import detect_chat_format
+from valstab.engines.checkpoint import explain_load_error
 from valstab.engines.huggingface.engine import TransformersEngine
 from valstab.engines.loading import load
 from valstab.engines.tokenizer import PromptTokenizer
@@ -142,6 +143,28 @@ def test_a_setting_of_a_wrong_type_ends_in_one_line(folder, name, settings):
     with pytest.raises(EngineError, match=r"^model[=.]") as caught:
         TransformersEngine(ModelConfig(name="mine", path=str(folder)), "none", device="cpu")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "; set model.quantization=4bit, or take a"),
+        (ValueError("Bfloat16 is only supported on GPUs with compute capability 8.0"), "; set model.dtype=float16"),
+        (
+            ValueError("To serve one request, 4 GiB KV cache is needed. Try increasing `gpu_memory_utilization`"),
+            "; set engine.max_model_len to a smaller number; set engine.gpu_memory_utilization to another number",
+        ),
+        (ValueError("Please pass the argument `trust_remote_code=True`"), "only with model.trust_remote_code=true"),
+        (OSError("m does not appear to have a file named model.safetensors"), "only safetensors and GGUF are read"),
+    ],
+)
+def test_what_a_library_refuses_has_a_setting(error, line):
+    assert line in explain_load_error(error)
+
+
+def test_other_errors_of_a_library_are_shown_alone():
+    assert explain_load_error(KeyError("a")) == "KeyError: 'a'"
+    assert explain_load_error(ValueError("x" * 400)) == "x" * 300
 
 
 @pytest.mark.parametrize("content", [b"GGUF", b"", b"GGUF\3\0\0\0" + bytes(100)])

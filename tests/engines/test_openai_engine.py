@@ -239,8 +239,13 @@ def test_a_server_that_never_answers_ends_the_run_in_one_line(serve, monkeypatch
 @pytest.mark.parametrize(
     ("status", "content", "message"),
     [
-        (401, {"error": {"message": f"Incorrect API key provided: {KEY}"}}, "401"),
-        (404, {"error": {"message": "the model served does not exist"}}, "does not exist"),
+        (
+            401,
+            {"error": {"message": f"Incorrect API key provided: {KEY}"}},
+            r"401.*; .* engine.key_variable=OPENAI_API_KEY$",
+        ),
+        (404, {"error": {"message": "the model served does not exist"}}, "does not exist.*; model.path must be"),
+        (404, {"detail": "Not Found"}, "; engine.url must be the address of the API, which mostly ends in /v1"),
         (400, {"error": {"message": "unrecognized argument continue_final_message"}}, "continue_final_message"),
         (429, {"error": {"code": "insufficient_quota"}}, "insufficient_quota"),
     ],
@@ -252,6 +257,12 @@ def test_what_no_second_try_betters_is_said_at_once(serve, monkeypatch, status, 
         list(engine_on(server).score_options([[choice()]]))
     assert len(server.bodies) == 1
     assert KEY not in str(caught.value)
+
+
+def test_a_key_that_is_missing_is_said_to_be(serve, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(EngineError, match=r"engine\.key_variable=OPENAI_API_KEY, which is not set$"):
+        ask_one(engine_on(serve((403, {"error": "no key"}))))
 
 
 def test_requests_run_together_up_to_the_limit_and_across_dialogues(serve):
@@ -545,6 +556,14 @@ def test_a_refused_field_is_named_with_what_to_set(serve, option, settings, what
             "Requested sample logprobs of 20, which is greater than max allowed: 5",
             "logprobs: set engine.top_logprobs=0",
         ),
+        ("Expected last role User or Tool for serving but got assistant", "engine.answer_prefix=question"),
+        ("Cannot have 2 or more assistant messages at the end of the list.", "engine.answer_prefix=question"),
+        ("System role not supported", "model.system_prompt=false"),
+        ("Unsupported value: 'messages[0].role' does not support 'system'.", "model.system_prompt=false"),
+        ("Developer instruction is not enabled for models/gemma-3-27b-it", "model.system_prompt=false"),
+        ("messages.1: user messages must have non-empty content", "model.system_prompt=false sends no empty message"),
+        ("The model `served` does not exist", "model.path must be the server's name"),
+        ("`temperature` must be strictly positive", "temperature: ++engine.body.temperature=null"),
         ("Something is wrong.", ""),
     ],
 )

@@ -19,10 +19,6 @@ HUB_TIMEOUT = 10
 """Maximum time for the hub's answer, in seconds."""
 
 
-NO_SAFETENSORS = re.compile(r"no file named .*\.safetensors|not appear to have a file named .*\.safetensors")
-"""Messages of transformers about a checkpoint without safetensors."""
-
-
 PICKLED = (
     "it has no model.safetensors, and only safetensors and GGUF are read, since other weights (.bin) may run code; "
     "where you trust them, AutoModelForCausalLM.from_pretrained(PATH).save_pretrained(FOLDER), and the same with "
@@ -31,8 +27,27 @@ PICKLED = (
 """The explanation for a checkpoint without safetensors."""
 
 
-OWN_CODE = "it has Python code of its own, which runs only with model.trust_remote_code=true: read it before"
-"""The explanation of a refusal to run a checkpoint's code."""
+LOAD_ERRORS = (
+    (r"(?:no|have a) file named .*\.safetensors", PICKLED),
+    (
+        r"(?:contains|references) custom code|trust_remote_code",
+        "it has Python code of its own, which runs only with model.trust_remote_code=true: read it before",
+    ),
+)
+"""What transformers and vLLM say, as regular expressions, and the line that is shown instead."""
+
+
+LOAD_REMEDIES = (
+    (r"[Bb]float16 is (?:only|not) supported", "set model.dtype=float16"),
+    (r"KV cache|max_model_len", "set engine.max_model_len to a smaller number"),
+    (r"gpu_memory_utilization", "set engine.gpu_memory_utilization to another number, up to 1"),
+    (r"out of memory|can't allocate memory", "set model.quantization=4bit, or take a smaller model"),
+)
+"""The same, and what to do, which is added to it."""
+
+
+MAX_SHOWN_CHARACTERS = 300
+"""Maximum number of characters of a library's text in an error."""
 
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -131,9 +146,11 @@ def explain_load_error(error: Exception) -> str:
     text = one_line(str(error))
     if not isinstance(error, OSError | ValueError | RuntimeError | ImportError):
         text = f"{type(error).__name__}: {text}"
-    if NO_SAFETENSORS.search(text):
-        return PICKLED
-    return OWN_CODE if "contains custom code" in text or "references custom code" in text else text[:300]
+    known = next((line for pattern, line in LOAD_ERRORS if re.search(pattern, text)), None)
+    if known is not None:
+        return known
+    what = [remedy for pattern, remedy in LOAD_REMEDIES if re.search(pattern, text)]
+    return "; ".join([text[:MAX_SHOWN_CHARACTERS], *what])
 
 
 def _require_on_hub(name: str) -> None:

@@ -89,11 +89,16 @@ class Dialect:
 REFUSED_MESSAGES = (
     (r"context (?:length|size|window)|too long", "take a smaller n_messages, or a server with a longer context"),
     (
-        r"prefill|(?:last|final) message|must alternate",
+        r"prefill|(?:last|final) (?:message|role)|must alternate|assistant messages at the end",
         "engine.answer_prefix=question sends no message of the model last",
     ),
     (r"no endpoints found", "set engine.top_logprobs=0, or ++engine.body.provider.require_parameters=false"),
-    (r"system (?:role|message|prompt)", "model.system_prompt=false sends no system message"),
+    (
+        r"system (?:role|message|prompt)|'system'|developer instruction",
+        "model.system_prompt=false sends no such message",
+    ),
+    (r"non-?empty|(?:not|cannot) be empty|at least 1 character", "model.system_prompt=false sends no empty message"),
+    (r"model\b.*\b(?:not found|not exist)|no such model", "model.path must be the server's name of the model"),
 )
 """What refusals say of the messages, as regular expressions, and what to do."""
 

@@ -37,6 +37,14 @@ INVALID_STATUSES = (400, 404, 422)
 """HTTP statuses of a request that the server can't answer as it is."""
 
 
+KEY_STATUSES = (401, 403)
+"""HTTP statuses of a request with a key that is wrong, missing or without rights."""
+
+
+NOT_FOUND = 404
+"""HTTP status of an address that the server does not know."""
+
+
 MODEL_LIST_TIMEOUT = 10
 """Maximum time for the list of models, in seconds."""
 
@@ -240,6 +248,11 @@ class OpenaiClient:
     def _refusal(self, status: int, text: str, sent: Collection[str], parameter: str | None = None) -> EngineError:
         said = f"{self._url} refuses the request ({status}): {self._shown(text)}"
         what = remedy(text, parameter, sent) if status in INVALID_STATUSES else ""
+        if status in KEY_STATUSES:
+            unset = "" if self._key else ", which is not set"
+            what = f"the key is in the environment variable engine.key_variable={self._key_variable}{unset}"
+        elif status == NOT_FOUND and not what:
+            what = "engine.url must be the address of the API, which mostly ends in /v1"
         return EngineError(f"{said}; {what}" if what else said)
 
     def _no_answer(self, trouble: str, details: str, pause: float) -> EngineError:

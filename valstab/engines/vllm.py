@@ -28,7 +28,7 @@ from valstab.engines.base import (
     Usage,
     Window,
 )
-from valstab.engines.checkpoint import locate_checkpoint, require_path
+from valstab.engines.checkpoint import explain_load_error, locate_checkpoint, require_path
 from valstab.engines.fingerprint import fingerprint
 from valstab.engines.limits import require_numbers, require_room
 from valstab.engines.loading import precision, resolved_sampling, unused_sampling
@@ -85,8 +85,9 @@ class VllmEngine:
             try:
                 self._llm = vllm.LLM(**arguments, **dict(vllm_args or {}))
             except (OSError, ValueError, RuntimeError, ImportError, TypeError) as error:
-                reason = " ".join(str(error).split())[:300]
-                raise EngineError(f"model={model.name}: vLLM can't load {model.path}: {reason}") from error
+                raise EngineError(
+                    f"model={model.name}: vLLM can't load {model.path}: {explain_load_error(error)}"
+                ) from error
         # vLLM's processes wait for this one to shut them down, and this one would wait for them at its end.
         atexit.register(_shut_down, weakref.ref(self._llm))
         self._params = vllm.SamplingParams
