@@ -130,6 +130,7 @@ def test_a_file_that_is_no_json_object_ends_in_one_line(folder, name, content):
         ("config.json", {"quantization_config": 5}),
         ("tokenizer_config.json", {"tokenizer_class": 5}),
         ("tokenizer_config.json", {"added_tokens_decoder": []}),
+        ("tokenizer_config.json", {"model_max_length": "512"}),
         ("tokenizer.json", {"model": None}),
         ("generation_config.json", {"temperature": "hot"}),
         ("generation_config.json", {"top_p": [0.9]}),

@@ -1,5 +1,8 @@
 """Large runs, and many at once."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 
@@ -14,6 +17,9 @@ from valstab.protocol.store import RecordLog
 
 class FirstLetterEngine:
     """Takes the first letter with 90%, and gives the second nothing."""
+
+    identity: Mapping[str, str] = MappingProxyType({})
+    properties = identity
 
     def score_options(self, dialogues):
         for index, choices in enumerate(dialogues):

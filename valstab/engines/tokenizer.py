@@ -26,9 +26,15 @@ class PromptTokenizer:
     Args:
         tokenizer: of transformers.
         arguments: further arguments of its chat template.
+
+    Raises:
+        EngineError: if the tokenizer's maximum length is no number.
     """
 
     def __init__(self, tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> None:
+        longest = getattr(tokenizer, "model_max_length", 0)
+        if not isinstance(longest, int | float):
+            raise EngineError(f"model.path: model_max_length={longest!r} in tokenizer_config.json is no number")
         self.tokenizer = tokenizer
         self._endings: dict[str, list[Ending]] = {}
         self.template = None if tokenizer.chat_template is None else ChatTemplate(tokenizer, arguments or {})

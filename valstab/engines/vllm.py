@@ -28,7 +28,7 @@ from valstab.engines.base import (
     Usage,
     Window,
 )
-from valstab.engines.checkpoint import explain_load_error, locate_checkpoint, require_path
+from valstab.engines.checkpoint import explain_load_error, locate_checkpoint, one_line_errors, require_path
 from valstab.engines.fingerprint import fingerprint
 from valstab.engines.limits import require_numbers, require_room
 from valstab.engines.loading import precision, resolved_sampling, unused_sampling
@@ -79,7 +79,8 @@ class VllmEngine:
         with _environment({} if device == "cuda" else {**CPU_ENVIRONMENT, "VLLM_CPU_OMP_THREADS_BIND": _cores()}):
             vllm = _import_vllm()
             dtype = str(precision(model.dtype, device)).removeprefix("torch.")
-            source = locate_checkpoint(path)
+            with one_line_errors(f"model={model.name}: {path}"):
+                source = locate_checkpoint(path)
             arguments = {"model": source, "dtype": dtype, "trust_remote_code": model.trust_remote_code}
             arguments |= _quantized(quantization) | _on_device(settings, device)
             try:
