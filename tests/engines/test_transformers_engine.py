@@ -549,15 +549,20 @@ def test_min_p_leaves_out_what_is_too_improbable_beside_the_most_probable():
 
 
 @pytest.mark.parametrize(
-    ("device", "has_tiles", "knows_bfloat16", "dtype"),
+    ("device", "has_tiles", "vendor", "knows_bfloat16", "dtype"),
     [
-        ("cpu", True, False, torch.bfloat16),
-        ("cpu", False, True, torch.float32),
-        ("cuda:1", False, True, torch.bfloat16),
-        ("cuda", True, False, torch.float16),
+        ("cpu", True, "GenuineIntel", False, torch.bfloat16),
+        ("cpu", False, "GenuineIntel", True, torch.float32),
+        ("cpu", False, "AuthenticAMD", True, torch.bfloat16),
+        ("cpu", False, "AuthenticAMD", False, torch.float32),
+        ("cpu", False, "", True, torch.float32),
+        ("cuda:1", False, "AuthenticAMD", True, torch.bfloat16),
+        ("cuda", True, "GenuineIntel", False, torch.float16),
     ],
 )
-def test_the_precision_is_what_the_hardware_is_fast_in(monkeypatch, device, has_tiles, knows_bfloat16, dtype):
+def test_the_precision_is_what_the_hardware_is_fast_in(monkeypatch, device, has_tiles, vendor, knows_bfloat16, dtype):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: knows_bfloat16)
+    monkeypatch.setattr("valstab.engines.loading._cpu_vendor", lambda: vendor)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_tiles)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: knows_bfloat16)
     assert precision("auto", device) is dtype

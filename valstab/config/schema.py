@@ -90,7 +90,8 @@ class ModelConfig:
     dtype: str = "auto"
     """The precision: `float32`, `bfloat16`, `float16` or `auto`.
 
-    `auto` is bfloat16 on CPUs with AMX and on GPUs that support it, else float32 on a CPU and float16 on a GPU.
+    `auto` is bfloat16 on GPUs that support it, on CPUs with AMX and on AMD's with AVX-512 for it, otherwise float32 on
+    a CPU and float16 on a GPU.
     """
     quantization: str = "none"
     """How the weights are quantised when they are loaded: `none` (their precision is `dtype`), `8bit` or `4bit`."""

@@ -1,10 +1,12 @@
 """Load a model: its weights, tokenizer, precision and sampling settings."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -137,14 +139,26 @@ def _quiet_loading() -> Iterator[None]:
 def precision(name: str, device: str) -> torch.dtype:
     """Return the named precision; for `auto`, bfloat16 where the hardware computes it fast.
 
-    These are GPUs that support it and CPUs with matrix tiles (AMX). With AVX-512 alone it is half as fast as float32.
+    These are GPUs that support it, CPUs with matrix tiles (AMX), and AMD's CPUs with instructions for it, where it is
+    twice as fast as float32. On Intel's CPUs that have these instructions but no tiles it is half as fast.
     """
     if name != "auto":
         dtype: torch.dtype = getattr(torch, name)
         return dtype
     if device.startswith("cuda"):
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32  # noqa: SLF001  (no public one)
+    has_tiles = torch.cpu._is_amx_tile_supported()  # noqa: SLF001  (no public one)
+    has_products = torch.cpu._is_avx512_bf16_supported() and _cpu_vendor() == "AuthenticAMD"  # noqa: SLF001
+    return torch.bfloat16 if has_tiles or has_products else torch.float32
+
+
+def _cpu_vendor() -> str:
+    """Return what the CPU calls its maker, or nothing where the system does not say (not Linux)."""
+    try:
+        names = re.findall(r"^vendor_id\s*:\s*(\S+)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        return ""
+    return names[0] if names else ""
 
 
 def resolved_sampling(configured: SamplingConfig, generation_config: Any) -> ResolvedSampling:
