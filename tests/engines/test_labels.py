@@ -9,9 +9,11 @@ from tokenizers.normalizers import Lowercase
 
 from tests.engines.test_transformers_engine import question
 from tests.support.tiny_models import tokenizer
+from valstab.config.schema import ModelConfig
 from valstab.engines.base import UNREAD, ChoiceRequest, EngineError, SampleRequest
 from valstab.engines.dialect import Dialect
 from valstab.engines.labels import Ending, label_logprobs, nodes
+from valstab.engines.random import RandomEngine
 from valstab.engines.tokenizer import PromptTokenizer
 from valstab.engines.written_answer import answer_tokens, read_label
 
@@ -112,3 +114,14 @@ def test_a_grammar_quotes_its_labels():
     assert Dialect(structured_choice="llama_cpp").choice_fields(['say "no"', "say yes"]) == {
         "grammar": r'root ::= "say \"no\"" | "say yes"'
     }
+
+
+def test_questions_with_their_own_number_of_options(tiny_llama):
+    choices = [ChoiceRequest(question(number), "ABC"[:number], 0) for number in (2, 3)]
+    ((_, together),) = tiny_llama.score_options([choices])
+    ((_, two),), ((_, three),) = (tiny_llama.score_options([[choice]]) for choice in choices)
+    np.testing.assert_allclose(together, [[*two[0], np.nan], three[0]], atol=1e-3)
+    random = RandomEngine(ModelConfig(name="random"), "none")
+    ((_, drawn),) = random.score_options([choices])
+    assert np.nansum(np.exp(drawn), axis=1) == pytest.approx([1, 1])
+    assert np.isnan(drawn).tolist() == [[False, False, True], [False, False, False]]

@@ -226,8 +226,14 @@ def test_headers_are_read_as_cells_are(tmp_path):
 def test_a_blank_option_and_a_field_in_the_description_never_reach_a_model(tmp_path):
     file = tmp_path / "mine.csv"
     file.write_text("item,trait,third\n1,a,Yes\n2,a, \n", encoding="utf-8")
+    asked = task(
+        f"task.items={file}",
+        *("task.n_items=2", "task.key=trait", "task.keys=null", "task.text=x"),
+        *("task.options=[No,Perhaps,'{third}']", "task.scores=[0,1,2]"),
+    )
+    assert [item.options["F"] for item in asked.items] == [("No", "Perhaps", "Yes"), ("No", "Perhaps")]
     settings = (f"task.items={file}", "task.n_items=2", "task.key=trait", "task.keys=null", "task.text=x")
-    options = ("task.options=[No,Perhaps,'{third}']", "task.scores=[0,1,2]")
+    options = ("task.options=[No,'{third}',Perhaps]", "task.scores=[0,1,2]")
     with pytest.raises(ConfigError, match="item 2 has an option without a text"):
         task(*settings, *options)
     with pytest.raises(ConfigError, match=r"task\.description=\{him\}: is the same for everybody"):

@@ -5,6 +5,7 @@ import pytest
 
 from tests.support.composed import compose_run
 from valstab.config.schema import ModelConfig
+from valstab.engines.labels import padded
 from valstab.engines.random import RandomEngine
 from valstab.errors import ConfigError
 from valstab.protocol.ask import ask, choice_requests, option_orders
@@ -45,9 +46,9 @@ class PlaceEngine(RandomEngine):
 
     def score_options(self, dialogues):
         for index, choices in enumerate(dialogues):
-            number = len(choices[0].options)
-            row = np.where(np.arange(number) == self.place, 0.6, 0.3 / number)
-            yield index, np.log([row] * len(choices))
+            numbers = [len(choice.options) for choice in choices]
+            rows = [np.where(np.arange(number) == self.place, 0.6, 0.3 / number) for number in numbers]
+            yield index, np.log(padded(rows))
 
     def sample_options(self, dialogues):
         for index, choices in enumerate(dialogues):

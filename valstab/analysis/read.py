@@ -44,6 +44,7 @@ def read_run(folder: Path, identifier: str | None = None) -> Run:
             scores=(),
             centred=document["centred"],
             wording=document["wording"],
+            centred_on=document.get("centred_on", "all"),
         )
         profiles = pd.read_csv(folder / "profiles.csv", dtype={"context": str, "persona": str}, keep_default_na=False)
         retests = folder / "retests.parquet"

@@ -136,6 +136,11 @@ def notes(plan: Plan) -> Iterator[str]:
         for text, number in Counter(texts).items():
             if number > 1:
                 yield f"{number} {what} have the same text: {text}"
+    if len(plan.task.option_counts) > 1 and not plan.task.rescaled:
+        yield (
+            "scores are raw, and items differ in their number of options: those with more weigh more in a key's mean; "
+            "task.rescaled=true gives all the same range"
+        )
     if len(plan.task.keys) == TWO:
         yield "with 2 keys, an ipsative correlation can only be 1, -1 or undefined"
     if len(plan.personas) == TWO and not plan.without_personas:
@@ -163,9 +168,19 @@ def _task(config: TaskConfig, task: Task) -> Iterator[str]:
     yield f"reversed items: {n_reversed or 'none'}" + (
         " (r), whose options count the other way round" if n_reversed else ""
     )
-    options = task.items[0].options["F"]
-    yield f"options: {', '.join(f'{text} = {score:g}' for text, score in zip(options, task.scores, strict=True))}"
-    yield "scores: mean of a key's items" + (", less the person's mean over all items" if task.centred else "")
+    if fillers := [str(item.number) for item in task.items if item.is_filler]:
+        yield f"asked but not scored: {' '.join(fillers)}"
+    if len(task.option_counts) > 1:
+        yield f"items have {task.option_counts[0]} to {task.option_counts[-1]} options of their own; those of item 1:"
+    options = zip(task.items[0].options["F"], task.scores_of(replace(task.items[0], reversed=False)), strict=True)
+    yield f"options: {', '.join(f'{text} = {score:g}' for text, score in options)}"
+    yield "scores: mean of a key's items" + (", each from 0 to 1" if task.rescaled else "") + _centring(task)
+
+
+def _centring(task: Task) -> str:
+    if not task.centred:
+        return ""
+    return ", less the person's mean over all " + ("items" if task.centred_on == "all" else "scored items")
 
 
 def _numbered(item: Item) -> str:

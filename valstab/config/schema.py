@@ -145,8 +145,8 @@ class TaskConfig:
     items: str = MISSING
     """A file (CSV or JSON) with a row for each item, the column that `key` names, and the columns that `text` uses.
 
-    Optional columns are item (1, 2, ...), gender (of the person in the item), and reversed (true for a reversed item)
-    or keyed (+1 or -1). A folder with the published PVQ is accepted too.
+    Optional columns are item (1, 2, ...), gender (of the person in the item), reversed (true) or keyed (+1 or -1), and
+    filler (true for an item that is not scored). A folder with the published PVQ is accepted too.
     """
     n_items: int = MISSING
     """The number of items that the file must have, so that a truncated file is noticed."""
@@ -158,7 +158,7 @@ class TaskConfig:
     description: str | None = None
     """A text before every item, separated from it by a blank line."""
     options: list[str] = MISSING
-    """The answer options in the order of the scale, as templates like `text`."""
+    """The answer options in the order of the scale, as templates like `text`. Empty ones at the end are not offered."""
     scores: list[float] = MISSING
     """The score of each option. Reversed items use the scores in reverse order."""
     key: str = MISSING
@@ -167,6 +167,10 @@ class TaskConfig:
     """All keys, in the order of the results; null takes them from the column, in order of appearance."""
     centred: bool = False
     """Whether scores are centred: less the persona's mean over all items in the same context, as for the PVQ."""
+    centred_on: str | None = None
+    """Whether that mean is over `all` items or the `scored` ones; to be set where some are fillers."""
+    rescaled: bool = False
+    """Whether an item's scores run from 0 to 1 over its own options, so that items with fewer count as much."""
 
 
 @dataclass
@@ -208,10 +212,7 @@ class Config:
     option_order: str = "random"
     """The order of the options: `random`, drawn for each question; `fixed`, that of the scale; or `reversed`."""
     option_labels: str = "letters"
-    """What names an option: `letters` (A, B, ...), `numbers` (1, 2, ...), or `words`: its own text, without a label.
-
-    Letters name up to 26 options.
-    """
+    """What names an option: `letters` (A to Z), `numbers` (1, 2, ...), or `words`: its own text, without a label."""
     answer: str = "letter"
     """How an answer is obtained: `letter`, `thinking` or `sampled`.
 

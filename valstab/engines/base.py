@@ -222,7 +222,8 @@ class Engine(Protocol):
 
         The choices after one dialogue share a long prefix, so they are passed together. The probabilities are those of
         the model's raw distribution over its whole vocabulary, summed over the tokens that decode to exactly an
-        option's letter; `valstab.engines.labels` says how longer labels are read. Shape: (choices, options).
+        option's letter; `valstab.engines.labels` says how longer labels are read. Shape: (choices, options), with NaN
+        after the last option of a choice with fewer.
 
         An engine that does not see the whole distribution returns NaN for unknown probabilities. If it reads an answer
         from sampled text, that option has infinity; if it can read none, all options have NaN.

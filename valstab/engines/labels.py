@@ -5,6 +5,7 @@ a question has a longer label, its labels are read whole, up to the closing brac
 probability is a product over the label's own tokens, and a sum over all tokens that begin with the rest and a bracket.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -41,6 +42,15 @@ def nodes(labels: Sequence[LabelWays]) -> list[Node]:
     endings = [ending.tokens for ways in labels for ending in ways]
     found = {tokens[:length] for tokens in endings for length in range(len(tokens) + 1)}
     return sorted(found, key=lambda node: (len(node), node))
+
+
+def padded(rows: Sequence[Sequence[float] | NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the log-probabilities of questions with their own numbers of options: NaN where a question has no more.
+
+    Shape: (questions, largest number of options).
+    """
+    longest = max(map(len, rows))
+    return np.array([[*row, *[math.nan] * (longest - len(row))] for row in rows])
 
 
 def read_tokens(labels: Sequence[LabelWays]) -> set[int]:

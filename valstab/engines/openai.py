@@ -33,6 +33,7 @@ from valstab.engines.base import (
 from valstab.engines.completions import Completion, is_valid_list, listed_logprobs, opens_bracket, sampled_logprobs
 from valstab.engines.concurrent_requests import ConcurrentRequests
 from valstab.engines.dialect import Dialect
+from valstab.engines.labels import padded
 from valstab.engines.openai_batch import MAX_REQUESTS
 from valstab.engines.openai_client import OpenaiClient
 from valstab.engines.server_template import check_rendered
@@ -166,7 +167,7 @@ class OpenaiEngine:
     def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield each dialogue's index and log-probabilities (nats) once it is complete; see `Engine.score_options`."""
         for index, logprobs in self._requests.by_dialogue(self._choose, dialogues):
-            yield index, np.array(logprobs)
+            yield index, padded(logprobs)
 
     def think_options(
         self, dialogues: Iterable[Sequence[ThoughtfulChoice]]
@@ -182,7 +183,7 @@ class OpenaiEngine:
             )
         for index, answers in self._requests.by_dialogue(self._think, dialogues):
             thoughts, logprobs = zip(*answers, strict=True)
-            yield index, list(thoughts), np.array(logprobs)
+            yield index, list(thoughts), padded(logprobs)
 
     def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[list[str]]]]:
         """Yield each dialogue's index and sampled answers; see `Engine.sample_options`."""
@@ -201,9 +202,8 @@ class OpenaiEngine:
             return name
         if len(models) > 1:
             raise EngineError(f"model.path={name}: {self._url} does not have it; {allowed(name, models)}")
-        (only,) = models
-        log.warning("%s has one model, %s, which is taken for model.path=%s", self._url, only, name)
-        return only
+        log.warning("%s has one model, %s, which is taken for model.path=%s", self._url, *models, name)
+        return next(iter(models))
 
     async def _continue(self, request: GenerationRequest) -> Completion:
         return await self._reply(request.prompt, request.max_new_tokens, request.seed, request.options)

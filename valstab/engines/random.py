@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import Cache, ChoiceRequest, GenerationRequest, SampleRequest, ThoughtfulChoice, Usage
+from valstab.engines.labels import padded
 
 WORDS = ("yes", "no", "perhaps", "well", "so", "today", "here", "often", "good", "again")
 """The vocabulary of messages."""
@@ -35,10 +36,8 @@ class RandomEngine:
     def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield log-probabilities (nats) of all options; the probabilities add up to one."""
         for index, choices in enumerate(dialogues):
-            yield (
-                index,
-                np.log([np.random.default_rng(c.seed).dirichlet(np.ones(len(c.options))) for c in choices]),
-            )
+            drawn = [np.random.default_rng(c.seed).dirichlet(np.ones(len(c.options))) for c in choices]
+            yield index, np.log(padded(drawn))
 
     def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[list[str]]]]:
         """Yield labels that are drawn uniformly."""

@@ -30,6 +30,7 @@ from valstab.engines.base import (
 )
 from valstab.engines.checkpoint import explain_load_error, locate_checkpoint, one_line_errors, require_path
 from valstab.engines.fingerprint import fingerprint
+from valstab.engines.labels import padded
 from valstab.engines.limits import require_numbers, require_room
 from valstab.engines.loading import precision, resolved_sampling, unused_sampling
 from valstab.engines.thoughts import prompts_after, reply_after, think_then_score, thoughts_of
@@ -155,9 +156,9 @@ class VllmEngine:
                 for output, tokens in zip(self._generate(prompts, params), letters, strict=True)
             )
             for number, dialogue in batch:
-                rows = np.array(list(itertools.islice(logprobs, len(dialogue))))
-                require_numbers(torch.from_numpy(rows))
-                yield number, rows
+                rows = list(itertools.islice(logprobs, len(dialogue)))
+                require_numbers(torch.tensor(list(itertools.chain(*rows))))
+                yield number, padded(rows)
 
     def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[list[str]]]]:
         """Yield each dialogue's index and sampled answers; see `Engine.sample_options`."""

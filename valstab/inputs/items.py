@@ -1,7 +1,7 @@
 """The items of a task, read from a table."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from valstab.config.schema import TaskConfig
 from valstab.errors import ConfigError
 from valstab.inputs.genders import GENDER_NAMES, PRONOUNS, Gender, agree, read_gender, without_they
-from valstab.inputs.keying import REVERSED_COLUMN, SIGN_COLUMN, reversed_rows
+from valstab.inputs.keying import BOOLEANS, REVERSED_COLUMN, SIGN_COLUMN, reversed_rows
 from valstab.inputs.tables import Table, read_table
 from valstab.inputs.templates import fields_of, render
 
@@ -21,7 +21,11 @@ GENDERS: tuple[Gender, ...] = ("F", "M")
 """Genders that every item is worded for. Its wording with they (X) may be missing."""
 
 
-OPTIONAL_COLUMNS = ("item", "gender", REVERSED_COLUMN, SIGN_COLUMN)
+FILLER_COLUMN = "filler"
+"""Column that is true for items that are asked but not scored."""
+
+
+OPTIONAL_COLUMNS = ("item", "gender", FILLER_COLUMN, REVERSED_COLUMN, SIGN_COLUMN)
 """Columns of a file of items that have a meaning, and may be missing."""
 
 
@@ -32,12 +36,22 @@ class Item:
     number: int
     """Number of the item, from 1."""
     key: str
-    """Scale that the item is summed into, for instance a value or a race."""
+    """Scale that the item is summed into, for instance a value or a race; empty for a filler, which is in none."""
     text: Mapping[Gender, str]
     options: Mapping[Gender, tuple[str, ...]]
-    """Options in the order of the scale."""
+    """Options in the order of the scale; an item may have fewer than others."""
     reversed: bool = False
     """Whether the item is reverse-keyed, so that the scores of its options are in the opposite order."""
+
+    @property
+    def is_filler(self) -> bool:
+        """Whether the item is asked but not scored."""
+        return not self.key
+
+    @property
+    def n_options(self) -> int:
+        """Number of the item's options."""
+        return len(self.options["F"])
 
 
 def item_content(item: Item) -> list[Any]:
@@ -91,8 +105,26 @@ def _item(path: Path, row: Mapping[str, str], config: TaskConfig, *, is_reversed
         filled = {column: render(setting, agree(cell, of), PRONOUNS[of]) for column, cell in cells.items()}
         fields = {**PRONOUNS[of], **row, **filled}
         text[gender] = render("task.text", agree(config.text, of), fields)
-        options[gender] = tuple(render("task.options", agree(option, of), fields) for option in config.options)
-    return Item(int(row["item"]), row[config.key], text, options, is_reversed)
+        rendered = [render("task.options", agree(option, of), fields) for option in config.options]
+        options[gender] = _without_empty_end(rendered)
+    return Item(int(row["item"]), _key(path, row, config), text, options, is_reversed)
+
+
+def _without_empty_end(options: Sequence[str]) -> tuple[str, ...]:
+    """Return the options up to the last that has a text: an item may have fewer than others."""
+    return tuple(options[: max((place + 1 for place, option in enumerate(options) if option.strip()), default=0)])
+
+
+def _key(path: Path, row: Mapping[str, str], config: TaskConfig) -> str:
+    """Return the scale of an item; none for a filler."""
+    cell = row.get(FILLER_COLUMN, "").lower()
+    if cell not in BOOLEANS:
+        raise ConfigError("task.items", path, f"item {row['item']} has {FILLER_COLUMN} {cell!r}; allowed: true, false")
+    if BOOLEANS[cell]:
+        return ""
+    if not row[config.key]:
+        raise ConfigError("task.items", path, f"item {row['item']} has no {config.key}, and is no {FILLER_COLUMN}")
+    return row[config.key]
 
 
 def check_count(path: Path, number: int, config: TaskConfig) -> None:

@@ -9,13 +9,17 @@ from functools import cached_property
 from pathlib import Path
 
 from valstab.config.schema import TaskConfig
-from valstab.errors import ConfigError, allowed
+from valstab.errors import ConfigError, allowed, require
 from valstab.inputs.files import locate
 from valstab.inputs.items import Item, check_count, item_content, read_items
 from valstab.inputs.published_wording import read_published_wording
 
 MIN_OPTIONS = 2
 """Smallest number of options of an item."""
+
+
+CENTRINGS = ("all", "scored")
+"""Values of `task.centred_on`."""
 
 
 MAX_SCORE = 1e9
@@ -32,15 +36,36 @@ class Task:
     keys: tuple[str, ...]
     """Scales that the items are summed into, for instance values or races."""
     scores: tuple[float, ...]
-    """Score of each option in the order of the scale, for items that are not reverse-keyed."""
+    """Score of each option in the order of the scale, for items with all options that are not reverse-keyed."""
     centred: bool
     """Whether the mean of a persona's answers in a context is subtracted from its scores."""
     wording: str
     """Name of the file or folder of the items, without its suffix."""
+    centred_on: str = "all"
+    """Items of the mean that is subtracted: `all`, or the `scored` ones."""
+    rescaled: bool = False
+    """Whether an item's scores run from 0 to 1 over its own options."""
 
     def scores_of(self, item: Item) -> tuple[float, ...]:
-        """Return the score of each option of an item, in the order of the scale."""
-        return self.scores[::-1] if item.reversed else self.scores
+        """Return the score of each option of an item, in the order of the scale.
+
+        An item with fewer options than others has the first scores.
+        """
+        scores = self.scores[: item.n_options]
+        if self.rescaled:
+            low, high = min(scores), max(scores)
+            scores = tuple((score - low) / (high - low) for score in scores)
+        return scores[::-1] if item.reversed else scores
+
+    @property
+    def centring_items(self) -> list[int]:
+        """Numbers of the items whose mean centred scores are less."""
+        return [item.number for item in self.items if self.centred_on == "all" or not item.is_filler]
+
+    @property
+    def option_counts(self) -> list[int]:
+        """The different numbers of options that items have, in order."""
+        return sorted({item.n_options for item in self.items})
 
     @cached_property
     def they_digest(self) -> str:
@@ -56,6 +81,9 @@ class Task:
             self.scores,
             self.centred,
             [item_content(item) for item in self.items],
+            # Only where they change scores: older digests do not have them.
+            *(["centred on the scored items"] if self.centred and self.centred_on == "scored" else []),
+            *(["rescaled"] if self.rescaled else []),
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
@@ -80,8 +108,10 @@ def load_task(config: TaskConfig) -> Task:
         raise ConfigError("task.description", field[0], "is the same for everybody, so nothing can be filled in")
     items = read_published_wording(path, config) if path.is_dir() else read_items(path, config)
     items.sort(key=lambda item: item.number)
-    keys = list(dict.fromkeys(item.key for item in items)) if config.keys is None else config.keys
+    named = dict.fromkeys(item.key for item in items if not item.is_filler)
+    keys = list(named) if config.keys is None else config.keys
     _check_items(path, items, keys, config)
+    _check_centring(items, config)
     return Task(
         name=config.name,
         description=config.description,
@@ -90,7 +120,22 @@ def load_task(config: TaskConfig) -> Task:
         scores=tuple(config.scores),
         centred=config.centred,
         wording=path.stem,
+        centred_on=config.centred_on or "all",
+        rescaled=config.rescaled,
     )
+
+
+def _check_centring(items: Sequence[Item], config: TaskConfig) -> None:
+    if config.centred_on is not None:
+        require("task.centred_on", config.centred_on, CENTRINGS)
+    fillers = [item.number for item in items if item.is_filler]
+    if config.centred and fillers and config.centred_on is None:
+        raise ConfigError(
+            "task.centred_on",
+            None,
+            f"item {fillers[0]} is asked but not scored; whether it counts in the mean that centred scores are less is "
+            f"in the questionnaire's manual; allowed: {', '.join(CENTRINGS)}",
+        )
 
 
 def _check_items(path: Path, items: Sequence[Item], keys: Sequence[str], config: TaskConfig) -> None:
@@ -99,17 +144,24 @@ def _check_items(path: Path, items: Sequence[Item], keys: Sequence[str], config:
     numbers = sorted(item.number for item in items)
     if numbers != list(range(1, len(items) + 1)):
         raise ConfigError(setting, path, f"must number its items 1 to {len(items)}, each once")
+    longest = max(item.n_options for item in items)
+    if longest < len(config.options):
+        raise ConfigError("task.options", config.options, f"no item has a text for option {longest + 1}")
     for item in items:
-        if item.key not in keys:
+        if item.key not in keys and not item.is_filler:
             raise ConfigError(
                 setting, path, f"item {item.number} has unknown {config.key} {item.key}; {allowed(item.key, keys)}"
             )
         if any(not text.strip() for text in item.text.values()):
             raise ConfigError(setting, path, f"item {item.number} has no text")
         if any(not option.strip() for options in item.options.values() for option in options):
-            raise ConfigError(setting, path, f"item {item.number} has an option without a text")
-        if not item.key:
-            raise ConfigError(setting, path, f"item {item.number} has no {config.key}")
+            raise ConfigError(setting, path, f"item {item.number} has an option without a text before another")
+        if len({len(options) for options in item.options.values()}) > 1 or item.n_options < MIN_OPTIONS:
+            raise ConfigError(
+                setting, path, f"item {item.number} needs {MIN_OPTIONS} options at least, as many for everybody"
+            )
+        if config.rescaled and len(set(config.scores[: item.n_options])) == 1:
+            raise ConfigError("task.rescaled", "true", f"the options of item {item.number} all have the same score")
     unused = [name for name in keys if name not in {item.key for item in items}]
     if unused:
         raise ConfigError(setting, path, f"has no item for the {config.key} {', '.join(unused)}")

@@ -198,8 +198,9 @@ def _most_frequent(samples: Sequence[Sequence[str]], options: Sequence[Sequence[
         samples: the labels of each sample. Shape: (samples, items).
         options: the labels of each item.
     """
-    labels = np.array(samples)
-    is_option = labels[:, :, np.newaxis] == np.array([list(each) for each in options])
+    labels, longest = np.array(samples), max(map(len, options))
+    offered = np.array([[*each, *[""] * (longest - len(each))] for each in options])
+    is_option = labels[:, :, np.newaxis] == offered
     shares = is_option.mean(axis=0)
     # The first sample of each option breaks ties: by the alphabet, answers would seem to follow the position.
     chosen = np.lexsort((is_option.argmax(axis=0), -shares), axis=1)[:, 0]
@@ -207,4 +208,5 @@ def _most_frequent(samples: Sequence[Sequence[str]], options: Sequence[Sequence[
         logprobs: NDArray[np.float64] = np.log(shares)
     is_missing = ~is_option.any(axis=(0, 2))
     logprobs[is_missing] = np.nan
+    logprobs[offered == ""] = np.nan  # of items with fewer options than others
     return Answers(logprobs, chosen, np.where(is_missing, MISSING, "sampled").tolist())

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from valstab.engines.base import ChoiceRequest, Engine
+from valstab.engines.labels import padded
 from valstab.hashing import content_hash, derive_seed
 from valstab.protocol.answers import Answers, answer_all
 from valstab.protocol.converse import Conversation, naming_key, thinking_key, truncation_key
@@ -148,16 +149,18 @@ def option_orders(plan: Plan, session: Session, retest: int = 0) -> NDArray[np.i
     """Return the order of the options for each item; a random one is drawn independently and uniformly.
 
     Returns:
-        For each item and letter, the offered option's position on the scale (0-based). Shape: (items, options).
+        For each item and letter, the offered option's position on the scale (0-based). Shape: (items, options). After
+        the options of an item that has fewer, the other positions of the scale follow.
     """
     task, scale = plan.task, np.arange(len(plan.task.scores))
-    if plan.option_order != "random":
-        order = scale if plan.option_order == "fixed" else scale[::-1]
-        return np.tile(order, (len(task.items), 1))
-    seeds = (
-        derive_seed("options", task.name, *session.labels, item.number, *_retest_label(retest)) for item in task.items
-    )
-    return np.array([np.random.default_rng(seed).permutation(scale) for seed in seeds])
+    orders = np.tile(scale, (len(task.items), 1))
+    for order, item in zip(orders, task.items, strict=True):
+        if plan.option_order == "reversed":
+            order[: item.n_options] = scale[: item.n_options][::-1]
+        elif plan.option_order == "random":
+            seed = derive_seed("options", task.name, *session.labels, item.number, *_retest_label(retest))
+            order[: item.n_options] = np.random.default_rng(seed).permutation(item.n_options)
+    return orders
 
 
 def _retest_label(retest: int) -> tuple[str, ...]:
@@ -179,7 +182,7 @@ def choice_requests(
     session, gender = conversation.session, conversation.session.persona.gender
     requests = []
     for item, order in zip(plan.task.items, orders, strict=True):
-        options = [item.options[gender][place] for place in order]
+        options = [item.options[gender][place] for place in order[: item.n_options]]
         question = question_text(plan.task.description, item.text[gender], options, plan.option_labels)
         requests.append(
             ChoiceRequest(
@@ -195,10 +198,10 @@ def choice_requests(
     return requests
 
 
-def _joined(names: NDArray[Any]) -> list[str]:
-    """Return each row of names as `valstab.statistics.position.offered_labels` reads it."""
+def _joined(names: NDArray[Any], numbers: Sequence[int]) -> list[str]:
+    """Return the first names of each row, so many, as `valstab.statistics.position.offered_labels` reads them."""
     separator = " " if any(len(name) > 1 for name in names[:1].flat) else ""
-    return [separator.join(row) for row in names.tolist()]
+    return [separator.join(row[:number]) for row, number in zip(names.tolist(), numbers, strict=True)]
 
 
 def _table(
@@ -219,7 +222,7 @@ def _table(
     # Options that are their own labels are recorded by their places.
     kind = "letters" if plan.option_labels == "letters" else "numbers"
     names = np.array([*option_labels(kind, [""] * options), None])
-    scores = np.tile([task.scores_of(item) for item in task.items], (len(sessions), 1))
+    scores = np.tile(padded([task.scores_of(item) for item in task.items]), (len(sessions), 1))
     chosen = np.take_along_axis(orders, best, axis=1)
     is_read = ~np.isnan(logprobs).all(axis=1)
     is_sampled = np.isposinf(logprobs).any(axis=1)
@@ -237,7 +240,7 @@ def _table(
             score=np.where(is_read, np.take_along_axis(scores, chosen, axis=1).ravel(), np.nan),
             answer_mass=np.where(is_read & ~is_sampled, np.nansum(np.exp(known), axis=1), np.nan),
             reading=[reading for each in answers for reading in each.readings],
-            letters=_joined(names[position]),
+            letters=_joined(names[position], [item.n_options for item in task.items] * len(sessions)),
             **{f"logprob_{scale}": on_scale[:, scale - 1] for scale in range(1, options + 1)},
             **({"thought": thoughts} if thoughts else {}),
         )

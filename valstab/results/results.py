@@ -86,6 +86,7 @@ class Results:
             "personas": labels["persona"],
             "keys": labels["key"],
             "centred": self.task.centred,
+            "centred_on": self.task.centred_on,
             "withheld": self.withheld,
             "key_of_item": {str(item.number): item.key for item in self.task.items},
             **self.headline(),

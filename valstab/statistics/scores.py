@@ -16,6 +16,9 @@ DIMENSIONS = ("seed", "context", "persona", "key")
 def score(answers: pd.DataFrame, task: Task) -> xr.DataArray:
     """Average the answers over each key's items, centred on the person's mean over all items if the task says so.
 
+    Fillers belong to no key, and count in that mean only if the task says so (`Task.centring_items`). Scores are those
+    of the options (`Task.scores_of`): items with more options weigh more, unless the task rescales them.
+
     Answers without a score (NaN) are left out of the means; a key without any answer has no score (NaN).
 
     Args:
@@ -49,7 +52,7 @@ def score(answers: pd.DataFrame, task: Task) -> xr.DataArray:
         coords=dict(zip(names, levels, strict=True)),
     )
     if task.centred:
-        items = items - items.mean("item")
+        items = items - items.sel(item=task.centring_items).mean("item")
     by_key = [items.sel(item=[item.number for item in task.items if item.key == key]).mean("item") for key in task.keys]
     return xr.concat(by_key, pd.Index(task.keys, name="key")).transpose(*DIMENSIONS)
 

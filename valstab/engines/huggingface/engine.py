@@ -39,7 +39,7 @@ from valstab.engines.huggingface.generation import Generation, draw, filtered
 from valstab.engines.huggingface.memory import Limits, free_bytes, gpu_peak_bytes
 from valstab.engines.huggingface.process_settings import ProcessSettings
 from valstab.engines.huggingface.scoring import Scoring
-from valstab.engines.labels import LabelWays, are_whole, label_logprobs, nodes, read_tokens
+from valstab.engines.labels import LabelWays, are_whole, label_logprobs, nodes, padded, read_tokens
 from valstab.engines.limits import context_window, require_room
 from valstab.engines.loading import end_tokens, load, precision, resolved_sampling, unused_sampling
 from valstab.engines.thoughts import prompts_after, reply_after, think_then_score, thoughts_of
@@ -251,7 +251,7 @@ class TransformersEngine:
         columns = sorted({token for each in labels for token in read_tokens(each)})
         column_of = {token: column for column, token in enumerate(columns)}
         rows = iter(torch.stack(list(distributions))[:, columns].double().cpu().numpy())
-        return np.array(
+        return padded(
             [label_logprobs(each, list(itertools.islice(rows, len(nodes(each)))), column_of) for each in labels]
         )
 

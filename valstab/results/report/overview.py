@@ -66,7 +66,8 @@ def overview(
         ],
         "centred": plan.task.centred,
         "profiles": _numbers(profiles),
-        "position_bias": _position_bias(results.answers),
+        # One line of chance for all letters needs as many options everywhere.
+        "position_bias": _position_bias(results.answers) if len(plan.task.option_counts) == 1 else None,
         "answers_read": read_in_words(results),
         "mass_spread": spread and {"limit": LOW_ANSWER_MASS, **spread._asdict()},
         "mass_per_context": _numbers(mass.to_numpy()),
