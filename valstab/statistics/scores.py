@@ -52,7 +52,7 @@ def score(answers: pd.DataFrame, task: Task) -> xr.DataArray:
         coords=dict(zip(names, levels, strict=True)),
     )
     if task.centred:
-        items = items - items.sel(item=task.centring_items).mean("item")
+        items = items - items.where(items["item"].isin(task.centring_items)).mean("item")
     by_key = [items.sel(item=[item.number for item in task.items if item.key == key]).mean("item") for key in task.keys]
     return xr.concat(by_key, pd.Index(task.keys, name="key")).transpose(*DIMENSIONS)
 
