@@ -252,7 +252,8 @@ class OpenaiEngine:
         Raises:
             EngineError: if the model only thinks.
         """
-        settings = {**self._sampling, "seed": _server_seed(seed), **self._dialect.choice_fields(options)}
+        # Every server takes a seed of 31 bits.
+        settings = {**self._sampling, "seed": seed % (1 << 31), **self._dialect.choice_fields(options)}
         completion = await self._complete(prompt, tokens + self._dialect.thinking_tokens, settings)
         self._has_spoken |= not completion.is_thought
         self._n_thoughts += completion.is_thought
@@ -295,8 +296,3 @@ class OpenaiEngine:
 def _without_port(url: str) -> str:
     """Return an address without its port: the same server may listen on another one the next time."""
     return re.sub(r"^(\w+://[^/]*?):\d+(?=/|$)", r"\1", url)
-
-
-def _server_seed(seed: int) -> int:
-    """Return the seed's lowest 31 bits, which every server takes."""
-    return seed % (1 << 31)

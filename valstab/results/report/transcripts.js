@@ -94,7 +94,7 @@ function question(item, place, gender, sessions, flipped) {
       make("b", {}, `${item.number}. `),
       make("span", { dir: "auto" }, item.text[gender]),
       " ",
-      make("span", { class: "badge" }, named(item.key)),
+      make("span", { class: "badge" }, item.key ? named(item.key) : "not scored"),
       ...(flipped ? [" ", make("span", { class: "badge flip" }, "⇄ flipped")] : []),
     ),
     make("div", { class: "columns" }, ...sessions.map(([name, session]) => offered(item, gender, name, session, place))),
