@@ -1,6 +1,8 @@
 """How long the openai engine waits for a server that fails, hangs, drips, floods or asks for a pause, and what it says."""
 
 import math
+import os
+import signal
 import threading
 import time
 import zlib
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.support.openai_server import AT_ONCE, Drip, chat_completion, openai_servers
+from valstab.commands.interruption import LAST_SECONDS
 from valstab.config.schema import ModelConfig
 from valstab.engines import answer_size, concurrent_requests, repetition
 from valstab.engines.base import ChoiceRequest, EngineError, Message, Prompt
@@ -65,6 +68,25 @@ def test_an_answer_without_end_is_given_up_by_the_clock(serve, caplog, answer):
     assert time.monotonic() - start < 2
     ended.set()
     assert SLOW in caplog.text
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_run_whose_server_does_not_answer(serve, heavy_process, launch_folder):
+    ended = threading.Event()
+    server = serve(lambda _: (ended.wait(100), GOOD)[1])
+    settings = ("engine=openai", "model=auto", "model.path=served", f"engine.url={server.url}", "population.limit=2")
+    command = heavy_process.start("valstab", settings, launch_folder, os.environ)
+    end = time.monotonic() + 120
+    while not server.bodies and time.monotonic() < end:
+        time.sleep(0.05)
+    interrupted = time.monotonic()
+    os.kill(command.pid, signal.SIGINT)
+    result = command.wait()
+    assert time.monotonic() - interrupted < LAST_SECONDS
+    ended.set()
+    assert result.returncode == 130
+    assert result.stderr.splitlines()[-1].startswith("valstab: interrupted; the same command goes on")
+    assert "Traceback" not in result.stderr
 
 
 def test_a_list_of_models_without_end_is_given_up_by_the_clock(serve):

@@ -1,5 +1,6 @@
 """Model servers that fail at some requests of a run, or from some request on, in each way of `fault_server`."""
 
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from valstab.config.schema import ModelConfig
 from valstab.engines import repetition
 from valstab.engines.base import EngineError
 from valstab.engines.openai import OpenaiEngine
+from valstab.tracking.client import TrackingError
+from valstab.tracking.experiment import open_experiment
 
 FORMATS = ("chat", "base")
 """Chat completions and completions."""
@@ -39,6 +42,24 @@ def findings() -> Iterator[Finding]:
             held = sum(chooses_nothing(folder / f"{form}-{kind}-for-good", form, NUMBERS[kind]) for kind in NUMBERS)
             what = f"model server whose numbers are none, in {len(NUMBERS)} ways: {form}"
             yield Finding(what, len(NUMBERS), held, "these answers, which are counted as missing")
+
+    held = sum(mlflow_is_given_up(fault) for fault in ENDING.values())
+    yield Finding(f"MLflow server that fails for good, in {len(ENDING)} ways", len(ENDING), held, "nothing")
+
+
+def mlflow_is_given_up(fault: Fault) -> bool:
+    """Return whether an MLflow server that always fails ends in one line after the time that a request may take."""
+    limits = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    start = time.monotonic()
+    with (
+        serving(fault=fault, strike=lambda _: True) as server,
+        mock.patch.dict(os.environ, MLFLOW_TRACKING_URI=server.root, **limits),
+    ):
+        try:
+            open_experiment("valstab")
+        except TrackingError as error:
+            return str(error).isprintable() and time.monotonic() - start < LONGEST
+    return False
 
 
 def asked(server: FaultServer, folder: Path, form: str, max_away: float) -> Outcome:
