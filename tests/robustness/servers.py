@@ -19,7 +19,7 @@ from valstab.tracking.experiment import open_experiment
 
 FORMATS = ("chat", "base")
 """Chat completions and completions."""
-TIMEOUT = 0.4
+TIMEOUT = 1.0
 """Time for an answer, in seconds."""
 LONGEST = 20.0
 """Seconds after which a run counts as hanging."""
@@ -74,7 +74,7 @@ def asked(server: FaultServer, folder: Path, form: str, max_away: float) -> Outc
 def undisturbed(folder: Path, form: str) -> Outcome:
     """Return the outcome with a server that never fails."""
     with serving() as server:
-        return asked(server, folder, form, 0)
+        return asked(server, folder, form, LONGEST)
 
 
 def passes(folder: Path, form: str, fault: Fault, expected: Outcome) -> bool:
@@ -99,7 +99,7 @@ def ends(folder: Path, form: str, fault: Fault, expected: Outcome) -> bool:
             is_named = False
     took = time.monotonic() - start
     with serving(port) as server:
-        found = asked(server, folder, form, 0)
+        found = asked(server, folder, form, LONGEST)
         saved = MESSAGES + QUESTIONS - server.asked
     return is_named and took < LONGEST and saved >= BEFORE - UNFINISHED and found.agrees(expected)
 
@@ -107,4 +107,4 @@ def ends(folder: Path, form: str, fault: Fault, expected: Outcome) -> bool:
 def chooses_nothing(folder: Path, form: str, fault: Fault) -> bool:
     """Return whether no question has a letter where no log-probabilities are any."""
     with serving(fault=fault, strike=lambda _: True) as server:
-        return bool(asked(server, folder, form, 0).answers["letter"].isna().all())
+        return bool(asked(server, folder, form, LONGEST).answers["letter"].isna().all())
