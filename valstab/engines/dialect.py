@@ -86,6 +86,14 @@ class Dialect:
         return {name: value for name, value in {**fields, **self.body}.items() if value is not None}
 
 
+KEY_STATUSES = (401, 403)
+"""HTTP statuses of a request with a key that is wrong, missing or without rights."""
+
+
+NOT_FOUND = 404
+"""HTTP status of an address that the server does not know."""
+
+
 REFUSED_MESSAGES = (
     (r"context (?:length|size|window)|too long", "take a smaller n_messages, or a server with a longer context"),
     (

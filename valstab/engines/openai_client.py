@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from valstab.engines.answer_size import UnreadableAnswerError, limit_size
 from valstab.engines.base import EngineError
 from valstab.engines.completions import UNREADABLE, Completion, read_completion
-from valstab.engines.dialect import remedy
+from valstab.engines.dialect import KEY_STATUSES, NOT_FOUND, remedy
 from valstab.engines.openai_batch import BatchQueue
 from valstab.engines.received import read_json
 from valstab.engines.repetition import LONGEST_PAUSE, may_pass, pause_before
@@ -35,14 +35,6 @@ NO_QUOTA = "insufficient_quota"
 
 INVALID_STATUSES = (400, 404, 422)
 """HTTP statuses of a request that the server can't answer as it is."""
-
-
-KEY_STATUSES = (401, 403)
-"""HTTP statuses of a request with a key that is wrong, missing or without rights."""
-
-
-NOT_FOUND = 404
-"""HTTP status of an address that the server does not know."""
 
 
 MODEL_LIST_TIMEOUT = 10
