@@ -68,23 +68,23 @@ def test_what_is_no_record_of_answers(record):
 
 
 class FaultyEngine(PersonaEngine):
-    """Gives numbers for one question of each conversation that are no log-probabilities, as often as it is told."""
+    """Gives numbers for one question of a conversation that are no log-probabilities, as often as it is told."""
 
     faults = 0
     asked = 0
 
     def score_options(self, dialogues):
         for index, rows in super().score_options(dialogues):
-            type(self).asked += 1
+            type(self).asked += len(rows)
             if self.faults:
                 type(self).faults -= 1
-                rows[5] = [5.0, *rows[5][1:]]
+                rows[5 if len(rows) > 5 else 0][0] = 5.0
             yield index, rows
 
 
 @pytest.fixture
 def asked():
-    """Return a function that asks after two conversations, and returns the answers and how many were asked after."""
+    """Return a function that asks after two conversations, and returns the answers and the number of questions."""
     plan = make_plan(compose_run("model=random", "population.limit=2", "topics.names=[joke]", "seeds=[0]"))
     conversations = [Conversation(session, ("Tell me a joke.", "No.")) for session in plan.sessions]
 
@@ -105,8 +105,19 @@ def test_a_failed_answer_is_a_missing_one_and_asked_again_at_the_next_start(aske
     assert failed[["letter", "score", "answer_mass", "logprob_1"]].isna().all(axis=None)
     rest = first.index.difference(failed.index)
     assert first.loc[rest].equals(whole.loc[rest])
-    again, n_asked = asked(Store(tmp_path, {}).log("answers-pvq-n3"))
-    assert (again.equals(whole), n_asked) == (True, 1)
+    # Only this one is asked again, and fails again; then it does not.
+    again, n_asked = asked(Store(tmp_path, {}).log("answers-pvq-n3"), faults=1)
+    assert (again.equals(first), n_asked) == (True, 1)
+    for questions in (1, 0):
+        again, n_asked = asked(Store(tmp_path, {}).log("answers-pvq-n3"))
+        assert (again.equals(whole), n_asked) == (True, questions)
+
+
+def test_a_failed_answer_after_a_thought_gets_another_thought():
+    first = received_answers([[-0.1, -3.0], [5.0, -3.0]], Reads(), ["a", "b"])
+    mended = first.mended(received_answers([[-0.2, -2.0]], Reads(), ["c"]))
+    assert (mended.readings, mended.thoughts) == (["exact", "exact"], ["a", "c"])
+    assert mended.logprobs.tolist() == [[-0.1, -3.0], [-0.2, -2.0]]
 
 
 @pytest.mark.parametrize("damage", ["a mass of 233", "an item too few"])
@@ -124,4 +135,4 @@ def test_an_impossible_record_is_computed_again(asked, tmp_path, damage):
     file.unlink()
     RecordLog(file.parent).put(wrong)
     again, n_asked = asked(Store(tmp_path, {}).log("answers-pvq-n3"))
-    assert (again.equals(whole), n_asked) == (True, 2)
+    assert (again.equals(whole), n_asked) == (True, 2 * 40)

@@ -4,6 +4,7 @@
 letters that the model's own sampling gives.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -77,11 +78,11 @@ def is_stored(plan: Plan, log: RecordLog, key: str) -> bool:
 def exact(engine: Engine, log: RecordLog, keys: Sequence[str], requests: Requests, plan: Plan) -> Iterator[Answered]:
     """Yield answers with the probabilities that the engine reads."""
 
-    def computed(missing: Sequence[int]) -> Iterator[tuple[int, AnswerRecord]]:
-        for place, logprobs in engine.score_options(requests(number) for number in missing):
+    def computed(dialogues: Iterator[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, AnswerRecord]]:
+        for place, logprobs in engine.score_options(dialogues):
             yield place, received_answers(logprobs, reads_of(engine))
 
-    return _from_records(log, keys, computed, lambda record: stored(record, plan, engine))
+    return _from_records(log, keys, requests, computed, lambda record: stored(record, plan, engine))
 
 
 def thoughtful(
@@ -89,17 +90,15 @@ def thoughtful(
 ) -> Iterator[Answered]:
     """Yield answers after thoughts, with the probabilities that the engine reads."""
 
-    def dialogue(number: int) -> list[ThoughtfulChoice]:
-        return [
-            ThoughtfulChoice(choice.prompt, choice.options, choice.seed, plan.answer_thought_tokens or 0)
-            for choice in requests(number)
-        ]
+    def after_thought(choice: ChoiceRequest) -> ThoughtfulChoice:
+        return ThoughtfulChoice(choice.prompt, choice.options, choice.seed, plan.answer_thought_tokens or 0)
 
-    def computed(missing: Sequence[int]) -> Iterator[tuple[int, AnswerRecord]]:
-        for place, thoughts, logprobs in engine.think_options(dialogue(number) for number in missing):
+    def computed(dialogues: Iterator[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, AnswerRecord]]:
+        thinking = ([after_thought(choice) for choice in choices] for choices in dialogues)
+        for place, thoughts, logprobs in engine.think_options(thinking):
             yield place, received_answers(logprobs, reads_of(engine), thoughts)
 
-    return _from_records(log, keys, computed, lambda record: stored(record, plan, engine))
+    return _from_records(log, keys, requests, computed, lambda record: stored(record, plan, engine))
 
 
 def reads_of(engine: Engine) -> Reads:
@@ -150,30 +149,47 @@ def sampled(engine: Engine, log: RecordLog, keys: Sequence[str], requests: Reque
 def _from_records(
     log: RecordLog,
     keys: Sequence[str],
-    computed: Callable[[Sequence[int]], Iterator[tuple[int, AnswerRecord]]],
+    requests: Requests,
+    computed: Callable[[Iterator[Sequence[ChoiceRequest]]], Iterator[tuple[int, AnswerRecord]]],
     answers: Callable[[Any], AnswerRecord | None],
 ) -> Iterator[Answered]:
     """Yield answers that have one record for each conversation, and store those that are missing.
 
-    Those with a failed answer are not stored, so that the next start asks again.
+    A record with failed answers has a key of its own, and the next start asks these again.
 
     Args:
         log: the records.
         keys: the key of each conversation.
-        computed: yields the place and the record of each of the conversations with these numbers.
+        requests: returns a conversation's requests.
+        computed: yields the place and the answers of each of these conversations' requests.
         answers: returns the answers that a record of the store holds; None if it holds none.
     """
-    missing = []
+    missing: list[int] = []
+    incomplete: dict[int, AnswerRecord] = {}
     for number, key in enumerate(keys):
         known = answers(log.get(key))
-        if known is None:
-            missing.append(number)
-        else:
+        if known is not None:
             yield Answered(number, _most_probable(known), reused=True)
-    for place, record in computed(missing):
-        if FAILED not in record.readings:
-            log.put({keys[missing[place]]: record.to_json()})
-        yield Answered(missing[place], _most_probable(record), reused=False)
+            continue
+        missing.append(number)
+        if found := answers(log.get(_incomplete_key(key))):
+            incomplete[number] = found
+
+    def to_ask(number: int) -> Sequence[ChoiceRequest]:
+        known = incomplete[number].readings if number in incomplete else itertools.repeat(FAILED)
+        return [request for request, reading in zip(requests(number), known, strict=False) if reading == FAILED]
+
+    for place, received in computed(to_ask(number) for number in missing):
+        number = missing[place]
+        record = incomplete[number].mended(received) if number in incomplete else received
+        key = _incomplete_key(keys[number]) if FAILED in record.readings else keys[number]
+        log.put({key: record.to_json()})
+        yield Answered(number, _most_probable(record), reused=False)
+
+
+def _incomplete_key(key: str) -> str:
+    """Return the store's key of answers some of which have failed."""
+    return content_hash([key, "incomplete"])
 
 
 def _sample_keys(key: str, samples: int) -> list[str]:

@@ -20,6 +20,15 @@ class AnswerRecord(NamedTuple):
     thoughts: Sequence[str] | None = None
     """The thought before each answer; None for a model that does not think."""
 
+    def mended(self, again: "AnswerRecord") -> "AnswerRecord":
+        """Return the record with its failed answers replaced, in their order, by those of another."""
+        rows, how, thoughts = self.logprobs.copy(), list(self.readings), list(self.thoughts or ())
+        for place, index in enumerate(index for index, reading in enumerate(self.readings) if reading == FAILED):
+            rows[index], how[index] = again.logprobs[place], again.readings[place]
+            if again.thoughts is not None:
+                thoughts[index] = again.thoughts[place]
+        return AnswerRecord(rows, how, None if self.thoughts is None else thoughts)
+
     def to_json(self) -> dict[str, Any]:
         """Return the record as the store keeps it."""
         content = {"logprobs": self.logprobs.tolist(), "read": list(self.readings)}
