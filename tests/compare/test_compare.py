@@ -14,6 +14,7 @@ from tests.support import synthetic
 from valstab.commands.compare import compare_runs
 from valstab.config.compose import compose_comparison
 from valstab.config.schema import CompareConfig
+from valstab.tracking.client import TrackingError
 
 SIZE = ("population.limit=8", "topics.names=[joke,chess,poem]", "seeds=[0,1,2]")
 
@@ -252,6 +253,27 @@ def test_the_command_answers_a_mistake_with_one_line(valstab):
         assert result.returncode != 0
         (line,) = result.stderr.splitlines()
         assert message in line
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_comparison_that_can_not_be_logged_is_written_and_printed(launch_folder, a_run, monkeypatch, capsys):
+    folders = ",".join([a_run("steady", noise=0.05), a_run("shaky", noise=4, random=1)])
+
+    def refuse(*_, **__):
+        raise mlflow.exceptions.MlflowException("read only")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", refuse)
+    with pytest.raises(TrackingError, match="can't be used: read only"):
+        compare_runs(config("figure=fig4a", f"folders=[{folders}]"), launch_folder / "results")
+    assert capsys.readouterr().out.endswith(f"\nresults in {launch_folder}/results\n")
+    assert pd.read_csv(launch_folder / "results" / "fig4a.csv")["label"].tolist() == ["steady", "shaky"]
+
+
+@pytest.mark.usefixtures("launch_folder")
+def test_a_database_without_its_driver_is_named_in_a_line(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "mysql://nobody@127.0.0.1:9/valstab")
+    with pytest.raises(TrackingError, match=r"can't be used: No module named '\w+'$"):
+        compare_runs(config("figure=fig4a"), Path("results"))
 
 
 @pytest.mark.slow

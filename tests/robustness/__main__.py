@@ -8,7 +8,7 @@ import argparse
 import importlib
 import sys
 
-PARTS = ("kills", "faults", "servers", "checkpoints", "inputs", "load", "models")
+PARTS = ("kills", "faults", "servers", "checkpoints", "inputs", "load", "postgres", "models")
 """Modules beside this one, each with `findings()`, which yields `tests.robustness.finding.Finding`."""
 
 

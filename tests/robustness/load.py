@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -97,25 +98,69 @@ def sqlite(folder: Path) -> Iterator[str]:
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """Start an MLflow server on this machine, and give its URI."""
+    with serving(folder, f"sqlite:///{folder / 'server.db'}") as server:
+        yield server.uri
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    uri = f"http://127.0.0.1:{port}"
-    options = {
-        "--host": "127.0.0.1",
-        "--port": str(port),
-        "--backend-store-uri": f"sqlite:///{folder / 'server.db'}",
-        "--artifacts-destination": str(folder / "artifacts"),
-    }
-    with (folder / "server.txt").open("wb") as log:
-        command = [sys.executable, "-m", "mlflow", "server", *(part for option in options.items() for part in option)]
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True)
-        try:
-            _wait_for(f"{uri}/health", server)
-            yield uri
-        finally:
-            os.killpg(server.pid, 15)
-            server.wait()
+        port: int = free.getsockname()[1]
+    return port
+
+
+class Server:
+    """An MLflow server on this machine that can be started and stopped.
+
+    Args:
+        folder: the artifacts and the log are in it.
+        backend: the URI of its database.
+        workers: the number of its processes.
+    """
+
+    def __init__(self, folder: Path, backend: str, workers: int = 4) -> None:
+        port = free_port()
+        self.uri = f"http://127.0.0.1:{port}"
+        self._folder = folder
+        self._options = {
+            "--host": "127.0.0.1",
+            "--port": str(port),
+            "--workers": str(workers),
+            "--backend-store-uri": backend,
+            "--artifacts-destination": str(folder / "artifacts"),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = (part for option in self._options.items() for part in option)
+        with (self._folder / "server.txt").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", "server", *options],
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                start_new_session=True,
+            )
+        _wait_for(f"{self.uri}/health", self._process)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Stop it with a signal, its workers too."""
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, number)
+            self._process.wait()
+
+
+@contextmanager
+def serving(folder: Path, backend: str, workers: int = 4) -> Iterator[Server]:
+    """Run a server."""
+    server = Server(folder, backend, workers)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
@@ -135,7 +180,7 @@ def lost_at_once(folder: Path, uri: str, number: int) -> list[str]:
     The runs share the store in `folder`, and MLflow at `uri`.
     """
     studies = [("model=random", f"seeds=[{i // 4}]", f"population.limit={(4, 8)[i // 2 % 2]}") for i in range(number)]
-    started = [_started(folder, name, uri, *study) for name, study in enumerate(studies)]
+    started = [started(folder, name, uri, *study) for name, study in enumerate(studies)]
     codes = [process.wait(DEADLINE) for process in started]
     client = MlflowClient(tracking_uri=uri)
     lost = []
@@ -143,7 +188,7 @@ def lost_at_once(folder: Path, uri: str, number: int) -> list[str]:
         said = (folder / f"{name}.txt").read_text(encoding="utf-8")
         run_id = RUN_ID.search(said)
         problems = (
-            list(_unlogged(client, run_id[1], folder / f"{name}" / "results"))
+            list(unlogged(client, run_id[1], folder / f"{name}" / "results"))
             if code == 0 and run_id
             else [said.split("\n")[-2]]
         )
@@ -153,7 +198,8 @@ def lost_at_once(folder: Path, uri: str, number: int) -> list[str]:
     return lost
 
 
-def _started(folder: Path, name: int, uri: str, *overrides: str) -> subprocess.Popen[bytes]:
+def started(folder: Path, name: int, uri: str, *overrides: str) -> subprocess.Popen[bytes]:
+    """Start a run in the folder `name`, and return its process; what it says goes to `name`.txt."""
     with (folder / f"{name}.txt").open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "valstab", *overrides, f"hydra.run.dir={name}"],
@@ -164,7 +210,7 @@ def _started(folder: Path, name: int, uri: str, *overrides: str) -> subprocess.P
         )
 
 
-def _unlogged(client: MlflowClient, run_id: str, results: Path) -> Iterator[str]:
+def unlogged(client: MlflowClient, run_id: str, results: Path) -> Iterator[str]:
     """Return which of a run's results its MLflow run lacks."""
     run = client.get_run(run_id)
     if run.info.status != "FINISHED":

@@ -6,6 +6,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
+from tests.robustness import postgres
 from tests.robustness.load import STUDY, large_study, lost_at_once, sqlite
 from valstab.config.compose import compose_run
 from valstab.protocol.ask import ask, option_orders
@@ -58,3 +59,10 @@ def test_a_study_of_420_000_questions_stays_small(tmp_path):
 def test_many_runs_at_once_share_a_store_and_a_database(tmp_path):
     with sqlite(tmp_path) as uri:
         assert lost_at_once(tmp_path, uri, 8) == []
+
+
+@pytest.mark.slow
+def test_runs_at_once_survive_a_restart_of_mlflow_on_postgresql(tmp_path):
+    if reason := postgres.why_not():
+        pytest.skip(reason)
+    assert postgres.lost_after_restart(tmp_path, 3, workers=1) == []

@@ -30,7 +30,7 @@ from valstab.engines.base import EngineError
 from valstab.errors import ConfigError
 from valstab.protocol.plan import make_plan
 from valstab.run import run
-from valstab.tracking.client import TrackingError, TrackingUnavailableError, mlflow_errors, quiet_mlflow
+from valstab.tracking.client import TrackingError, TrackingUnavailableError, mlflow_errors, mlflow_reading
 from valstab.tracking.experiment import open_experiment
 from valstab.tracking.publish import publish
 from valstab.tracking.record import Record, read_record
@@ -196,13 +196,13 @@ def test_mlflow_is_quiet_during_calls_only(monkeypatch):
     with mlflow_errors():
         assert logger.level == logging.CRITICAL
         assert (os.environ[retries], os.environ[limit]) == ("0", "60")
-    with quiet_mlflow():
+    with mlflow_reading():
         assert (os.environ[retries], os.environ[limit]) == ("3", "60")
     assert logger.level == before
     assert not {retries, limit} & os.environ.keys()
     monkeypatch.setenv(retries, "7")
     monkeypatch.setenv(limit, "5")
-    for block, expected in ((mlflow_errors(), ("0", "5")), (quiet_mlflow(), ("7", "5"))):
+    for block, expected in ((mlflow_errors(), ("0", "5")), (mlflow_reading(), ("7", "5"))):
         with block:
             assert (os.environ[retries], os.environ[limit]) == expected
         assert (os.environ[retries], os.environ[limit]) == ("7", "5")

@@ -36,7 +36,7 @@ MAX_ROWS = 40
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="compare")
 def app(composed: DictConfig) -> None:
-    """Compare, print, write and log."""
+    """Compare, write, log and print."""
     exit_on_mistake(
         lambda: compare_runs(
             job_config(composed, CompareConfig), Path(HydraConfig.get().runtime.output_dir) / "results"
@@ -45,29 +45,39 @@ def app(composed: DictConfig) -> None:
 
 
 def compare_runs(config: CompareConfig, folder: Path) -> None:
-    """Load finished runs, compare them, and print, write and log the findings.
+    """Load finished runs, compare them, and write, log and print the findings.
 
     Raises:
         ConfigError: if runs can't be found, or can't be compared.
+        TrackingError: if MLflow can't be read, or the comparison can't be logged; then it is written and printed.
+        OutputError: if standard output is closed or full; the comparison is written and logged.
     """
     check_comparison(config)
     # Imported only after the check, since these take seconds.
     from valstab.compare.figure_kinds import Request, compare
+    from valstab.tracking.client import TrackingError
     from valstab.tracking.comparison import tracked_comparison
 
     runs, notes = _load(config)
     measure, undefined = cast("Measure", config.figure.measure), cast("Undefined", config.undefined)
     comparison = compare(Request(config.figure, runs, measure, undefined, config.resamples))
     summary = _write(config, comparison, runs, notes, folder)
+    away: TrackingError | None = None
+    try:
+        with tracked_comparison(
+            config.tracking.experiment,
+            f"{config.figure.name} · {len(runs)} runs",
+            _parameters(config, len(runs)),
+            runs.table["run"],
+        ) as log:
+            log(comparison.numbers, summary, folder)
+    except TrackingError as error:
+        away = error
+    logged = "" if away else f", and in MLflow's experiment {config.tracking.experiment}"
     _print(config, comparison, len(runs), notes)
-    with tracked_comparison(
-        config.tracking.experiment,
-        f"{config.figure.name} · {len(runs)} runs",
-        _parameters(config, len(runs)),
-        runs.table["run"],
-    ) as log:
-        log(comparison.numbers, summary, folder)
-    say(f"\nresults in {folder}, and in MLflow's experiment {config.tracking.experiment}")
+    say(f"\nresults in {folder}{logged}")
+    if away:
+        raise away
 
 
 def _load(config: CompareConfig) -> "tuple[Runs, list[str]]":
@@ -76,10 +86,10 @@ def _load(config: CompareConfig) -> "tuple[Runs, list[str]]":
     Experiments of the figure that do not exist are left out, unless none of them exists.
     """
     from valstab.analysis.load import existing_experiments, load_runs
-    from valstab.tracking.client import quiet_mlflow
+    from valstab.tracking.client import mlflow_reading
 
     notes = []
-    with quiet_mlflow():
+    with mlflow_reading():
         if config.experiments is not None:
             experiments = config.experiments
         elif config.filter is None and (config.runs or config.folders):

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import wraps
 from threading import TIMEOUT_MAX
 from typing import Any, cast
@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 
 import mlflow
 from mlflow.exceptions import MlflowException
-from requests import HTTPError
+from requests import HTTPError, RequestException
 from sqlalchemy.exc import SQLAlchemyError
 from tenacity import RetryCallState, retry, retry_if_exception, wait_exponential
 
@@ -119,13 +119,8 @@ def mlflow_errors() -> Iterator[None]:
     """
     # A request that `tracking_client` has given up ends then too, and is not sent again.
     environment = {RETRIES_VARIABLE: "0", TIMEOUT_VARIABLE: str(request_seconds())}
-    try:
-        with _quiet(environment):
-            yield
-    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-        message = redact(SQL_DETAILS.sub("", " ".join(str(error).split())))
-        error_class = TrackingUnavailableError if _is_unavailable(error) else TrackingError
-        raise error_class(f"MLflow (MLFLOW_TRACKING_URI) can't be used: {message}") from error
+    with _worded(OSError), _quiet(environment):
+        yield
 
 
 def _is_brief(error: BaseException) -> bool:
@@ -168,17 +163,34 @@ def require_mlflow() -> None:
         tracking_client().search_experiments(max_results=1)
 
 
-def quiet_mlflow() -> AbstractContextManager[None]:
-    """Return a context without MLflow's log lines, in which it repeats requests a few times for a limited time.
+@contextmanager
+def mlflow_reading() -> Iterator[None]:
+    """Read from MLflow without its log lines; it repeats requests a few times, and each takes a limited time.
 
     What the environment sets is kept.
+
+    Raises:
+        TrackingUnavailableError: if MLflow's server does not answer at the moment.
+        TrackingError: if MLflow cannot be used for another reason.
     """
     defaults = {
         RETRIES_VARIABLE: str(MAX_RETRIES),
-        TIMEOUT_VARIABLE: str(TIMEOUT_SECONDS),
+        TIMEOUT_VARIABLE: str(request_seconds()),
         RETRY_AFTER_VARIABLE: "false",
     }
-    return _quiet({name: os.environ.get(name, value) for name, value in defaults.items()})
+    with _worded(RequestException), _quiet({name: os.environ.get(name, value) for name, value in defaults.items()}):
+        yield
+
+
+@contextmanager
+def _worded(fault: type[OSError]) -> Iterator[None]:
+    """Reduce an error of MLflow's layers, or of the kind `fault`, to one line."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, ImportError, fault) as error:
+        message = redact(SQL_DETAILS.sub("", " ".join(str(error).split())))
+        error_class = TrackingUnavailableError if _is_unavailable(error) else TrackingError
+        raise error_class(f"MLflow (MLFLOW_TRACKING_URI) can't be used: {message}") from error
 
 
 @contextmanager

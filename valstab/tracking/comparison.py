@@ -35,7 +35,7 @@ def tracked_comparison(
     Raises:
         TrackingError: if MLflow cannot be reached or used.
     """
-    run_id = _open(experiment, name, parameters, compared)
+    run_id = _open(experiment, name)
 
     @patient
     def log(numbers: Mapping[str, float], summary: str, folder: Path) -> None:
@@ -52,6 +52,7 @@ def tracked_comparison(
             raise TrackingError(problem)
 
     try:
+        _describe(run_id, parameters, compared)
         yield log
     except BaseException:
         _close(run_id, "FAILED")
@@ -60,16 +61,22 @@ def tracked_comparison(
 
 
 @patient
-def _open(experiment: str, name: str, parameters: Mapping[str, str], compared: Iterable[str]) -> str:
-    """Create the run with what is known before the comparison, and return its id."""
+def _open(experiment: str, name: str) -> str:
+    """Create the run, and return its id."""
     experiment_id = open_experiment(experiment)
     with mlflow_errors():
+        run_id: str = tracking_client().create_run(experiment_id, tags=resolve_tags(), run_name=name).info.run_id
+    return run_id
+
+
+@patient
+def _describe(run_id: str, parameters: Mapping[str, str], compared: Iterable[str]) -> None:
+    """Log what is known before the comparison."""
+    with mlflow_errors():
         client = tracking_client()
-        run_id: str = client.create_run(experiment_id, tags=resolve_tags(), run_name=name).info.run_id
         for params in batches([Param(key, shorten(value)) for key, value in parameters.items()]):
             client.log_batch(run_id, params=params)
         client.log_dict(run_id, {"compared": list(compared)}, "compared.json")
-    return run_id
 
 
 @patient
