@@ -146,7 +146,7 @@ def test_artifacts(finished):
         assert (folder / "results" / name).read_bytes() == (artifacts / name).read_bytes()
     answers = pd.read_parquet(artifacts / "answers.parquet")
     assert list(answers) == [
-        *("seed", "context", "persona", "gender", "item", "letter", "score", "answer_mass", "letters"),
+        *("seed", "context", "persona", "gender", "item", "letter", "score", "answer_mass", "reading", "letters"),
         *(f"logprob_{number}" for number in range(1, 7)),
     ]
     assert answers["seed"].unique().tolist() == [3, 7]
