@@ -13,11 +13,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import EngineError, Message, Prompt
-from valstab.engines.chat_format import detect_chat_format
 from valstab.engines.checkpoint import explain_load_error
 from valstab.engines.huggingface.engine import TransformersEngine
 from valstab.engines.loading import load
-from valstab.engines.tokenizer import PromptTokenizer
+from valstab.engines.prompts.chat_format import detect_chat_format
+from valstab.engines.prompts.tokenizer import PromptTokenizer
 
 
 class Payload:

@@ -11,10 +11,10 @@ from tests.engines.test_transformers_engine import question
 from tests.support.tiny_models import tokenizer
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import UNREAD, ChoiceRequest, EngineError, SampleRequest
-from valstab.engines.dialect import Dialect
 from valstab.engines.labels import Ending, label_logprobs, nodes
+from valstab.engines.prompts.tokenizer import PromptTokenizer
 from valstab.engines.random import RandomEngine
-from valstab.engines.tokenizer import PromptTokenizer
+from valstab.engines.servers.dialect import Dialect
 from valstab.engines.written_answer import answer_tokens, read_label
 
 NUMBERS = [str(number) for number in range(1, 13)]

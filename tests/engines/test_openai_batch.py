@@ -9,9 +9,9 @@ from tests.support.composed import compose_run
 from tests.support.openai_server import chat_completion, openai_servers, refusal
 from valstab.config.check import check_config
 from valstab.config.schema import ModelConfig
-from valstab.engines import openai_batch
 from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, Message, Prompt, SampleRequest
-from valstab.engines.openai import OpenaiEngine
+from valstab.engines.servers import openai_batch
+from valstab.engines.servers.openai import OpenaiEngine
 from valstab.errors import ConfigError
 
 CHAT = Prompt((Message("user", "How?\n(A) Well\n(B) Ill"),), "")

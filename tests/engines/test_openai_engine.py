@@ -13,11 +13,11 @@ from tests.support import openai_server as dialects
 from tests.support.composed import compose_run
 from tests.support.openai_server import chat_completion, openai_servers
 from valstab.config.schema import ModelConfig, SamplingConfig
-from valstab.engines import repetition
 from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, Message, Prompt
-from valstab.engines.dialect import remedy
-from valstab.engines.openai import OpenaiEngine
 from valstab.engines.received import Reads
+from valstab.engines.servers import repetition
+from valstab.engines.servers.dialect import remedy
+from valstab.engines.servers.openai import OpenaiEngine
 from valstab.engines.written_answer import read_label
 from valstab.protocol.records import received_answers
 

@@ -22,7 +22,7 @@ from tests.support.questions import CHOICES, TALKS
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.checkpoint import locate_checkpoint
 from valstab.engines.huggingface.engine import TransformersEngine
-from valstab.engines.openai import OpenaiEngine
+from valstab.engines.servers.openai import OpenaiEngine
 
 pytestmark = pytest.mark.slow
 VLLM = os.environ.get("VALSTAB_TEST_VLLM")

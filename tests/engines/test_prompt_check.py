@@ -14,9 +14,9 @@ from tests.support.english import question_prompt, reply_prompt
 from tests.support.tokenizers import SAM, tokenizer_of
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import EngineError
-from valstab.engines.chat_format import load_tokenizer, require_prompts
-from valstab.engines.prompt_check import check_prompts
-from valstab.engines.tokenizer import PromptTokenizer
+from valstab.engines.prompts.chat_format import load_tokenizer, require_prompts
+from valstab.engines.prompts.prompt_check import check_prompts
+from valstab.engines.prompts.tokenizer import PromptTokenizer
 from valstab.errors import ConfigError
 from valstab.protocol.converse import Conversation
 from valstab.protocol.plan import make_plan

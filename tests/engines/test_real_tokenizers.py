@@ -6,9 +6,9 @@ from tests.support import chat_templates as templates
 from tests.support.english import question_prompt, reply_prompt
 from tests.support.real_tokenizers import real_tokenizer
 from tests.support.tokenizers import SAM
-from valstab.engines.chat_template import DATE
-from valstab.engines.prompt_check import check_prompts
-from valstab.engines.tokenizer import PromptTokenizer
+from valstab.engines.prompts.chat_template import DATE
+from valstab.engines.prompts.prompt_check import check_prompts
+from valstab.engines.prompts.tokenizer import PromptTokenizer
 from valstab.errors import ConfigError
 from valstab.protocol.prompts import ChatFormat
 

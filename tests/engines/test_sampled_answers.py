@@ -7,7 +7,7 @@ from tests.support.embedded import SMOLLM2
 from tests.support.openai_server import Server
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.base import UNREAD, ChoiceRequest, GenerationRequest, Message, Prompt, SampleRequest
-from valstab.engines.openai import OpenaiEngine
+from valstab.engines.servers.openai import OpenaiEngine
 
 OPTIONS = "ABC"
 PROMPTS = [

@@ -13,10 +13,10 @@ import pytest
 from tests.support.openai_server import AT_ONCE, Drip, chat_completion, openai_servers
 from valstab.commands.interruption import LAST_SECONDS
 from valstab.config.schema import ModelConfig
-from valstab.engines import answer_size, concurrent_requests, repetition
 from valstab.engines.base import ChoiceRequest, EngineError, Message, Prompt
-from valstab.engines.openai import OpenaiEngine
-from valstab.engines.repetition import pause_before, retry_after
+from valstab.engines.servers import answer_size, concurrent_requests, repetition
+from valstab.engines.servers.openai import OpenaiEngine
+from valstab.engines.servers.repetition import pause_before, retry_after
 
 GOOD = chat_completion("B", A=0.2, B=0.5, C=0.1)
 CHOICE = ChoiceRequest(Prompt((Message("user", "How?\n(A) Well\n(B) Ill\n(C) So-so"),), "Answer: ("), "ABC", 1)

@@ -13,11 +13,11 @@ from tests.support.embedded import SMOLLM2
 from tests.support.english import question_prompt, reply_prompt
 from tests.support.tokenizers import SAM, SPECIAL, tokenizer_of
 from valstab.config.schema import ModelConfig
-from valstab.engines import bounded
 from valstab.engines.base import EngineError, Message, Prompt
-from valstab.engines.chat_format import detect_chat_format
 from valstab.engines.checkpoint import locate_checkpoint
-from valstab.engines.tokenizer import PromptTokenizer
+from valstab.engines.prompts import bounded
+from valstab.engines.prompts.chat_format import detect_chat_format
+from valstab.engines.prompts.tokenizer import PromptTokenizer
 from valstab.protocol.prompts import ChatFormat
 
 TALK = ["Tell me a joke.", "Potatoes!"]

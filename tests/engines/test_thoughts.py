@@ -11,9 +11,9 @@ from tests.support.tokenizers import tokenizer_of
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, Message, Prompt, Reply, ThoughtfulChoice
 from valstab.engines.huggingface.engine import TransformersEngine
-from valstab.engines.openai import OpenaiEngine
-from valstab.engines.prompt_check import check_prompts
-from valstab.engines.tokenizer import PromptTokenizer
+from valstab.engines.prompts.prompt_check import check_prompts
+from valstab.engines.prompts.tokenizer import PromptTokenizer
+from valstab.engines.servers.openai import OpenaiEngine
 from valstab.errors import ConfigError
 
 ASKED = Prompt((Message("user", "How are you?"),), "Answer: (")

@@ -10,7 +10,7 @@ from tests.support.composed import compose_run
 from tests.support.english import question_prompt, reply_prompt
 from tests.support.scripted import OddEngine
 from tests.support.tokenizers import SAM, SPECIAL, tokenizer_of
-from valstab.engines.tokenizer import PromptTokenizer
+from valstab.engines.prompts.tokenizer import PromptTokenizer
 from valstab.protocol.plan import make_plan
 from valstab.protocol.prompts import ChatFormat
 from valstab.run import run

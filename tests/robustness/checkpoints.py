@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from tests.robustness.finding import Finding
 from tests.robustness.models import gather, small_plan, tiny
 from valstab.config.schema import ModelConfig
-from valstab.engines import bounded
-from valstab.engines.chat_format import detect_chat_format
 from valstab.engines.huggingface.engine import TransformersEngine
+from valstab.engines.prompts import bounded
+from valstab.engines.prompts.chat_format import detect_chat_format
 from valstab.errors import UserError
 
 LONGEST = 20.0

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from valstab.engines.answer_size import MAX_ANSWER_BYTES
+from valstab.engines.servers.answer_size import MAX_ANSWER_BYTES
 from valstab.hashing import derive_seed
 
 Strike = Callable[[int], bool]

@@ -24,7 +24,7 @@ from tests.support.tiny_models import SETTINGS, write_tiny
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import Engine, EngineError
 from valstab.engines.huggingface.engine import TransformersEngine
-from valstab.engines.openai import OpenaiEngine
+from valstab.engines.servers.openai import OpenaiEngine
 from valstab.protocol.ask import ask
 from valstab.protocol.converse import converse
 from valstab.protocol.plan import Plan, make_plan

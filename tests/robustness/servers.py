@@ -11,9 +11,9 @@ from tests.robustness.fault_server import ENDING, FAULTS, NUMBERS, Fault, FaultS
 from tests.robustness.finding import Finding
 from tests.robustness.models import MESSAGES, QUESTIONS, UNFINISHED, Outcome, gather, small_plan
 from valstab.config.schema import ModelConfig
-from valstab.engines import repetition
 from valstab.engines.base import EngineError
-from valstab.engines.openai import OpenaiEngine
+from valstab.engines.servers import repetition
+from valstab.engines.servers.openai import OpenaiEngine
 from valstab.tracking.client import TrackingError
 from valstab.tracking.experiment import open_experiment
 

@@ -5,7 +5,7 @@ import pytest
 from tests.robustness import checkpoints, faults, kills, servers
 from tests.robustness.command import launch, outcome
 from tests.robustness.fault_server import ENDING, FAULTS, NUMBERS
-from valstab.engines import repetition
+from valstab.engines.servers import repetition
 
 pytestmark = pytest.mark.slow
 

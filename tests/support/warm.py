@@ -33,7 +33,7 @@ IMPORTED = {
         *("mlflow.store.tracking.sqlalchemy_store", "matplotlib.backends.backend_agg", "valstab.commands.compare"),
         *("valstab.commands.rescore", "valstab.commands.run", "valstab.commands.store", "valstab.commands.sync"),
         *("valstab.commands.validate", "valstab.compare.figure_kinds", "valstab.dry_run.preview", "valstab.run"),
-        *("valstab.sweeps.parent", "valstab.tracking.comparison", "valstab.engines.tokenizer"),
+        *("valstab.sweeps.parent", "valstab.tracking.comparison", "valstab.engines.prompts.tokenizer"),
         *("transformers.models.auto.tokenization_auto", "transformers.modeling_gguf_pytorch_utils"),
     ),
 }

@@ -10,8 +10,8 @@ from valstab.commands.start import exit_on_mistake, job_config, start
 from valstab.config.check import check_config
 from valstab.config.options import CONFIG_FOLDER
 from valstab.config.schema import Config
-from valstab.engines.chat_format import require_prompts, resolve_chat_format
 from valstab.engines.factory import require_model
+from valstab.engines.prompts.chat_format import require_prompts, resolve_chat_format
 from valstab.errors import ConfigError
 from valstab.protocol.plan import Plan, make_plan
 from valstab.sweeps.callback import closing_sweep

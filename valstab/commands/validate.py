@@ -16,7 +16,7 @@ from valstab.commands.start import exit_on_mistake, job_config, start
 from valstab.config.options import CONFIG_FOLDER
 from valstab.config.schema import Config, PopulationConfig, TaskConfig
 from valstab.engines.base import EngineError, Prompt
-from valstab.engines.chat_format import has_chat_template, load_tokenizer, resolve_chat_format
+from valstab.engines.prompts.chat_format import has_chat_template, load_tokenizer, resolve_chat_format
 from valstab.inputs.files import locate
 from valstab.inputs.genders import PRONOUNS
 from valstab.inputs.items import GENDERS, Item, read_item_table
@@ -27,7 +27,7 @@ from valstab.protocol.plan import Plan, make_plan
 from valstab.protocol.prompts import instruction_of
 
 if TYPE_CHECKING:
-    from valstab.engines.tokenizer import PromptTokenizer
+    from valstab.engines.prompts.tokenizer import PromptTokenizer
 
 SERVER = "its chat template is not known here, so prompts are shown without it"
 """The note on the prompts of a model behind a server."""
@@ -80,7 +80,7 @@ def _prompts(plan: Plan, tokens: "PromptTokenizer | None") -> Iterator[str]:
         return shown(prompt) if tokens is None else tokens.render_start(prompt, max_thought_tokens)
 
     if tokens is not None:
-        from valstab.engines.prompt_check import check_prompts
+        from valstab.engines.prompts.prompt_check import check_prompts
 
         check_prompts(tokens, list(sample_prompts(plan)), thinks=plan.answer_thought_tokens is not None)
     session = plan.sessions[0]
@@ -117,7 +117,7 @@ def read_model(config: Config) -> tuple["PromptTokenizer | None", list[str]]:
     if model.format == "chat":
         notes = [SERVER]
         if tokens is not None:
-            from valstab.engines.prompt_check import describe_template
+            from valstab.engines.prompts.prompt_check import describe_template
 
             notes = list(describe_template(tokens, thinks=config.answer == "thinking"))
         why = "as set" if given.system_prompt is not None else "as its chat template has it"

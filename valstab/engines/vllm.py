@@ -33,8 +33,8 @@ from valstab.engines.fingerprint import fingerprint
 from valstab.engines.labels import padded
 from valstab.engines.limits import require_numbers, require_room
 from valstab.engines.loading import precision, resolved_sampling, unused_sampling
-from valstab.engines.thoughts import prompts_after, reply_after, think_then_score, thoughts_of
-from valstab.engines.tokenizer import PromptTokenizer
+from valstab.engines.prompts.thoughts import prompts_after, reply_after, think_then_score, thoughts_of
+from valstab.engines.prompts.tokenizer import PromptTokenizer
 from valstab.engines.written_answer import sample_by_writing
 
 DIALOGUES_AT_ONCE = 64

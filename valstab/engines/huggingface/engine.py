@@ -42,8 +42,8 @@ from valstab.engines.huggingface.scoring import Scoring
 from valstab.engines.labels import LabelWays, are_whole, label_logprobs, nodes, padded, read_tokens
 from valstab.engines.limits import context_window, require_room
 from valstab.engines.loading import end_tokens, load, precision, resolved_sampling, unused_sampling
-from valstab.engines.thoughts import prompts_after, reply_after, think_then_score, thoughts_of
-from valstab.engines.tokenizer import PromptTokenizer
+from valstab.engines.prompts.thoughts import prompts_after, reply_after, think_then_score, thoughts_of
+from valstab.engines.prompts.tokenizer import PromptTokenizer
 from valstab.engines.written_answer import sample_by_writing
 
 Choice = TypeVar("Choice", ChoiceRequest, SampleRequest)

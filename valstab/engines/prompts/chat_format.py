@@ -12,7 +12,7 @@ from valstab.engines.checkpoint import locate_checkpoint, one_line_errors, requi
 from valstab.errors import ConfigError
 
 if TYPE_CHECKING:
-    from valstab.engines.tokenizer import PromptTokenizer
+    from valstab.engines.prompts.tokenizer import PromptTokenizer
 
 AUTO_MODEL = "auto"
 """The option `model=auto`, for any model that has no option of its own."""
@@ -63,7 +63,7 @@ def require_prompts(config: Config, prompts: Iterable[Prompt]) -> None:
         EngineError: if the tokenizer can't be loaded, or no setting helps.
     """
     if config.model.format == "chat" and has_chat_template(config):
-        from valstab.engines.prompt_check import check_prompts
+        from valstab.engines.prompts.prompt_check import check_prompts
 
         check_prompts(load_tokenizer(config.model), list(prompts), thinks=config.answer == "thinking")
 
@@ -84,7 +84,7 @@ def load_tokenizer(model: ModelConfig) -> "PromptTokenizer":
     # Only now, since transformers takes seconds to import.
     from transformers import AutoTokenizer
 
-    from valstab.engines.tokenizer import PromptTokenizer
+    from valstab.engines.prompts.tokenizer import PromptTokenizer
 
     with one_line_errors(f"model.path={path}: its tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(locate_checkpoint(path), trust_remote_code=model.trust_remote_code)

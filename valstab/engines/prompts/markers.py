@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from valstab.engines.chat_template import PROBE_SYSTEM, PROBE_TALK, ChatTemplate
+from valstab.engines.prompts.chat_template import PROBE_SYSTEM, PROBE_TALK, ChatTemplate
 
 BRACKETED = re.compile(r"<+[^<>\s]+>+|\[/?[A-Z][A-Z_]+\]")
 """A marker in brackets, such as `<|user|>`, `</think>` or `[INST]`."""

@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from itertools import islice
 from typing import Any, TypeVar
 
-from valstab.engines.openai_client import OpenaiClient
+from valstab.engines.servers.openai_client import OpenaiClient
 
 Request = TypeVar("Request")
 

@@ -16,14 +16,14 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from valstab.engines.answer_size import UnreadableAnswerError, limit_size
 from valstab.engines.base import EngineError
-from valstab.engines.completions import UNREADABLE, Completion, read_completion
-from valstab.engines.dialect import KEY_STATUSES, NOT_FOUND, remedy
-from valstab.engines.openai_batch import BatchQueue
 from valstab.engines.received import read_json
-from valstab.engines.repetition import LONGEST_PAUSE, may_pass, pause_before
-from valstab.engines.server_template import render
+from valstab.engines.servers.answer_size import UnreadableAnswerError, limit_size
+from valstab.engines.servers.completions import UNREADABLE, Completion, read_completion
+from valstab.engines.servers.dialect import KEY_STATUSES, NOT_FOUND, remedy
+from valstab.engines.servers.openai_batch import BatchQueue
+from valstab.engines.servers.repetition import LONGEST_PAUSE, may_pass, pause_before
+from valstab.engines.servers.server_template import render
 from valstab.errors import one_line
 
 log = logging.getLogger(__name__)

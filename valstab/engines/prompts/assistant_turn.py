@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from valstab.engines.base import EngineError, Message
-from valstab.engines.chat_template import PROBE_TALK, ChatTemplate
+from valstab.engines.prompts.chat_template import PROBE_TALK, ChatTemplate
 
 MARK = "Ulkmarke"
 """A word that no chat template contains, to find an assistant's text by."""

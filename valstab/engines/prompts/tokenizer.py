@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from valstab.engines.assistant_turn import assistant_turn
 from valstab.engines.base import EngineError, Message, Prompt
-from valstab.engines.chat_template import PROBE_DIALOGUE, ChatTemplate
 from valstab.engines.labels import CLOSING, Ending, are_whole
-from valstab.engines.markers import break_markers, break_pattern
-from valstab.engines.thoughts import ThoughtFormat, thought_format
+from valstab.engines.prompts.assistant_turn import assistant_turn
+from valstab.engines.prompts.chat_template import PROBE_DIALOGUE, ChatTemplate
+from valstab.engines.prompts.markers import break_markers, break_pattern
+from valstab.engines.prompts.thoughts import ThoughtFormat, thought_format
 
 OPENED_BRACKET = "("
 """The text before an answer's letter."""

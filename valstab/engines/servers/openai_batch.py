@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from valstab.engines.base import EngineError
-from valstab.engines.completions import UNREADABLE
 from valstab.engines.received import read_count, read_json
+from valstab.engines.servers.completions import UNREADABLE
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class _Waiting:
 
 
 class Repeat(Protocol):
-    """Calls a function until it succeeds, within limits; see `valstab.engines.openai_client.OpenaiClient.repeat`."""
+    """Calls a function until it succeeds, within limits; see `OpenaiClient.repeat`."""
 
     async def __call__(self, attempt: Callable[[], Awaitable[Any]], seconds: float | None) -> Any:
         """Return the function's result."""

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from valstab.engines.assistant_turn import THOUGHT
 from valstab.engines.base import ChoiceRequest, GenerationRequest, Prompt, Reply, ThoughtfulChoice
-from valstab.engines.chat_template import ChatTemplate
+from valstab.engines.prompts.assistant_turn import THOUGHT
+from valstab.engines.prompts.chat_template import ChatTemplate
 
 ANALYSIS_CHANNEL = "<|channel|>analysis"
 """How templates with channels name the one that thoughts are in."""

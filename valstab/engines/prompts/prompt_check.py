@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from valstab.engines.assistant_turn import assistant_turn
 from valstab.engines.base import EngineError, Prompt
-from valstab.engines.chat_template import DATE, PROBE_TALK, SILENCE, ChatTemplate
-from valstab.engines.thoughts import thought_format
-from valstab.engines.tokenizer import PromptTokenizer
+from valstab.engines.prompts.assistant_turn import assistant_turn
+from valstab.engines.prompts.chat_template import DATE, PROBE_TALK, SILENCE, ChatTemplate
+from valstab.engines.prompts.thoughts import thought_format
+from valstab.engines.prompts.tokenizer import PromptTokenizer
 from valstab.errors import ConfigError, allowed
 
 SWITCHES = ("enable_thinking", "thinking")

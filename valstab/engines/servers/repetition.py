@@ -1,6 +1,6 @@
 """When a request to a server is repeated, and after which pause.
 
-Nothing here waits: `valstab.engines.openai_client` does.
+Nothing here waits: `valstab.engines.servers.openai_client` does.
 """
 
 import math

@@ -30,13 +30,19 @@ from valstab.engines.base import (
     Usage,
     Waiting,
 )
-from valstab.engines.completions import Completion, is_valid_list, listed_logprobs, opens_bracket, sampled_logprobs
-from valstab.engines.concurrent_requests import ConcurrentRequests
-from valstab.engines.dialect import Dialect
 from valstab.engines.labels import padded
-from valstab.engines.openai_batch import MAX_REQUESTS
-from valstab.engines.openai_client import OpenaiClient
-from valstab.engines.server_template import check_rendered
+from valstab.engines.servers.completions import (
+    Completion,
+    is_valid_list,
+    listed_logprobs,
+    opens_bracket,
+    sampled_logprobs,
+)
+from valstab.engines.servers.concurrent_requests import ConcurrentRequests
+from valstab.engines.servers.dialect import Dialect
+from valstab.engines.servers.openai_batch import MAX_REQUESTS
+from valstab.engines.servers.openai_client import OpenaiClient
+from valstab.engines.servers.server_template import check_rendered
 from valstab.engines.written_answer import answer_tokens, sample_by_writing
 from valstab.errors import allowed
 

@@ -10,7 +10,7 @@ from jinja2 import Template, meta, nodes
 from jinja2.exceptions import TemplateError
 
 from valstab.engines.base import EngineError, Message
-from valstab.engines.bounded import TooSlowError, bounded
+from valstab.engines.prompts.bounded import TooSlowError, bounded
 
 DATE = datetime(2024, 7, 26, tzinfo=UTC)
 """The date in prompts of templates that write today's: with the real one, a run over midnight would mix two prompts.
