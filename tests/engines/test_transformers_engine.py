@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from transformers import models as architectures
 
 from tests.support.embedded import SMOLLM2
@@ -22,6 +23,7 @@ from valstab.engines.huggingface import generation, memory, scoring, shared_pref
 from valstab.engines.huggingface.engine import TransformersEngine
 from valstab.engines.huggingface.generation import draw, filtered
 from valstab.engines.huggingface.memory import Limits
+from valstab.engines.huggingface.packed import PackedLinear
 from valstab.engines.huggingface.scoring import COPIES, SHARED, WHOLE, Scoring
 from valstab.engines.loading import ResolvedSampling, precision
 
@@ -107,6 +109,18 @@ def test_both_ways_to_attend_to_a_prefix_agree_with_attention_to_all(
         )
         torch.testing.assert_close(found[row], expected.transpose(0, 1), atol=1e-5, rtol=1e-5)
     assert called.call_count == 1
+
+
+def test_packed_weights_are_the_checkpoints(tmp_path):
+    model = write_tiny(tmp_path, architectures.LlamaConfig(**SETTINGS, attention_bias=True))
+    engine, tokens = TransformersEngine(model, "none", device="cpu"), torch.tensor([[5, 3, 8, 9]])
+    layers = [type(module) for module in engine.causal.model.modules() if isinstance(module, (nn.Linear, PackedLinear))]
+    assert layers == [PackedLinear] * 7 * engine.causal.model.config.num_hidden_layers + [nn.Linear]
+    with torch.inference_mode():
+        plain = architectures.LlamaForCausalLM.from_pretrained(model.path, dtype=torch.float32)
+        expected = plain(tokens).logits[:, -1]
+        torch.testing.assert_close(engine.causal.forward(tokens, torch.ones_like(tokens), None), expected)
+    assert engine.properties["parameters"] == str(plain.num_parameters())
 
 
 def test_one_more_token_is_encoded_as_in_the_whole_text(engine):

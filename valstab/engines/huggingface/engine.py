@@ -37,6 +37,7 @@ from valstab.engines.huggingface.causal_lm import CausalLM
 from valstab.engines.huggingface.compiled import can_compile, compile_model
 from valstab.engines.huggingface.generation import Generation, draw, filtered
 from valstab.engines.huggingface.memory import Limits, free_bytes, gpu_peak_bytes
+from valstab.engines.huggingface.packed import can_pack, pack
 from valstab.engines.huggingface.process_settings import ProcessSettings
 from valstab.engines.huggingface.scoring import Scoring
 from valstab.engines.labels import LabelWays, are_whole, label_logprobs, nodes, padded, read_tokens
@@ -98,6 +99,9 @@ class TransformersEngine:
         with self.process_settings.applied(), one_line_errors(f"model={model.name}: {model.path}"):
             dtype = precision(model.dtype, self._device)
             source, tokenizer, loaded = load(model, quantization, self._device, dtype)
+            n_parameters = loaded.num_parameters()
+            if device_type == "cpu" and quantization == "none" and not compiled and can_pack(loaded):
+                pack(loaded)
             self.process_settings.replacements = compile_model(loaded) if compiled else ()
             self.usage = Usage()
             self.tokens = PromptTokenizer(tokenizer, model.template)
@@ -127,7 +131,7 @@ class TransformersEngine:
         }
         self.properties: Mapping[str, str] = {
             "device": self._device,
-            "parameters": str(loaded.num_parameters()),
+            "parameters": str(n_parameters),
             "threads": str(threads),
             **unused_sampling(loaded.generation_config),
         }

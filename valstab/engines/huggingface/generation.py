@@ -10,7 +10,7 @@ from transformers import DynamicCache, MinPLogitsWarper, RepetitionPenaltyLogits
 from valstab.engines.base import EngineError, GenerationRequest, Usage
 from valstab.engines.huggingface.batch import Batch, PaddedBatch, Queue, Row, SlotBatch
 from valstab.engines.huggingface.causal_lm import CausalLM
-from valstab.engines.huggingface.kv_cache import PrefixCache, holds_all, is_uniform, stack_rows
+from valstab.engines.huggingface.kv_cache import PrefixCache, has_plain_layers, is_uniform, stack_rows
 from valstab.engines.huggingface.memory import SINGLE_DIALOGUE, Limits, is_out_of_memory, trim_memory
 from valstab.engines.limits import require_numbers
 from valstab.engines.loading import ResolvedSampling
@@ -52,9 +52,9 @@ class Generation:
         self._decode = decode
         self._usage = usage
         self._cached = PrefixCache(limits.tokens)
-        layers = causal.empty_cache().layers
-        self._has_rows = all(hasattr(layer, "batch_select_indices") for layer in layers)
-        self._has_slots = bool(layers) and all(map(holds_all, layers))
+        cache = causal.empty_cache()
+        self._has_rows = all(hasattr(layer, "batch_select_indices") for layer in cache.layers)
+        self._has_slots = has_plain_layers(cache)
 
     def forget(self) -> None:
         """Free the prefixes that are kept between messages."""

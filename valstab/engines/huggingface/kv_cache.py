@@ -199,16 +199,15 @@ def stack_rows(prefixes: Sequence[CachedPrefix], lengths: Sequence[int], config:
 
 def is_uniform(cache: DynamicCache) -> bool:
     """Return whether all layers are plain, and their states have one shape and device."""
-    layers = {
-        (layer.keys.shape, layer.values.shape, layer.keys.device) if holds_all(layer) else None
-        for layer in cache.layers
-    }
-    return len(layers) == 1 and None not in layers and cache.layers[0].keys.shape == cache.layers[0].values.shape
+    if not has_plain_layers(cache):
+        return False
+    layers = {(layer.keys.shape, layer.values.shape, layer.keys.device) for layer in cache.layers}
+    return len(layers) == 1 and cache.layers[0].keys.shape == cache.layers[0].values.shape
 
 
-def holds_all(layer: Any) -> bool:
-    """Return whether a layer holds keys and values of all tokens, and nothing else."""
-    return isinstance(layer, (GrowingLayer, SlotLayer))
+def has_plain_layers(cache: DynamicCache) -> bool:
+    """Return whether each layer holds keys and values of all tokens, and nothing else."""
+    return bool(cache.layers) and all(isinstance(layer, (GrowingLayer, SlotLayer)) for layer in cache.layers)
 
 
 def _running_keys(tokens: Sequence[int]) -> Iterator[int]:
