@@ -6,6 +6,8 @@ import shlex
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from valstab.config.secrets import redact
+
 CLOSING = {'"': '"', "'": "'", "[": "]", "{": "}", "(": ")"}
 """Marks that a value may begin with, and what closes each."""
 
@@ -28,13 +30,14 @@ def describe_unreadable(argument: str) -> str:
         seeds=[0,1: [ is never closed
     """
     key, equals, value = argument.partition("=")
+    shown = redact(argument)
     opening = _never_closed(value)
     if opening:
-        return f"{argument}: {opening} is never closed"
+        return f"{shown}: {opening} is never closed"
     corrected = f"{key}={_in_quotes(value)}"
-    if equals and _is_readable(corrected):
-        return f"{argument}: can't be read without quotes; type {_for_shell(corrected)}"
-    return f"""{argument}: can't be read as KEY=VALUE; a text with special characters needs quotes: 'KEY="a (b)"'"""
+    if equals and _is_readable(corrected) and shown == argument:  # a secret may hold quotes
+        return f"{shown}: can't be read without quotes; type {_for_shell(corrected)}"
+    return f"""{shown}: can't be read as KEY=VALUE; a text with special characters needs quotes: 'KEY="a (b)"'"""
 
 
 def _never_closed(value: str) -> str | None:

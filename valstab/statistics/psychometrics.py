@@ -78,7 +78,7 @@ def cronbach_alpha(answers: pd.DataFrame, task: Task, *, centred: bool = False) 
         index=[*CONTEXT_COLUMNS, "persona"], columns="item", values="score", dropna=False, sort=False
     )
     if centred:
-        table = table.sub(table[task.centring_items].mean(axis=1), axis=0).round(RANK_DECIMALS)
+        table = table.sub(table.reindex(columns=task.centring_items).mean(axis=1), axis=0).round(RANK_DECIMALS)
     alphas = {
         key: table.reindex(columns=numbers).groupby(level=CONTEXT_COLUMNS, sort=False).apply(_alpha).mean()
         for key, numbers in several.items()
