@@ -180,8 +180,8 @@ def lost_at_once(folder: Path, uri: str, number: int) -> list[str]:
     The runs share the store in `folder`, and MLflow at `uri`.
     """
     studies = [("model=random", f"seeds=[{i // 4}]", f"population.limit={(4, 8)[i // 2 % 2]}") for i in range(number)]
-    started = [started(folder, name, uri, *study) for name, study in enumerate(studies)]
-    codes = [process.wait(DEADLINE) for process in started]
+    processes = [started(folder, name, uri, *study) for name, study in enumerate(studies)]
+    codes = [process.wait(DEADLINE) for process in processes]
     client = MlflowClient(tracking_uri=uri)
     lost = []
     for name, (code, study) in enumerate(zip(codes, studies, strict=True)):
