@@ -75,7 +75,7 @@ class ClockedEngine:
 
     def generate(self, requests):
         self.prompts.append([request.prompt for request in requests])
-        for index, request in enumerate(requests):
+        for index, request in enumerate(list(requests)):  # those that come meanwhile are the next call's
             tokens = min(TOKENS, request.max_new_tokens)
             self.usage.generated_tokens += tokens
             self.usage.encoded_tokens += sum(len(message.text.split()) for message in request.prompt.messages)
