@@ -34,6 +34,7 @@ COLUMNS = {
     "config": 1.5,
     "errors": 1.5,
     "hashing": 0,
+    "whole_file": 3,
 }
 """The column of each room, chosen so that no arrow crosses a box."""
 WIDTH, HEIGHT = 220, 84

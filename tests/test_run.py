@@ -21,9 +21,9 @@ from valstab.inputs.population import load_population
 from valstab.protocol.plan import make_plan
 from valstab.protocol.prompts import letters
 from valstab.results.fitness import UnfitRunError, why_withheld
-from valstab.results.whole_file import whole_file
 from valstab.results.write import UnwrittenError
 from valstab.run import collect, run
+from valstab.whole_file import whole_file
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 

@@ -39,22 +39,23 @@ item,trait,filler
 4,x,"""
 
 
+def settings_of(file, text, n_items, *options):
+    """Write a file of items, and return the settings of a task with them and these options and scores."""
+    file.write_text(text, encoding="utf-8")
+    items = (f"task.items={file}", f"task.n_items={n_items}")
+    return (*SMALL, *items, "task.key=trait", "task.keys=null", "task.text=Q", *options)
+
+
 @pytest.fixture
 def own(tmp_path):
     """The settings of a task whose items have 2, 4 and 3 options."""
-    file = tmp_path / "own.csv"
-    file.write_text(OWN, encoding="utf-8")
-    options = ("task.options=['{a}','{b}','{c}','{d}']", "task.scores=[0,1,2,4]")
-    return (*SMALL, f"task.items={file}", "task.n_items=3", "task.key=trait", "task.keys=null", "task.text=Q", *options)
+    return settings_of(tmp_path / "own.csv", OWN, 3, "task.options=['{a}','{b}','{c}','{d}']", "task.scores=[0,1,2,4]")
 
 
 @pytest.fixture
 def filled(tmp_path):
     """The settings of a task whose second item is a filler."""
-    file = tmp_path / "filled.csv"
-    file.write_text(FILLED, encoding="utf-8")
-    options = ("task.options=[No,Yes]", "task.scores=[0,1]")
-    return (*SMALL, f"task.items={file}", "task.n_items=4", "task.key=trait", "task.keys=null", "task.text=Q", *options)
+    return settings_of(tmp_path / "filled.csv", FILLED, 4, "task.options=[No,Yes]", "task.scores=[0,1]")
 
 
 def asked(plan, engine, log=None):

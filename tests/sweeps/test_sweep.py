@@ -94,6 +94,7 @@ def test_a_file_may_ask_for_the_sweep_and_other_processes_do_it(valstab, launch_
     assert [shelf.damaged for shelf in kinds.values()] == [[]] * len(kinds)
 
 
+@pytest.mark.slow
 def test_paths_are_the_launch_folder_s_where_jobs_have_folders_of_their_own(valstab, launch_folder):
     command = valstab("-m", *SCRIPTED, *SMALL, PERSONA, "n_messages=1,3", "hydra.job.chdir=true", PYTHONPATH=ROOT)
     assert command.returncode == 0, command.stderr

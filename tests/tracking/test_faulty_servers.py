@@ -55,6 +55,7 @@ def test_no_fault_takes_longer_than_the_limit(fault, monkeypatch):
         assert str(raised.value).endswith(f"{server.root} took more than 1 seconds (MLFLOW_HTTP_REQUEST_TIMEOUT)")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_while_its_server_hangs(launch_folder, monkeypatch, capsys):
     config = compose_run("model=random", "population.limit=2", "topics.names=[joke,chess]", "seeds=[0]")
     with failing("hangs") as server, monkeypatch.context() as patch:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from valstab.config.terminal import warn
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that end a command."""
 
@@ -71,7 +73,7 @@ def interruptible() -> Iterator[None]:
         yield
     except KeyboardInterrupt as interruption:
         number = signal.Signals[interruption.args[0]] if interruption.args else signal.SIGINT
-        sys.stderr.write("\nvalstab: interrupted; the same command goes on where it was, with what its store has\n")
+        warn("\nvalstab: interrupted; the same command goes on where it was, with what its store has")
         sys.exit(128 + number)
 
 

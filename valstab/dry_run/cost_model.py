@@ -80,7 +80,7 @@ def generation_work(
         dialogue: lengths of the dialogues.
         number: number of the message (0-based).
         rows: number of dialogues.
-        steps: forward passes per batch, which are the tokens of its longest message.
+        steps: forward passes per message of a batch.
         cache_tokens: token capacity of one batch, and of the cache between messages; 0 is no limit and no cache.
     """
     prompt, generated = dialogue.prompt(number), dialogue.reply(number)

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import secrets
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
+
+from valstab.whole_file import whole_file
 
 DOCUMENTATION = re.compile(
     r"\..*|(?:LICEN[CS]E|NOTICE|USE_POLICY)\b.*|.*\.(?:md|rst|pdf|html|png|jpe?g|gif|svg|log)", re.IGNORECASE
@@ -72,9 +73,8 @@ def file_digest(file: Path) -> str:
     if began - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED_NS:
         with suppress(OSError):  # a cache that can't be written to remembers nothing
             memory.parent.mkdir(parents=True, exist_ok=True)
-            draft = memory.with_name(f"{name}-{secrets.token_hex(4)}.tmp")
-            draft.write_text(f"{state} {digest}", encoding="ascii")
-            draft.replace(memory)
+            with whole_file(memory) as draft:
+                draft.write_text(f"{state} {digest}", encoding="ascii")
     return digest
 
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from valstab.config.check import SAMPLING_RANGES
 from valstab.config.schema import ModelConfig, SamplingConfig
+from valstab.config.terminal import warn
 from valstab.engines.base import EngineError
 from valstab.engines.checkpoint import locate_checkpoint, one_line_errors, require_own_safetensors, require_path
 
@@ -191,7 +191,7 @@ def unused_sampling(generation_config: Any) -> dict[str, str]:
     unused = {name: changed[name] for name in UNUSED_SAMPLING if changed.get(name) not in (None, UNUSED_SAMPLING[name])}
     text = ", ".join(f"{name}={value}" for name, value in unused.items())
     if text:
-        sys.stderr.write(f"valstab: the checkpoint's generation config has {text}, which valstab does not use\n")
+        warn(f"valstab: the checkpoint's generation config has {text}, which valstab does not use")
     return {"unused_sampling": text} if text else {}
 
 

@@ -25,6 +25,7 @@ from valstab.errors import ConfigError
 from valstab.hashing import content_hash
 from valstab.protocol.plan import Plan
 from valstab.protocol.records import record_check
+from valstab.whole_file import whole_file
 
 MAX_FOLDER_NAME_CHARACTERS = 60
 """Maximum length of a record log's folder name: file systems allow 255 bytes, and a character has up to four."""
@@ -117,10 +118,9 @@ class Store:
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            # Replaced atomically: several processes may write it, all of them the same content.
-            draft = self._folder / f"identity-{secrets.token_hex(4)}.tmp"
-            draft.write_text(json.dumps(identity, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            draft.replace(self._folder / IDENTITY_FILE)
+            # Several processes may write it, all of them the same content.
+            with whole_file(self._folder / IDENTITY_FILE) as draft:
+                draft.write_text(json.dumps(identity, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as error:
             raise ConfigError("store.path", path, f"must be a folder that can be written to ({error})") from None
 

@@ -1,11 +1,12 @@
 """Find fonts of the system for characters that matplotlib's own font lacks, such as Chinese, Japanese and Korean."""
 
-import sys
 import unicodedata
 from collections.abc import Iterable
 from functools import cache
 
 from matplotlib.font_manager import FontEntry, FontProperties, findfont, fontManager, get_font
+
+from valstab.config.terminal import warn
 
 PLACEHOLDER_FONT = "Last Resort"
 """Start of the name of a font that has a box for every character."""
@@ -64,7 +65,7 @@ def _covered(path: str, characters: frozenset[str]) -> set[str]:
 @cache
 def report_missing(script: str) -> None:
     """Report once that characters of a script can't be drawn."""
-    sys.stderr.write(
+    warn(
         f"valstab: no font of this system has the {script} characters of names, so pictures have boxes for them; "
-        "install one, such as Noto Sans CJK\n"
+        "install one, such as Noto Sans CJK"
     )

@@ -15,7 +15,7 @@ from valstab.protocol.collected import CollectedData
 from valstab.protocol.converse import Conversation
 from valstab.results.plots import figures
 from valstab.results.results import Results, profiles
-from valstab.results.whole_file import whole_file
+from valstab.whole_file import whole_file
 
 
 class UnwrittenError(UserError):

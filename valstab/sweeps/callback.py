@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from valstab.config.exit import fail
 from valstab.config.explain import USER_ERRORS
+from valstab.config.terminal import warn
 from valstab.errors import ConfigError, UserError
 from valstab.sweeps.overrides import compose_jobs, rerun_prefix, sweep_overrides
 from valstab.sweeps.tags import PARENT_VARIABLE
@@ -97,5 +98,5 @@ def closing_sweep() -> Iterator[None]:
             try:
                 SweepCallback.ongoing.close(interrupted=True)
             except UserError as error:
-                sys.stderr.write(f"valstab: {error}\n")
+                warn(f"valstab: {error}")
         raise

@@ -8,7 +8,6 @@ import pandas as pd
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from valstab.config.terminal import say
-from valstab.results.whole_file import whole_file
 from valstab.results.write import set_aside
 from valstab.sweeps.describe import as_markdown, as_text, describe_failures, how_to_compare
 from valstab.sweeps.picture import draw
@@ -18,6 +17,7 @@ from valstab.tracking.experiment import open_experiment
 from valstab.tracking.names import MAX_VALUE_CHARACTERS, error_tag
 from valstab.tracking.provenance import provenance
 from valstab.tracking.record import FINISHED
+from valstab.whole_file import whole_file
 
 ENDED_EARLY = "valstab: the sweep was ended before all of its jobs were done"
 """The description of the failures of a sweep that was interrupted."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from valstab.errors import UserError
-from valstab.results.whole_file import whole_file
+from valstab.whole_file import whole_file
 
 SUFFIX = ".mlflow.json"
 """`results/` has its record in `results.mlflow.json` beside it."""

@@ -5,7 +5,6 @@ A token is an empty file, `KEY-TOKEN`, that the run's process holds locked. A ki
 
 import fcntl
 import secrets
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from valstab.config.terminal import warn
 from valstab.errors import ConfigError
 
 
@@ -56,9 +56,9 @@ def _has_locks(folder: Path) -> bool:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            sys.stderr.write(
+            warn(
                 f"valstab: store.path={folder.parent} is on a file system without locks ({error.strerror}); the same "
-                "command continues an interrupted run, but as a new run in MLflow\n"
+                "command continues an interrupted run, but as a new run in MLflow"
             )
             return False
     return True

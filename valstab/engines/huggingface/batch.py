@@ -73,7 +73,9 @@ class Queue:
         """Return up to a number of requests that begin, each of which fits those before it."""
         taken: list[Row] = []
         for row in self._rows:
-            if len(taken) < number and fits([*taken, row]):
+            if len(taken) == number:
+                break
+            if fits([*taken, row]):
                 taken.append(row)
         self.begun |= {row.number: row for row in taken}
         self._rows = deque(row for row in self._rows if row.number not in self.begun)
@@ -137,11 +139,10 @@ class PaddedBatch:
         return self._causal.forward(_last_tokens(self.rows).to(self._causal.device), self._mask, self.cache)
 
     def keep(self, places: Sequence[int]) -> None:
-        """Drop all other places, if the architecture can."""
-        if all(hasattr(layer, "batch_select_indices") for layer in self.cache.layers):
-            self.rows = [self.rows[place] for place in places]
-            self._mask = self._mask[list(places)]
-            self.cache.batch_select_indices(torch.tensor(places, device=self._causal.device))
+        """Drop all other places, which needs a cache with rows."""
+        self.rows = [self.rows[place] for place in places]
+        self._mask = self._mask[list(places)]
+        self.cache.batch_select_indices(torch.tensor(places, device=self._causal.device))
 
     def states(self, place: int, tokens: int) -> Iterator[Tensor]:
         """Yield the keys and values of a row in each layer: (2, heads, tokens, size)."""

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, MinPLogitsWarper, RepetitionPenaltyLogitsProcessor, TopPLogitsWarper
 
-from valstab.engines.base import EngineError, GenerationRequest, Usage
+from valstab.engines.base import GenerationRequest, Usage
 from valstab.engines.huggingface.batch import Batch, PaddedBatch, Queue, Row, SlotBatch
 from valstab.engines.huggingface.causal_lm import CausalLM
 from valstab.engines.huggingface.kv_cache import PrefixCache, has_plain_layers, is_uniform, stack_rows
-from valstab.engines.huggingface.memory import SINGLE_DIALOGUE, Limits, is_out_of_memory, trim_memory
+from valstab.engines.huggingface.memory import Limits, make_room, trim_memory
 from valstab.engines.limits import require_numbers
 from valstab.engines.loading import ResolvedSampling
 
@@ -76,21 +76,14 @@ class Generation:
         """
         ends = self._ends.union(more_ends)
         queue = Queue(waiting)
-        retried: set[int] = set()
+        alone: set[int] = set()
         while queue:
             try:
                 yield from self._run_batch(queue, ends)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if len(queue.begun) == 1 and retried.issuperset(queue.begun):
-                    raise EngineError(SINGLE_DIALOGUE) from None
-                retried |= queue.begun.keys() if len(queue.begun) == 1 else set()
-                self.limits.rows = min(self.limits.rows, max(1, len(queue.begun) // 2))
-                queue.restart()
                 self._cached.clear()
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
+                make_room(error, queue.begun, alone, self.limits)
+                queue.restart()
             trim_memory()
 
     def _run_batch(self, queue: Queue, ends: Collection[int]) -> Iterator[tuple[int, str]]:
@@ -122,11 +115,12 @@ class Generation:
         """Let requests join the batch, or drop its free places if there are many; return whether any is at work."""
         alive = [row for row in batch.rows if row is not None]
         new = self._begin(alive, queue)
-        known = [row for row in new if row.prompt in self._cached]
-        for rows in (known, [row for row in new if row not in known]):
-            if rows:
-                batch.join(rows, self._encode(rows))
-        if not new and alive and len(alive) < MIN_ALIVE * len(batch.rows):
+        groups: dict[bool, list[Row]] = {True: [], False: []}
+        for row in new:
+            groups[row.prompt in self._cached].append(row)
+        for rows in filter(None, groups.values()):
+            batch.join(rows, self._encode(rows))
+        if not new and alive and len(alive) < MIN_ALIVE * len(batch.rows) and self._has_rows:
             batch.keep([place for place, row in enumerate(batch.rows) if row is not None])
         return bool(alive or new)
 

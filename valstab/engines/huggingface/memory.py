@@ -3,7 +3,7 @@
 import ctypes
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -84,7 +84,6 @@ def batches(lengths: Mapping[int, int], limits: Limits, max_tokens: int | None =
 def retry_in_halves(
     batch: Sequence[int],
     compute: Callable[[Sequence[int]], Iterator[tuple[int, Result]]],
-    free_memory: Callable[[], None],
     limits: Limits,
 ) -> Iterator[tuple[int, Result]]:
     """Yield what `compute` yields for a batch; when memory runs out, retry what is left in halves.
@@ -94,7 +93,6 @@ def retry_in_halves(
     Args:
         batch: indices.
         compute: yields an index and its result.
-        free_memory: called before a retry.
         limits: its `rows` shrinks to the size of the halves.
 
     Raises:
@@ -111,20 +109,35 @@ def retry_in_halves(
                 yield index, result
             continue
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(rows) == 1 and alone.issuperset(rows):
-                raise EngineError(SINGLE_DIALOGUE) from None
-        free_memory()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+            make_room(error, rows, alone, limits)
         left = [index for index in rows if index not in done]
         half = max(1, len(rows) // 2)
-        if len(rows) == 1:
-            alone.update(rows)
-        else:
-            limits.rows = min(limits.rows, half)
         waiting += [left[start : start + half] for start in range(0, len(left), half)][::-1]
+
+
+def make_room(error: Exception, rows: Collection[int], alone: set[int], limits: Limits) -> None:
+    """Make batches smaller after an error, so that what is left can be tried again.
+
+    Args:
+        error: what a batch ended with.
+        rows: indices of the batch; a single one is tried again once.
+        alone: single rows that memory has run out for; this one is added.
+        limits: its `rows` shrinks to half of the batch.
+
+    Raises:
+        EngineError: if memory does not suffice for a single row.
+        Exception: the error itself, if it has another reason.
+    """
+    if not rows or not is_out_of_memory(error):
+        raise error
+    if len(rows) > 1:
+        limits.rows = min(limits.rows, len(rows) // 2)
+    elif alone.issuperset(rows):
+        raise EngineError(SINGLE_DIALOGUE) from None
+    else:
+        alone.update(rows)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -162,7 +162,7 @@ class Scoring:
 
         scored: dict[int, Tensor] = {}
         for batch in batches(dict(enumerate(lengths)), self.limits, self._tokens if way == SHARED else None):
-            scored.update(retry_in_halves(batch, score, lambda: None, self.limits))
+            scored.update(retry_in_halves(batch, score, self.limits))
         rows = iter(range(len(suffixes)))
         for group in groups:
             yield [scored.pop(row) for row in itertools.islice(rows, len(group.own))]
@@ -187,7 +187,7 @@ class Scoring:
         prefixes: dict[int, SharedPrefix] = {}
         lengths = {index: len(group.shared) for index, group in enumerate(groups)}
         for batch in batches(lengths, self._prefix_limits, self._tokens):
-            prefixes.update(retry_in_halves(batch, encode, lambda: None, self._prefix_limits))
+            prefixes.update(retry_in_halves(batch, encode, self._prefix_limits))
         return [prefixes[index] for index in range(len(groups))]
 
     def _score(
@@ -223,7 +223,7 @@ class Scoring:
             self._drop_wrong_ways(PrefixGroup(group.shared, [group.own[row] for row in rows]))
             yield from ((row, None) for row in rows)
 
-        list(retry_in_halves(range(min(CHECKED_PROMPTS, len(group.own))), check, lambda: None, self.limits))
+        list(retry_in_halves(range(min(CHECKED_PROMPTS, len(group.own))), check, self.limits))
         self._is_checked = True
 
     def _drop_wrong_ways(self, group: PrefixGroup) -> None:

@@ -18,7 +18,7 @@ from valstab.protocol.plan import Plan
 from valstab.results.report.overview import overview
 from valstab.results.report.transcripts import blocks
 from valstab.results.results import Results
-from valstab.results.whole_file import whole_file
+from valstab.whole_file import whole_file
 
 SCRIPT_FILES = ("draw.js", "summary.js", "transcripts.js")
 
