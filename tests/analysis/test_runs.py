@@ -12,6 +12,7 @@ import valstab
 from tests.support import synthetic
 from tests.support.composed import compose_run
 from valstab.analysis.load import load_runs
+from valstab.analysis.repetitions import without_repetitions
 from valstab.analysis.run_labels import with_unique_labels
 from valstab.analysis.runs import Runs
 from valstab.errors import ConfigError
@@ -156,20 +157,13 @@ def test_any_setting_that_changes_answers_tells_runs_apart():
         labelled("same", answer="letter", answer_samples="10"),
         labelled("same", answer="letter", answer_samples="20"),
     ]
-    found = with_unique_labels(runs)
+    found = without_repetitions(with_unique_labels(runs))
     assert [each.label for each in found] == [
         *("smol temperature=0.2", "smol temperature=0.7"),
         *("other introduction={name}", "other introduction={name}, a guest"),
         *("some answer_samples=10", "some answer_samples=20", "same"),
     ]
     assert found.replaced == (runs[1].id, runs[7].id)
-
-
-def test_of_runs_with_the_same_configuration_the_newest_stays():
-    first, second = labelled("smol", tracking__experiment="1"), labelled("smol", tracking__experiment="2")
-    found = with_unique_labels([first, second])
-    assert [each.id for each in found] == [second.id]
-    assert found.replaced == (first.id,)
 
 
 def test_no_runs_give_an_empty_table_of_samples():

@@ -14,6 +14,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from valstab.analysis.published_code import RESULTS_FILE, read_published
 from valstab.analysis.read import DOCUMENT, read_run
+from valstab.analysis.repetitions import without_repetitions
 from valstab.analysis.run_labels import with_unique_labels
 from valstab.analysis.runs import Run, Runs
 from valstab.config.secrets import redact
@@ -37,7 +38,7 @@ def load_runs(
         folders: a run's folder, a sweep's folder in `multirun/`, or one with results of the published code.
 
     Returns:
-        The runs, older ones first; the newest of several with the same configuration.
+        The runs, older ones first. No seed counts twice: see `valstab.analysis.repetitions.without_repetitions`.
 
     Raises:
         ConfigError: if a name, an id or a folder is unknown, or nothing is found.
@@ -55,7 +56,7 @@ def load_runs(
         raise ConfigError(
             "runs", where, "there is no finished run" + (f" with {filter_string}" if filter_string else "")
         )
-    return with_unique_labels(found)
+    return without_repetitions(with_unique_labels(found))
 
 
 def existing_experiments(names: Iterable[str]) -> list[str]:

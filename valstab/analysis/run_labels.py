@@ -1,11 +1,10 @@
 """Labels of runs, so that each says what distinguishes its run."""
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from valstab.analysis.comparability import comparison_group
-from valstab.analysis.runs import Run, Runs
+from valstab.analysis.runs import Run
 
 FORMS: Mapping[str, str | Mapping[str, str]] = {
     "engine.name": "{}",
@@ -37,11 +36,11 @@ ONLY_WITH: Mapping[str, str] = {
 """Settings that count only with one value of `answer`."""
 
 
-def with_unique_labels(found: Sequence[Run]) -> Runs:
-    """Return the runs with unique labels among those with the same task and length.
+def with_unique_labels(found: Sequence[Run]) -> list[Run]:
+    """Return the runs, each once, with labels that tell apart those with different settings.
 
-    Where runs of one label differ in a setting, its value is added; of runs that differ in nothing the last stays. A
-    setting that an older run does not have counts as equal.
+    Where runs of one label differ in a setting, its value is added. A setting that an older run does not have counts as
+    equal.
     """
     found = list({run.id: run for run in found}.values())
     others = sorted({name for run in found for name in run.settings} - set(FORMS))
@@ -55,19 +54,13 @@ def with_unique_labels(found: Sequence[Run]) -> Runs:
             else run
             for run in found
         ]
-    last = {_identity(run): run for run in found}
-    replaced = [run.id for run in found if last[_identity(run)] is not run]
-    return Runs(tuple(last.values()), tuple(replaced))
+    return found
 
 
 def _value(run: Run, setting: str) -> str:
     """Return the value of a setting; empty if the run does not have it, or it does not count."""
     counts = ONLY_WITH.get(setting, run.settings.get("answer")) == run.settings.get("answer")
     return run.settings.get(setting, "") if counts else ""
-
-
-def _identity(run: Run) -> tuple[Hashable, ...]:
-    return (run.label, *comparison_group(run), tuple(run.seeds))
 
 
 def _shown(setting: str, value: str) -> str:

@@ -114,7 +114,9 @@ class Runs:
 
     runs: tuple[Run, ...]
     replaced: tuple[str, ...] = ()
-    """Ids of older runs that are left out, since a newer one has the same configuration."""
+    """Ids of runs that are left out, since another one has their seeds, topics and people."""
+    pooled: tuple[str, ...] = ()
+    """Ids of older runs whose seeds count as those of a newer run of the same study."""
 
     def __iter__(self) -> Iterator[Run]:
         """Iterate over the runs."""

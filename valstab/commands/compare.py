@@ -102,7 +102,9 @@ def _load(config: CompareConfig) -> "tuple[Runs, list[str]]":
                 notes.append(f"MLflow has no experiment {missing}; this is of {', '.join(experiments)} alone")
         runs = load_runs(experiments, filter_string=config.filter, runs=config.runs, folders=config.folders)
     if runs.replaced:
-        notes.append(f"{len(runs.replaced)} older runs with the same configuration were left out")
+        notes.append(f"runs left out, since others have their seeds, topics and people: {len(runs.replaced)}")
+    if runs.pooled:
+        notes.append(f"runs pooled with newer ones, since they differ in their seeds only: {len(runs.pooled)}")
     return runs, notes
 
 
