@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from valstab.commands.interruption import handle_signals
+from valstab.commands.own_files import use_own_files
 from valstab.commands.process import guard_process
 from valstab.config.as_written import restore_texts
 from valstab.config.compose import ConfigT, register_schemas, to_dataclass
@@ -21,18 +22,13 @@ from valstab.config.explain import NO_NAME_ERROR, USER_ERRORS, is_disk_error, is
 from valstab.config.options import CONFIG_FOLDER, config_folders, format_groups, read_groups, refuse_hidden_options
 from valstab.config.secrets import find_secret, refuse_composed_secrets
 from valstab.errors import ConfigError
-from valstab.inputs.files import find_path
-
-FILE_SETTINGS = (("task", "items"), ("population", "personas"), ("topics", "openings"))
-"""The settings that name a data file, as group and name."""
-
 
 COMMAND_GROUPS = {"compare": ("figure",), "rescore": ("task",)}
 """The groups of each command whose groups are not those of a run."""
 
 
 def job_config(composed: DictConfig, schema: type[ConfigT]) -> ConfigT:
-    """Return Hydra's composed configuration as its dataclass, with data files looked up in `--config-dir` too.
+    """Return Hydra's composed configuration as its dataclass, with the paths of data files of the user's own.
 
     Raises:
         ConfigError: if it holds a secret, a key was added that does not exist, or an option has the name of another.
@@ -47,12 +43,7 @@ def job_config(composed: DictConfig, schema: type[ConfigT]) -> ConfigT:
         files = [file for folder in own if (file := folder / str(group) / f"{option}.yaml").is_file()]
         if files and is_dataclass(section := getattr(config, str(group), None)):
             restore_texts(section, files[0])
-    for group, name in FILE_SETTINGS:
-        section = getattr(config, group, None)
-        value = getattr(section, name, None)
-        if value is not None and find_path(value) is None:
-            beside = next((folder / value for folder in own if find_path(folder / value)), value)
-            setattr(section, name, str(beside))
+    use_own_files(config, HydraConfig.get().overrides.task, runtime.choices, own)
     return config
 
 

@@ -114,7 +114,7 @@ class PopulationConfig:
     introduction: str | None = None
     """The text after "You are", as a template with the file's columns in braces, such as `{name}`.
 
-    null is the file's column description.
+    null is the file's column description, or else the name alone.
     """
     permutations: int = 0
     """Without personas: the number of repetitions, each with its own option orders and conversations."""

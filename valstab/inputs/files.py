@@ -9,16 +9,23 @@ DATA = Path(__file__).parent / "data"
 
 
 def locate(setting: str, name: str) -> Path:
-    """Return the file or folder that a setting names: a path, or a file that comes with valstab.
+    """Return the file or folder that a setting names: a file that comes with valstab, or a path.
+
+    A file of the user's own with the name of one that comes with valstab is named by its folder too: `./openings.yaml`.
 
     Raises:
         ConfigError: if there is neither.
     """
-    path = find_path(name) or find_path(DATA / name)
+    path = DATA / name if is_packaged(name) else find_path(name)
     if path is not None:
         return path
     shipped = sorted(path.name for path in DATA.iterdir() if path.suffix in {".csv", ".yaml"})
     raise ConfigError(setting, name, f"no such file; {allowed(name, ['a path', *shipped])}")
+
+
+def is_packaged(name: str) -> bool:
+    """Return whether this is the name of a file that comes with valstab, without a folder."""
+    return name == Path(name).name and find_path(DATA / name) is not None
 
 
 def find_path(name: str | Path) -> Path | None:

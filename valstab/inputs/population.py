@@ -13,6 +13,10 @@ COLUMNS = ("name", "gender", "sex")
 """Columns of a population's file that have a meaning; each may be missing."""
 
 
+NEUTRAL = {DESCRIPTION: f"{{{DESCRIPTION}}}", "name": "{name}."}
+"""The introduction where none is set, by the column that it needs; the first that the file has."""
+
+
 MAX_REPETITIONS = 100_000
 """Maximum number of repetitions: more would take hours even with the fastest model."""
 
@@ -67,10 +71,10 @@ def _personas(config: PopulationConfig) -> tuple[Persona, ...]:
     setting, file = "population.personas", config.personas
     rows = read_population_table(config).rows
     introduction = config.introduction
-    if introduction is None and DESCRIPTION in rows[0]:
-        introduction = f"{{{DESCRIPTION}}}"
     if introduction is None:
-        raise ConfigError("population.introduction", None, 'needs a template such as "{name}, a sailor."')
+        introduction = next((text for column, text in NEUTRAL.items() if column in rows[0]), None)
+    if introduction is None:
+        raise ConfigError("population.introduction", None, 'needs a template such as "a sailor of {age}."')
     personas: dict[str, Persona] = {}
     for number, row in enumerate(rows, 1):
         name = row.get("name", f"persona_{number:0{len(str(len(rows)))}d}")
