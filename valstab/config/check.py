@@ -69,6 +69,10 @@ NOT_BELOW_ZERO: Range = (lambda value: value >= 0, "must be 0 or more")
 """The range from 0."""
 
 
+SHARE: Range = (lambda value: 0 <= value <= 1, "must be a share between 0 and 1")
+"""The range of shares."""
+
+
 ENGINE_RANGES: Mapping[str, Range] = {
     "batch_size": AT_LEAST_ONE,
     "cache_gib": (lambda value: value > 0, "must be above 0, or null for what is free"),
@@ -85,12 +89,11 @@ ENGINE_RANGES: Mapping[str, Range] = {
     "gpu_memory_utilization": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
     "max_model_len": AT_LEAST_ONE,
     "block_size": AT_LEAST_ONE,
+    "share": SHARE,
+    "half_life": ABOVE_ZERO,
+    "shift": NOT_BELOW_ZERO,
 }
 """Ranges of the engines' settings, by name."""
-
-
-SHARE: Range = (lambda value: 0 <= value <= 1, "must be a share between 0 and 1")
-"""The range of shares."""
 
 
 FITNESS_RANGES: Mapping[str, Range] = {"max_unread_answers": SHARE, "max_empty_messages": SHARE}

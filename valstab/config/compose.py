@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from valstab.config.engines import EngineConfig, OpenaiConfig, TransformersConfig, VllmConfig
+from valstab.config.engines import ControlConfig, EngineConfig, OpenaiConfig, TransformersConfig, VllmConfig
 from valstab.config.explain import explain, is_too_long, unknown_key
 from valstab.config.language import refuse_incomplete_language
 from valstab.config.options import CONFIG_FOLDER
@@ -26,6 +26,7 @@ def register_schemas() -> None:
     store.store(group="engine/schema", name="openai", node=OpenaiConfig)
     store.store(group="engine/schema", name="vllm", node=VllmConfig)
     store.store(group="engine/schema", name="random", node=EngineConfig)
+    store.store(group="engine/schema", name="control", node=ControlConfig)
 
 
 ConfigT = TypeVar("ConfigT", Config, RescoreConfig, CompareConfig)

@@ -81,6 +81,24 @@ class OpenaiConfig(EngineConfig):
 
 
 @dataclass
+class ControlConfig(EngineConfig):
+    """Settings of the engine that answers by a rule, with a known stability."""
+
+    scale: list[str] = MISSING
+    """The texts of the options, the lowest first."""
+    share: float = 1.0
+    """The persona's share of the variance of answers, which is the same in every conversation, from 0 to 1."""
+    half_life: float | None = None
+    """Number of messages in which the share halves; null is no loss."""
+    shift: int = 0
+    """The largest number of options by which an opening moves everybody's answer to an item, up or down."""
+    first_letter: bool = False
+    """Whether the first option on offer is always chosen, whatever it says."""
+    only_thinking: bool = False
+    """Whether the persona shows only in answers after a thought."""
+
+
+@dataclass
 class VllmConfig(EngineConfig):
     """Settings of the engine that runs a model with vLLM in this process. The names are vLLM's own."""
 

@@ -1,0 +1,158 @@
+"""Answer as people whose stability is known: controls that a study must find (docs/results.md)."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from valstab.config.schema import ModelConfig
+from valstab.engines.base import ChoiceRequest, EngineError, Prompt, SampleRequest, ThoughtfulChoice
+from valstab.engines.labels import padded
+from valstab.engines.random import RandomEngine
+from valstab.hashing import derive_seed
+
+CONFIDENCE = 0.9
+"""Probability of the option that is chosen; the others share the rest."""
+
+
+OPTION = re.compile(r"^\((.+?)\) ?(.*)$", re.MULTILINE)
+"""An option in a question: its label and its text."""
+
+
+class Situation(NamedTuple):
+    """What the texts of a prompt say of where a question is asked."""
+
+    persona: str
+    opening: str
+    conversation: str
+    n_messages: int
+
+    @classmethod
+    def of(cls, prompt: Prompt) -> "Situation":
+        """Read a prompt: the system message, a conversation, and the question."""
+        persona = "\n".join(text for role, text in prompt.messages if role == "system")
+        texts = [text for role, text in prompt.messages[:-1] if role != "system"]
+        return cls(persona, texts[0] if texts else "", "\n".join(texts), max(0, len(texts) - 1))
+
+
+class ControlEngine(RandomEngine):
+    """Writes random words, and answers by a rule.
+
+    An answer has a place on the scale: a standard normal number, cut into as many equal parts as there are options. A
+    share of its variance belongs to the persona and the item, and is the same in every conversation. The rest is
+    another number in each conversation. So the correlation of a person's answers between two conversations is that
+    share, before it is cut. An item is known by its place among the questions after a conversation.
+
+    Args:
+        model: not used, as in every engine without weights.
+        quantization: not used.
+        scale: the texts of the options, the lowest first.
+        share: the persona's share of the variance at the first message, from 0 to 1.
+        half_life: number of messages in which the share halves; null is no loss.
+        shift: the largest number of places by which an opening moves everybody's answer to an item, up or down.
+        first_letter: whether the first option on offer is always chosen, whatever it says.
+        only_thinking: whether the persona shows only in answers after a thought.
+
+    Raises:
+        EngineError: if a question offers an option that the scale lacks.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        quantization: str,
+        *,
+        scale: Sequence[str],
+        share: float = 1.0,
+        half_life: float | None = None,
+        shift: int = 0,
+        first_letter: bool = False,
+        only_thinking: bool = False,
+    ) -> None:
+        super().__init__(model, quantization)
+        self._place_of = {text: place for place, text in enumerate(scale)}
+        self._share = share
+        self._half_life = half_life
+        self._shift = shift
+        self._first_letter = first_letter
+        self._only_thinking = only_thinking
+        rule = {
+            "share": share,
+            "half_life": half_life,
+            "shift": shift,
+            "first_letter": first_letter,
+            "only_thinking": only_thinking,
+        }
+        self.identity: Mapping[str, str] = {"engine": "control", **{name: str(value) for name, value in rule.items()}}
+
+    def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
+        """Yield log-probabilities (nats) of all options; the probabilities add up to one."""
+        for index, choices in enumerate(dialogues):
+            yield index, self._logprobs(choices, has_thought=False)
+
+    def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[list[str]]]]:
+        """Yield the same label for each seed."""
+        for index, choices in enumerate(dialogues):
+            yield (
+                index,
+                [
+                    [choice.options[self._chosen(choice, item, has_thought=False)]] * len(choice.seeds)
+                    for item, choice in enumerate(choices)
+                ],
+            )
+
+    def think_options(
+        self, dialogues: Iterable[Sequence[ThoughtfulChoice]]
+    ) -> Iterator[tuple[int, list[str], NDArray[np.float64]]]:
+        """Yield what the persona is, as a thought, and the log-probabilities (nats) of all options."""
+        for index, choices in enumerate(dialogues):
+            thoughts = [Situation.of(choice.prompt).persona for choice in choices]
+            yield index, thoughts, self._logprobs(choices, has_thought=True)
+
+    def _logprobs(
+        self, choices: Sequence[ChoiceRequest] | Sequence[ThoughtfulChoice], *, has_thought: bool
+    ) -> NDArray[np.float64]:
+        """Return the log-probability of each option: (choices, options)."""
+        rows = []
+        for item, choice in enumerate(choices):
+            others = (1 - CONFIDENCE) / max(1, len(choice.options) - 1)
+            row = np.full(len(choice.options), np.log(others))
+            row[self._chosen(choice, item, has_thought=has_thought)] = np.log(CONFIDENCE)
+            rows.append(row)
+        return padded(rows)
+
+    def _chosen(self, choice: ChoiceRequest | SampleRequest | ThoughtfulChoice, item: int, *, has_thought: bool) -> int:
+        """Return the index of the label that is chosen."""
+        if self._first_letter:
+            return 0
+        offered = dict(OPTION.findall(choice.prompt.messages[-1].text))
+        try:
+            places = [self._place_of[offered[label] or label] for label in choice.options]
+        except KeyError as error:
+            raise EngineError(
+                f"engine.scale lacks {error}; allowed: the texts of the task's options, the lowest first"
+            ) from None
+        situation = Situation.of(choice.prompt)
+        if self._only_thinking and not has_thought:
+            situation = situation._replace(persona="")
+        return places.index(self._answer(situation, item, len(places)))
+
+    def _answer(self, situation: Situation, item: int, n_places: int) -> int:
+        """Return the place of an answer on the scale, from 0."""
+        kept = self._share
+        if self._half_life is not None:
+            kept *= 2 ** (-situation.n_messages / self._half_life)
+        stays = _normal("persona", situation.persona, item)
+        varies = _normal("conversation", situation.persona, situation.conversation, item)
+        level = ndtr(np.sqrt(kept) * stays + np.sqrt(1 - kept) * varies)
+        unmoved = int(level * (n_places - 2 * self._shift)) + self._shift
+        moves = np.random.default_rng(derive_seed("shift", situation.opening, item))
+        return unmoved + int(moves.integers(-self._shift, self._shift, endpoint=True))
+
+
+def _normal(*labels: str | int) -> float:
+    """Return a standard normal number that depends on the labels alone."""
+    return float(np.random.default_rng(derive_seed("control", *labels)).standard_normal())
