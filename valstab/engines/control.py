@@ -113,7 +113,7 @@ class ControlEngine(RandomEngine):
             yield index, thoughts, self._logprobs(choices, has_thought=True)
 
     def _logprobs(
-        self, choices: Sequence[ChoiceRequest] | Sequence[ThoughtfulChoice], *, has_thought: bool
+        self, choices: Sequence[ChoiceRequest | ThoughtfulChoice], *, has_thought: bool
     ) -> NDArray[np.float64]:
         """Return the log-probability of each option: (choices, options)."""
         rows = []
