@@ -178,11 +178,18 @@ def test_the_validator_notes_what_limits_conclusions(tmp_path):
     config.task = example(items=str(tmp_path / "own.csv"), keys=["Ideas", "Places"])
     assert list(notes(make_plan(config))) == [
         "2 items have the same text: On the way home I try a street that I have never taken.",
+        "there is one context only, so there will be no stability between contexts",
         "with 2 keys, an ipsative correlation can only be 1, -1 or undefined",
         "with 2 personas, a rank-order correlation can only be 1, -1 or undefined",
-        "there is one context only, so there will be no stability between contexts",
     ]
     assert not list(notes(make_plan(compose_run())))
+    few = make_plan(compose_run("population.limit=8", "topics.names=[joke,chess]"))
+    assert list(notes(few)) == [
+        "2 topics make one pair: with fewer than 3, nothing can be said of other topics",
+        "8 people are few: with fewer than 10, chance alone often gives a large stability",
+    ]
+    (alone,) = notes(make_plan(compose_run("population.limit=1")))
+    assert alone == "there is one persona only, so there will be no order of people"
 
 
 def test_the_validator_shows_the_prompt_of_a_base_model():

@@ -9,6 +9,7 @@ import time
 from typing import NamedTuple
 
 import mlflow
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
@@ -209,7 +210,7 @@ class FakeRun:
 
     def __init__(self, job, overrides, rank_order=None, *, start=0, status="FINISHED", error=None):
         tags = {"sweep.job": str(job), "overrides": overrides} | ({"error": error} if error else {})
-        metrics = {} if rank_order is None else {"rank_order": rank_order, "rank_order_se": 0.01}
+        metrics = {} if rank_order is None else {"rank_order": rank_order, "rank_order_chance": 0.37}
         if rank_order:
             metrics |= {"rank_order_low": rank_order - 0.2, "rank_order_high": rank_order + 0.1}
         self.info = RunInfo(f"id{job}{start}", "m", status, start, "7")
@@ -230,11 +231,24 @@ def test_the_table_has_what_was_swept_and_each_job_s_newest_run():
     assert describe_failures(table, "x") == ""
     text = as_markdown(table, "", "abc").splitlines()
     assert text[0] == "**2 of 2 jobs finished.**"
-    assert text[2] == "| job | n_messages | rank-order (95%) | ipsative (95%) | answer mass | status |"
+    assert (
+        text[2]
+        == "| job | n_messages | rank-order (95%; chance reaches) | ipsative (95%; chance reaches) | answer mass | status |"
+    )
     assert text[4].startswith("| [2](#/experiments/7/runs/id22) | 1 |")
-    assert text[4].endswith("| 1 | 0.250 (0.050 to 0.350) | - | - | FINISHED |")
+    assert text[4].endswith("| 1 | 0.250 (0.050 to 0.350; 0.370) | - | - | FINISHED |")
     assert "`python -m valstab compare runs=[abc]`" in text[-1]
-    assert as_text(table).splitlines()[1].split() == ["2", "1", "FINISHED", "0.250", "(0.050", "to", "0.350)", "-"]
+    assert as_text(table).splitlines()[1].split() == [
+        "2",
+        "1",
+        "FINISHED",
+        "0.250",
+        "(0.050",
+        "to",
+        "0.350;",
+        "0.370)",
+        "-",
+    ]
 
 
 def test_the_picture_is_a_line_over_the_length_for_each_other_setting():
@@ -245,6 +259,10 @@ def test_the_picture_is_a_line_over_the_length_for_each_other_setting():
     assert ax.get_xticks().tolist() == [3, 7, 11]
     lines = [container.lines[0].get_xydata().tolist() for container in ax.containers]
     assert lines == [[[3, 0.1], [7, 0.2], [11, 0]], [[3, 0.4], [7, 0.5], [11, 0.3]]]
+    chance = [line.get_ydata().tolist() for line in ax.lines if line.get_color() == "grey"]
+    assert chance == [[0.37] * 3] * 2
+    ends = ax.containers[1].lines[2][0].get_segments()
+    np.testing.assert_allclose([end[:, 1] for end in ends], [[0.2, 0.5], [0.3, 0.6], [0.1, 0.4]])
 
 
 def test_the_picture_of_names_has_one_job_a_row():

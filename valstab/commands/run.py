@@ -10,9 +10,11 @@ from valstab.commands.start import exit_on_mistake, job_config, start
 from valstab.config.check import check_config
 from valstab.config.options import CONFIG_FOLDER
 from valstab.config.schema import Config
+from valstab.config.terminal import warn
 from valstab.engines.factory import require_model
 from valstab.engines.prompts.chat_format import require_prompts, resolve_chat_format
 from valstab.errors import ConfigError
+from valstab.protocol.design import shortcomings
 from valstab.protocol.plan import Plan, make_plan
 from valstab.sweeps.callback import closing_sweep
 from valstab.sweeps.job import run_job
@@ -35,6 +37,8 @@ def app(composed: DictConfig) -> float | None:
         from valstab.run import run
 
         require_prompts(config, sample_prompts(plan))
+        for shortcoming in shortcomings(plan):
+            warn(f"valstab: {shortcoming}")
         if config.dry_run:
             preview(config, plan)
             return None

@@ -23,6 +23,7 @@ from valstab.inputs.items import GENDERS, Item, read_item_table
 from valstab.inputs.population import read_population_table
 from valstab.inputs.task import Task
 from valstab.inputs.topics import Context
+from valstab.protocol.design import shortcomings
 from valstab.protocol.plan import Plan, make_plan
 from valstab.protocol.prompts import instruction_of
 
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
 
 SERVER = "its chat template is not known here, so prompts are shown without it"
 """The note on the prompts of a model behind a server."""
-
-
-TWO = 2
-"""Two personas or keys have only two orders, so their correlation is 1, -1 or undefined."""
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="validate")
@@ -141,12 +138,7 @@ def notes(plan: Plan) -> Iterator[str]:
             "scores are raw, and items differ in their number of options: those with more weigh more in a key's mean; "
             "task.rescaled=true gives all the same range"
         )
-    if len(plan.task.keys) == TWO:
-        yield "with 2 keys, an ipsative correlation can only be 1, -1 or undefined"
-    if len(plan.personas) == TWO and not plan.without_personas:
-        yield "with 2 personas, a rank-order correlation can only be 1, -1 or undefined"
-    if len(plan.contexts) == 1:
-        yield "there is one context only, so there will be no stability between contexts"
+    yield from shortcomings(plan)
 
 
 def shown(prompt: Prompt) -> str:

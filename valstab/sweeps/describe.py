@@ -56,7 +56,8 @@ def as_markdown(table: pd.DataFrame, failures: str, parent: str) -> str:
     if failures:
         lines += ["", "```text", failures.replace("```", "` ` `"), "```"]
     guide = (
-        "Intervals are for other people, topics and seeds. Which jobs differ is tested by "
+        "Intervals are for other people, topics and seeds. Chance alone reaches the last number in one of twenty "
+        "studies of this size. Which jobs differ is tested by "
         f"`{how_to_compare(parent)}`. The table is the artifact `sweep.csv`, the picture `sweep.png`."
     )
     return "\n".join([*lines, "", guide])
@@ -71,12 +72,14 @@ def as_text(table: pd.DataFrame) -> str:
 
 
 def _column(name: str) -> str:
-    return f"{name.replace('_', '-')} (95%)"
+    return f"{name.replace('_', '-')} (95%; chance reaches)"
 
 
 def _stability(row: dict[Any, Any], name: str) -> str:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return _number(row[name]) + (f" ({low:.3f} to {high:.3f})" if np.isfinite(low) else "")
+    low, high, chance = (row[f"{name}_{part}"] for part in ("low", "high", "chance"))
+    interval, reached = f"{low:.3f} to {high:.3f}", f"{chance:.3f}"
+    known = [text for text, number in ((interval, low), (reached, chance)) if np.isfinite(number)]
+    return _number(row[name]) + (f" ({'; '.join(known)})" if known and np.isfinite(row[name]) else "")
 
 
 def _number(value: float) -> str:

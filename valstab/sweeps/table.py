@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 METRIC_COLUMNS = (
-    *(f"{name}{part}" for name in MEASURES for part in ("", "_low", "_high", "_se")),
+    *(f"{name}{part}" for name in MEASURES for part in ("", "_low", "_high", "_se", "_chance")),
     "answer_mass",
     "unparsed_fraction",
 )
