@@ -145,6 +145,12 @@ def test_labels_say_what_differs_and_no_more():
     assert labels == ["llama sys", "llama no_sys", "phi", "smol float32", "smol bfloat16"]
 
 
+def test_the_topics_file_tells_nothing_of_runs_without_conversation():
+    silent = replace(labelled("llama", topics__openings="None"), n_messages=0)
+    talked = labelled("llama", topics__openings="openings.yaml")
+    assert [each.label for each in with_unique_labels([silent, talked])] == ["llama", "llama"]
+
+
 def test_any_setting_that_changes_answers_tells_runs_apart():
     runs = [
         labelled("smol", model__sampling__temperature="0.2", engine__batch_size="8"),

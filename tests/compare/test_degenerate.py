@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tests.support import synthetic
 from valstab.analysis.runs import Run, Runs
-from valstab.compare.figure_kinds import Request, compare
+from valstab.compare.comparison import Request
+from valstab.compare.figure_kinds import compare
 from valstab.config.schema import FigureConfig
 from valstab.errors import ConfigError
 from valstab.results.results import measure

@@ -13,7 +13,8 @@ from tests.support.score_arrays import labelled
 from valstab.analysis.comparability import require_comparable, require_unique
 from valstab.analysis.runs import Runs
 from valstab.compare import sentences, tables
-from valstab.compare.figure_kinds import Request, compare
+from valstab.compare.comparison import Request
+from valstab.compare.figure_kinds import compare
 from valstab.compare.stabilities import stabilities
 from valstab.config.schema import FigureConfig
 from valstab.errors import ConfigError

@@ -7,6 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tests.support.composed import compose_run
 from valstab.config.explain import USER_ERRORS, explain
+from valstab.config.quoting import take_verbatim
 
 
 def answered(argument):
@@ -34,6 +35,20 @@ def test_a_text_that_needs_quotes_is_shown_in_them(text):
     line = answered(f"model.name={text}")
     assert line.startswith(f"model.name={text}: can't be read without quotes; type ")
     assert read_back(line) == ("model.name", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["params.task = 'pvq' and metrics.rank_order > 0.1", 'x LIKE "a,b%"', "a\\", 'a\\"b', "params.`x.y` = '$x'", ""],
+)
+def test_a_filter_reaches_hydra_as_it_is_typed(text):
+    override = OverridesParser.create().parse_override(take_verbatim(f"filter={text}", "filter"))
+    assert (override.key_or_group, override.value()) == ("filter", text)
+
+
+@pytest.mark.parametrize("argument", ["filter=null", """filter="params.task = 'pvq'\"""", "filters=a b", "filter"])
+def test_quotes_for_hydra_null_and_other_settings_stay(argument):
+    assert take_verbatim(argument, "filter") == argument
 
 
 def test_texts_of_a_list_get_the_quotes():

@@ -59,6 +59,8 @@ def with_unique_labels(found: Sequence[Run]) -> list[Run]:
 
 def _value(run: Run, setting: str) -> str:
     """Return the value of a setting; empty if the run does not have it, or it does not count."""
+    if setting.startswith("topics.") and run.n_messages == 0:
+        return ""
     counts = ONLY_WITH.get(setting, run.settings.get("answer")) == run.settings.get("answer")
     return run.settings.get(setting, "") if counts else ""
 

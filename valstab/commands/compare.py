@@ -5,6 +5,7 @@ Markdown) to a folder under `outputs/`, and logs everything as an MLflow run.
 """
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -15,6 +16,7 @@ from omegaconf import DictConfig
 
 from valstab.commands.start import exit_on_mistake, job_config, start
 from valstab.config.options import CONFIG_FOLDER
+from valstab.config.quoting import take_verbatim
 from valstab.config.schema import FIGURE_KINDS, MEASURES, UNDEFINED, CompareConfig
 from valstab.config.terminal import say
 from valstab.errors import ConfigError, require
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from valstab.analysis.runs import Runs
-    from valstab.compare.figure_kinds import Comparison
+    from valstab.compare.comparison import Comparison
     from valstab.statistics.stability import Measure, Undefined
 
 THREE_DECIMALS = "{:.3f}".format
@@ -54,7 +56,8 @@ def compare_runs(config: CompareConfig, folder: Path) -> None:
     """
     check_comparison(config)
     # Imported only after the check, since these take seconds.
-    from valstab.compare.figure_kinds import Request, compare
+    from valstab.compare.comparison import Request
+    from valstab.compare.figure_kinds import compare
     from valstab.tracking.client import TrackingError
     from valstab.tracking.comparison import tracked_comparison
 
@@ -166,5 +169,6 @@ def _parameters(config: CompareConfig, number: int) -> Mapping[str, str]:
 
 
 def main() -> None:
-    """Start the command."""
+    """Start the command. A filter is taken as it is typed, without quotes for Hydra."""
+    sys.argv[1:] = [take_verbatim(argument, "filter") for argument in sys.argv[1:]]
     start(app)

@@ -1,7 +1,7 @@
 """The kinds of comparison: for each, the runs it needs, its tables, its pictures and its sentences."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import cast
 
 import pandas as pd
@@ -9,37 +9,19 @@ import pandas as pd
 from valstab.analysis.comparability import require_comparable, require_unique
 from valstab.analysis.runs import Runs
 from valstab.compare import diagnostic_sentences, diagnostics, figures, leaderboard, sentences, tables
+from valstab.compare.comparison import Comparison, Request
 from valstab.compare.persona_labels import read_labels
 from valstab.compare.stabilities import stabilities
-from valstab.config.schema import FigureConfig
 from valstab.errors import ConfigError
 from valstab.results.picture import Picture
 from valstab.statistics.resampling import ALPHA
-from valstab.statistics.stability import MEASURE_NAMES, Measure, Undefined
+from valstab.statistics.stability import MEASURE_NAMES, Measure
 
 MEASURE_TITLES = {measure: f"{name.lower()} stability" for measure, name in MEASURE_NAMES.items()}
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Result of a comparison: tables and pictures by name, the main ones first, and sentences."""
-
-    tables: Mapping[str, pd.DataFrame]
-    pictures: Mapping[str, Picture]
-    sentences: tuple[str, ...]
-    numbers: Mapping[str, float] = field(default_factory=dict)
-    """Metrics for MLflow, by name."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """The runs to compare, and how."""
-
-    figure: FigureConfig
-    runs: Runs
-    measure: Measure
-    undefined: Undefined
-    resamples: int
+OF_ONE_STABILITY = ("bars", "tests", "lines", "context_pairs")
+"""The kinds of which each run needs the stability; others, such as those without conversation, are left out."""
 
 
 def compare(request: Request) -> Comparison:
@@ -48,7 +30,15 @@ def compare(request: Request) -> Comparison:
     Raises:
         ConfigError: if the runs can't be compared, or are not those that the figure needs.
     """
-    return FIGURE_FUNCTIONS[request.figure.kind](request)
+    kind, measure = request.figure.kind, request.measure
+    if kind not in OF_ONE_STABILITY:
+        return FIGURE_FUNCTIONS[kind](request)
+    some = tuple(run for run in request.runs if run.stability(measure, request.undefined))
+    others = [
+        f"{run.label} (n={run.n_messages})" for run in request.runs if not run.stability(measure, request.undefined)
+    ]
+    found = FIGURE_FUNCTIONS[kind](replace(request, runs=Runs(some) if some else request.runs))
+    return replace(found, sentences=(*found.sentences, *sentences.describe_inapplicable(others, measure)))
 
 
 def _samples(request: Request, axes: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -67,24 +57,25 @@ def _samples(request: Request, axes: tuple[str, ...] = ()) -> pd.DataFrame:
 def _bars(request: Request) -> Comparison:
     figure, samples = request.figure, _samples(request)
     found = stabilities(request.runs, request.measure, request.undefined, request.resamples)
-    table, tests = found.ranked()
+    pairs = None if figure.pairs_within is None else found.pairs_within(figure.pairs_within)
+    table, tests = found.ranked(pairs)
     pictures = {
         figure.name: figures.bars(
             samples, title=figure.title, label=MEASURE_TITLES[request.measure], reference=dict(figure.reference)
         )
     }
-    if len(table) > 1:
+    if len(table) > 1 and pairs is None:
         pictures[f"{figure.name}_tests"] = _tested(table, tests, f"{figure.title}\npairs that differ (FDR {ALPHA})")
     return Comparison(
         tables={
             figure.name: table,
             "tests": tests,
-            **tables.paper_tests(request.runs, samples),
+            **tables.paper_tests(request.runs, samples, pairs),
             "undefined": found.table[["label", "n_messages", "undefined", "not_reported"]],
             "samples": samples,
         },
         pictures=pictures,
-        sentences=sentences.describe_models(found, request.measure, dict(figure.reference)),
+        sentences=sentences.describe_models(found, request.measure, dict(figure.reference), pairs),
         numbers=_numbers(table, request.measure),
     )
 
@@ -261,7 +252,11 @@ def _leaderboard(request: Request) -> Comparison:
     figure = request.figure
     boards = leaderboard.boards(request.runs, request.undefined, request.resamples)
     if not boards:
-        raise ConfigError("runs", f"({len(request.runs)})", "have no stability that is defined")
+        raise ConfigError(
+            "runs",
+            f"({len(request.runs)})",
+            f"have no stability: it is between topics, {sentences.WHY_NONE['rank_order']}",
+        )
     table = pd.concat([board.table.assign(setting=board.setting) for board in boards], ignore_index=True)
     return Comparison(
         tables={figure.name: table, "runs": request.runs.table},

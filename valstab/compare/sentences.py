@@ -1,6 +1,6 @@
 """What tables say, in sentences: what they allow one to conclude, and what they do not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,17 +19,34 @@ WHY_NONE = {
 Sentences = tuple[str, ...]
 
 
-def describe_models(found: Stabilities, measure: Measure, reference: Mapping[str, float]) -> Sentences:
+def describe_inapplicable(labels: Sequence[str], measure: Measure) -> Sentences:
+    """Describe which runs are left out, since a stability does not apply to them."""
+    if not labels:
+        return ()
+    named = ", ".join(dict.fromkeys(labels))
+    return (f"Left out, without a {measure.replace('_', '-')} stability ({WHY_NONE[measure]}): {named}.",)
+
+
+def describe_models(
+    found: Stabilities,
+    measure: Measure,
+    reference: Mapping[str, float],
+    pairs: Sequence[tuple[str, str]] | None = None,
+) -> Sentences:
     """Describe how models compare.
 
     Args:
         found: their stabilities.
         measure: "rank_order" or "ipsative".
         reference: human stabilities by name.
+        pairs: labels to test against each other; None tests each two.
     """
-    table, tests = found.ranked()
-    said = [_highest(table, tests)] if len(table) else []
-    if len(table) > 1:
+    table, tests = found.ranked(pairs)
+    if pairs is None:
+        said = [_highest(table, tests)] if len(table) else []
+    else:
+        said = [_pair(row) for _, row in tests.iterrows()]
+    if len(tests):
         said.append(
             f"{int(tests['significant'].sum())} of {len(tests)} pairs of models differ (jackknife of the difference, "
             f"Benjamini-Hochberg at {ALPHA})."
@@ -176,6 +193,13 @@ def with_interval(row: pd.Series, name: str = "mean", limits: tuple[str, str] | 
     low, high = limits or (("low", "high") if name == "mean" else (f"{name}_low", f"{name}_high"))
     value = _number(row[name])
     return f"{value}, 95% {row[low]:.3f} to {row[high]:.3f}" if np.isfinite(row[low]) else value
+
+
+def _pair(row: pd.Series) -> str:
+    """Return whether two models differ."""
+    change = with_interval(row, "difference", ("low", "high"))
+    shown = "they differ" if row["significant"] else "no difference shown"
+    return f"{row['one']} less {row['other']}: {change}; {shown}."
 
 
 def _highest(table: pd.DataFrame, tests: pd.DataFrame) -> str:

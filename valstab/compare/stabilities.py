@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -53,13 +54,21 @@ class Stabilities:
             if known
         }
 
-    def ranked(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return the reported stabilities, highest first, with `group`; and the tests of each two.
+    def pairs_within(self, setting: str) -> list[tuple[str, str]]:
+        """Return the labels of each two reported runs with the same value of a setting."""
+        reported = self.of_labels()
+        values = [(run.label, run.settings.get(setting)) for run in self.runs if run.label in reported]
+        return [(one, other) for (one, of_one), (other, of_other) in combinations(values, 2) if of_one == of_other]
 
-        Models that share a letter of `group` don't differ significantly.
+    def ranked(self, pairs: Sequence[tuple[str, str]] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the reported stabilities, highest first; and the tests of some pairs of labels, or of each two.
+
+        If each two are tested, models that share a letter of `group` don't differ significantly.
         """
-        tests = differences(self.of_labels(), alpha=ALPHA)
+        tests = differences(self.of_labels(), pairs=pairs, alpha=ALPHA)
         table = self.table[self.table["not_reported"] == ""].sort_values("mean", ascending=False, kind="stable")
+        if pairs is not None:
+            return table.reset_index(drop=True), tests
         groups = significance_groups(dict(zip(table["label"], table["mean"], strict=True)), tests)
         return table.assign(group=table["label"].map(groups)).reset_index(drop=True), tests
 

@@ -122,13 +122,15 @@ def left_out_beside_behaviour(runs: Runs) -> dict[str, dict[Over, int]]:
     return {label: numbers for label, numbers in counts.items() if numbers}
 
 
-def paper_tests(runs: Runs, samples: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def paper_tests(
+    runs: Runs, samples: pd.DataFrame, pairs: Sequence[tuple[str, str]] | None = None
+) -> dict[str, pd.DataFrame]:
     """Return the paper's t-tests over seeds by name: unpaired, and paired where all runs have the same seeds."""
     spread = samples_by_label(samples)
-    found = {"paper_tests": pairwise_tests(spread)}
+    found = {"paper_tests": pairwise_tests(spread, pairs=pairs)}
     seeds = {tuple(run.seeds) for run in runs if run.label in spread}
     if len(seeds) == 1 and len({len(values) for values in spread.values()}) == 1:
-        found["paper_paired_tests"] = pairwise_tests(spread, paired=True)
+        found["paper_paired_tests"] = pairwise_tests(spread, pairs=pairs, paired=True)
     return found
 
 

@@ -40,6 +40,22 @@ def describe_unreadable(argument: str) -> str:
     return f"""{shown}: can't be read as KEY=VALUE; a text with special characters needs quotes: 'KEY="a (b)"'"""
 
 
+def take_verbatim(argument: str, key: str) -> str:
+    """Return an argument of the command line whose value Hydra takes as it is typed, if it sets this key.
+
+    A value that is in Hydra's quotes already stays, and so does null.
+
+    Example:
+        >>> print(take_verbatim("filter=params.task = 'pvq'", "filter"))
+        filter="params.task = 'pvq'"
+    """
+    found, equals, value = argument.partition("=")
+    if not equals or found != key or value == "null" or (value[:1] in {'"', "'"} and _is_readable(argument)):
+        return argument
+    escaped = re.sub(r'(\\*)("|$)', lambda match: match[1] * 2 + ("\\" + match[2] if match[2] else ""), value)
+    return f'{key}="{escaped}"'
+
+
 def _never_closed(value: str) -> str | None:
     """Return the mark that a value begins with and that nothing closes; None if there is none."""
     start = re.match(r"\s*\w*(\()|\s*([\"'\[{])", value)

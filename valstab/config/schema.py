@@ -274,6 +274,8 @@ class FigureConfig:
     """The stability that is compared: `rank_order` or `ipsative`."""
     reference: dict[str, float] = field(default_factory=dict)
     """Reference lines, such as human stabilities: the value of each by its name."""
+    pairs_within: str | None = None
+    """A setting, such as `model.name`: of bars, only the pairs with the same value of it are tested; null tests all."""
     values: list[str] = field(default_factory=list)
     """The values (keys of the PVQ) whose scores are plotted against a behaviour."""
     labels: str | None = None

@@ -6,7 +6,7 @@ reading: `docs/measures.md`.
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from string import ascii_letters
 from typing import NamedTuple
@@ -114,22 +114,28 @@ def permutation_null(
     return _null(mean_stability(scores, spec), scores, spec, exchange, resamples=resamples, seed=seed)
 
 
-def differences(studies: Mapping[str, Jackknifed], *, alpha: float = ALPHA) -> pd.DataFrame:
-    """Test each pair of models for other people, topics and seeds, adjusted for all pairs (Benjamini & Hochberg 1995).
+Pairs = Iterable[tuple[str, str]]
+"""Names of models to test against each other, two at a time."""
+
+
+def differences(studies: Mapping[str, Jackknifed], *, pairs: Pairs | None = None, alpha: float = ALPHA) -> pd.DataFrame:
+    """Test pairs of models for other people, topics and seeds, adjusted for all of these (Benjamini & Hochberg 1995).
 
     The difference of two stabilities is jackknifed: models with the same people (topics, seeds) lose the same one at
     a time, so that what they share cancels.
 
     Args:
         studies: for each model, by name, its jackknifed stability.
+        pairs: those to test; None tests each two models.
         alpha: the false discovery rate at which a difference is significant.
 
     Returns:
-        One row for each pair, in the order of `studies`: one, other, difference (one minus other), low, high (95%), df,
-        p, p_adjusted, significant. A pair that can't be tested has no interval and p 1, and counts in the adjustment.
+        One row for each pair, in their order or that of `studies`: one, other, difference (one minus other),
+        low, high (95%), df, p, p_adjusted, significant. A pair that can't be tested has no interval and p 1, and counts
+        in the adjustment.
     """
     rows = []
-    for one, other in itertools.combinations(studies, 2):
+    for one, other in itertools.combinations(studies, 2) if pairs is None else pairs:
         found = interval(contrast([studies[one], studies[other]], [1.0, -1.0]))
         rows.append((one, other, found.value, found.low, found.high, found.df, found.p))
     tests = pd.DataFrame(rows, columns=["one", "other", "difference", "low", "high", "df", "p"])
@@ -148,8 +154,10 @@ def expected_rho(correlation: float, people: int) -> float:
     return 6 / (math.pi * (people + 1)) * (math.asin(correlation) + (people - 2) * math.asin(correlation / 2))
 
 
-def pairwise_tests(samples: Mapping[str, ArrayLike], *, paired: bool = False, alpha: float = ALPHA) -> pd.DataFrame:
-    """Test every pair of models by the paper's t-test, adjusted over all pairs (appendix E; Benjamini & Hochberg 1995).
+def pairwise_tests(
+    samples: Mapping[str, ArrayLike], *, pairs: Pairs | None = None, paired: bool = False, alpha: float = ALPHA
+) -> pd.DataFrame:
+    """Test pairs of models by the paper's t-test, adjusted over all of these (appendix E; Benjamini & Hochberg 1995).
 
     The samples are seeds (or repetitions), so that a difference holds for the same people and topics only; for others
     see `differences`. Missing samples (NaN) are left out. Models with fewer than two samples, or whose samples don't
@@ -157,12 +165,13 @@ def pairwise_tests(samples: Mapping[str, ArrayLike], *, paired: bool = False, al
 
     Args:
         samples: for each model, by name, the samples behind its mean: `Stability.samples`.
+        pairs: those to test; None tests each two models.
         paired: whether the samples of all models belong together in their order, such as of the same seeds.
         alpha: the false discovery rate at which a difference is significant.
 
     Returns:
-        One row for each pair, in the order of `samples`: one, other, difference (of the means, one minus other), t,
-        df, p, p_adjusted, significant.
+        One row for each pair, in their order or that of `samples`: one, other, difference (of the means, one minus
+        other), t, df, p, p_adjusted, significant.
 
     Raises:
         ValueError: if paired samples differ in number.
@@ -170,7 +179,7 @@ def pairwise_tests(samples: Mapping[str, ArrayLike], *, paired: bool = False, al
     arrays = {name: np.asarray(values, dtype=float).ravel() for name, values in samples.items()}
     rows = [
         (one, other, *_test(arrays[one], arrays[other], paired=paired))
-        for one, other in itertools.combinations(arrays, 2)
+        for one, other in (itertools.combinations(arrays, 2) if pairs is None else pairs)
     ]
     tests = pd.DataFrame(rows, columns=["one", "other", "difference", "t", "df", "p"])
     return _adjusted(tests, alpha)

@@ -1,0 +1,33 @@
+"""What is asked of a comparison, and its result."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from valstab.analysis.runs import Runs
+from valstab.config.schema import FigureConfig
+from valstab.results.picture import Picture
+from valstab.statistics.stability import Measure, Undefined
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Result of a comparison: tables and pictures by name, the main ones first, and sentences."""
+
+    tables: Mapping[str, pd.DataFrame]
+    pictures: Mapping[str, Picture]
+    sentences: tuple[str, ...]
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """Metrics for MLflow, by name."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The runs to compare, and how."""
+
+    figure: FigureConfig
+    runs: Runs
+    measure: Measure
+    undefined: Undefined
+    resamples: int
