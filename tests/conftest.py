@@ -1,11 +1,13 @@
 """Shared fixtures: the embedded model, and commands in a folder of their own."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,16 @@ if TYPE_CHECKING:  # MLflow and torch take seconds, which tests without them nee
 settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("deep", max_examples=100, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out the tests in a browser, slow ones, where selenium is not installed: `uv run` does not install it."""
+    if collection_path.suffix != ".py" or find_spec("selenium") is not None:
+        return None
+    is_browsers = re.search(
+        r"^from (selenium|tests.support.browser) ", collection_path.read_text("utf-8"), re.MULTILINE
+    )
+    return True if is_browsers else None
 
 
 @pytest.fixture(scope="session")
