@@ -3,9 +3,7 @@
 A page has `<!-- settings -->` or `<!-- options -->` where a table goes.
 """
 
-import ast
 import dataclasses
-import inspect
 import json
 import typing
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 from valstab.config import schema
 from valstab.config.compose import CONFIG_FOLDER, compose_comparison, compose_run
+from valstab.config.meanings import meanings
 from valstab.config.options import read_groups
 
 MAX_DEFAULT_CHARACTERS = 60
@@ -52,24 +51,6 @@ def options() -> str:
         _table(f"`{group}`", ("option", "what"), [(f"`{name}`", text) for name, text in chosen.items()])
         for group, chosen in read_groups([Path(CONFIG_FOLDER)]).items()
     )
-
-
-def meanings(kind: type) -> dict[str, tuple[str, str]]:
-    """Return the type (as written) and the docstring of each field of a dataclass, inherited fields first.
-
-    A field without a docstring has an empty one.
-    """
-    fields: dict[str, tuple[str, str]] = {}
-    for base in reversed(kind.__mro__[:-1]):
-        (definition,) = ast.parse(inspect.getsource(base)).body
-        body = typing.cast("ast.ClassDef", definition).body
-        for statement, after in zip(body, [*body[1:], None], strict=True):
-            if isinstance(statement, ast.AnnAssign):
-                text = (
-                    after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
-                )
-                fields[ast.unparse(statement.target)] = (ast.unparse(statement.annotation), " ".join(str(text).split()))
-    return fields
 
 
 def _section(title: str, prefix: str, default: Any) -> str:

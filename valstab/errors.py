@@ -7,6 +7,14 @@ MAX_ERROR_CHARACTERS = 2_000
 """Maximum length of an error's text, in characters."""
 
 
+MIN_BEGINNING = 3
+"""Number of characters from which on a text is taken for the beginning of a name."""
+
+
+MAX_HINTS = 6
+"""Maximum number of names that a text may be the beginning of."""
+
+
 class UserError(Exception):
     """An error that the user can correct; its text is made one line, without characters that move a cursor."""
 
@@ -38,10 +46,11 @@ def printable(text: str) -> str:
 
 
 def allowed(value: object, options: Iterable[str]) -> str:
-    """Return the `options` as text for an error; if `value` looks like a typo, the nearest option comes first."""
+    """Return the `options` as text for an error; those that begin with `value`, or the nearest, come first."""
     names = [str(option) for option in options]
-    near = difflib.get_close_matches(str(value), names, n=1)
-    hint = f"did you mean {near[0]}? - " if near else ""
+    begun = [name for name in names if name.startswith(str(value))] if len(str(value)) >= MIN_BEGINNING else []
+    near = begun[:MAX_HINTS] or difflib.get_close_matches(str(value), names, n=1)
+    hint = f"did you mean {' or '.join(filter(None, [', '.join(near[:-1]), near[-1]]))}? - " if near else ""
     return f"{hint}allowed: {', '.join(names)}"
 
 

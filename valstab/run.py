@@ -93,7 +93,7 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
 
 def collect(config: Config, plan: Plan, engine: Engine, folder: Path) -> CollectedData:
     """Generate the plan's conversations and ask its questions; write both to `folder`."""
-    conversation_log, answer_log = open_store(config.store.path, plan, engine)
+    conversation_log, answer_log = open_store(config.store.path, plan, engine, config.model.name)
     usage = engine.usage
     with display(run_name(config), tokens=lambda: usage.encoded_tokens + usage.generated_tokens) as begin:
         start = time.perf_counter()

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.composed import compose_run
+from valstab.commands.arguments import missing_value, refuse_arguments
 from valstab.commands.run import checked_plan
 from valstab.config.explain import USER_ERRORS, explain
 from valstab.config.options import CONFIG_FOLDER, refuse_hidden_options
-from valstab.errors import ConfigError
+from valstab.errors import ConfigError, UserError
 from valstab.inputs.files import DATA
 
 ROOT = str(Path(__file__).parents[2])
@@ -52,7 +53,7 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
     [
         ("n_messages=4", "n_messages=4: must be odd"),
         ("n_messages=-1", "n_messages=-1: must be odd"),
-        ("n_messages=three", "n_messages=three: Value 'three' of type 'str' could not be converted"),
+        ("n_messages=three", "n_messages=three: must be a whole number"),
         ("n_mesages=3", "n_mesages=3: unknown key; did you mean n_messages?"),
         ("+extra=1", "extra=1: unknown key"),
         ("+model.extra=1", "model.extra=1: unknown key; allowed: name, path, format"),
@@ -70,7 +71,7 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
         ("model.path=/no/such.gguf", "model.path=/no/such.gguf: no such file or folder, nor a hub id"),
         ("model.path=package:no_such_package/x.gguf", "x.gguf: the package no_such_package is not installed"),
         ("model.sampling.temperature=-0.1", "model.sampling.temperature=-0.1: must be 0 or more"),
-        ("model.sampling.top_p=hot", "model.sampling.top_p=hot: Value 'hot'"),
+        ("model.sampling.top_p=hot", "model.sampling.top_p=hot: must be a number or null"),
         ("model.quantization=5bit", "model.quantization=5bit: did you mean 8bit? - allowed: none, 8bit, 4bit"),
         ("topics.names=[joke,ches]", "topics.names=[joke,ches]: unknown topic ches; did you mean chess?"),
         ("topics.names=[joke,joke]", "each only once"),
@@ -79,7 +80,7 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
         ("population.personas=nobody.csv", "population.personas=nobody.csv: no such file"),
         ("seeds=[]", "seeds=[]: needs at least one seed"),
         ("seeds=[0,0]", "each seed may stand only once"),
-        ("seeds=3", "seeds=3: Invalid value assigned: int is not a ListConfig, list or tuple.; allowed: a list"),
+        ("seeds=3", "seeds=3: must be a list such as [0,1]"),
         ("seeds=[0", "seeds=[0: [ is never closed"),
         ("task.items=nowhere", "task.items=nowhere: no such file"),
         ("task.scores=[1,2]", "needs one score for each of 6 options"),
@@ -90,8 +91,22 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
         ),
         ("population=3", "population=3: must be the name of an option; allowed: fictional_characters, none"),
         ("conversation=true", "conversation=true: must be the name of an option; allowed: long, none, short"),
+        ("model=smollm2_1", "did you mean smollm2_135m, smollm2_135m_4bit or smollm2_1_7b_instruct? - allowed: auto, "),
+        ("temperature=1", "temperature=1: unknown key; did you mean model.sampling.temperature?"),
+        ("model.sampling=hot", "model.sampling=hot: has settings of its own: temperature, top_p, top_k, min_p"),
+        ("seeds=[0,x]", "seeds=[0,x]: x must be a whole number"),
+        ("task.scores=[1,b]", "task.scores=[1,b]: b must be a number"),
+        ("population.limit=x", "population.limit=x: must be a whole number or null"),
+        ("dry_run=maybe", "dry_run=maybe: must be true or false"),
+        ("seeds=${foo}", "seeds=${foo}: there is no setting foo to take the value from"),
+        ("seeds=${oc.env:NO_SUCH}", "seeds=${oc.env:NO_SUCH}: the environment variable NO_SUCH is not set"),
+        ("model=random,auto", "model=random,auto: several values are a sweep: add -m"),
+        ("n_messages=range(1,3)", "n_messages=range(1,3): several values are a sweep: add -m"),
+        ("figure=fig4a", "figure=fig4a: is no setting of this command; it is one of `valstab compare`"),
+        ("experiment=quickstart", "experiment=quickstart: is added with a plus: +experiment=quickstart"),
+        ("+experiment=[quickstart,x]", "experiment=x: no such option; allowed: ceiling, fig10"),
         ("=3", "=3: has no key; allowed: KEY=VALUE"),
-        ("model.template=3", "allowed: a mapping such as {a: 1}"),
+        ("model.template=3", "model.template=3: must be a mapping such as {a: 1}"),
         ("topics.openings=opening.yaml", "no such file; did you mean openings.yaml? - allowed: a path, "),
         ("population.introduction='{nam}.'", "{nam} is unknown; did you mean name? - allowed: name, gender"),
         ("+experiment=quickstar", "experiment=quickstar: no such option; did you mean quickstart?"),
@@ -104,7 +119,7 @@ def test_a_mistake_is_answered_with_key_value_and_what_is_allowed(override, mess
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("n_messages=three", "n_messages=three: Value 'three' of type 'str' could not be converted"),
+        ("n_messages=three", "n_messages=three: must be a whole number"),
         (
             "model=null",
             "model=null: must be the name of an option; allowed: auto, deepseek_r1_distill_qwen_7b, gemma3_12b_it",
@@ -133,7 +148,7 @@ def test_a_mistake_ends_the_command_with_one_line(override, message, checked, tm
         ("model=random,mixtral_4bits", "model=mixtral_4bits: no such option; did you mean mixtral_4bit?"),
         ("model=random,null", "model=random,null: must be the name of an option; allowed: auto"),
         ("modl=random,auto", "modl=random,auto: unknown key; did you mean model?"),
-        ("n_messages=1,two", "n_messages=1,two: Value 'two' of type 'str' could not be converted"),
+        ("n_messages=1,two", "n_messages=1,two: must be a whole number"),
     ],
 )
 def test_a_mistake_in_a_sweep_ends_it_before_its_first_job(override, message, checked, tmp_path):
@@ -143,6 +158,47 @@ def test_a_mistake_in_a_sweep_ends_it_before_its_first_job(override, message, ch
     assert line.startswith(f"valstab: {message}")
     assert imported == "imported: []"
     assert not list(tmp_path.glob("multirun/*/*/0"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dry-run"], "--dry-run: no such option; settings have no dashes: dry_run=true"),
+        (["--dryrun"], "--dryrun: no such option; settings have no dashes: dry_run=true"),
+        (["--seeds", "3"], "--seeds: no such option; settings have no dashes: seeds=3"),
+        (["--n-messages=3"], "--n-messages=3: no such option; settings have no dashes: n_messages=3"),
+        (["seeds=[0]", "-n"], "-n: no such option; settings have no dashes: n=VALUE"),
+        (["--multirun=x"], "argument --multirun/-m: ignored explicit argument 'x'"),
+        (["~n_messages"], "~n_messages: a setting can't be removed; KEY=VALUE gives it another value"),
+        (["model@x=random"], "model@x=random: unknown key; did you mean model=random?"),
+        (
+            ["model=[random, auto]"],
+            "model=[random, auto]: takes one option; to run with each of several: -m model=random,auto",
+        ),
+    ],
+)
+def test_what_is_no_setting_is_answered_with_what_to_type(arguments, message):
+    with pytest.raises(UserError) as caught:
+        refuse_arguments(arguments, ["model", "experiment"])
+    assert str(caught.value) == message
+
+
+def test_settings_and_hydra_s_own_options_pass():
+    settings = ["model=random", "+experiment=[a,b]", "seeds=[0,1]", "topics.names=[joke]"]
+    refuse_arguments(["-m", "--config-dir", "mine", *settings, "--cfg", "job"], ["model", "experiment", "topics"])
+
+
+@pytest.mark.parametrize(
+    ("word", "advice"),
+    [
+        ("model", "model: needs a value: model=VALUE"),
+        ("dry_run", "dry_run: needs a value: dry_run=true"),
+        ("help", "help: no such command; type --help"),
+        ("comapre", None),
+    ],
+)
+def test_a_word_that_is_a_setting_needs_a_value(word, advice):
+    assert missing_value(word) == advice
 
 
 def portraits(change):

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from valstab.config.meanings import describe_settings
 from valstab.config.options import CONFIG_FOLDER, first_comment, format_groups, read_groups
+from valstab.config.schema import Config
 
 OPTIONS = sorted(Path(CONFIG_FOLDER).glob("*/*.yaml"))
 
@@ -50,6 +52,13 @@ def test_options_of_several_folders_are_listed_together(tmp_path):
     assert format_groups(groups) == "task=\n  a                          First.\n  b                          Second."
 
 
+def test_every_setting_has_a_sentence_in_the_help():
+    described = describe_settings(Config)
+    assert described["seeds"] == "Each seed is a whole repetition, with conversations and option orders of its own."
+    assert described["model.sampling.temperature"].startswith("The temperature")
+    assert all(len(text) > 10 for text in described.values())
+
+
 def test_help_describes_options_and_the_users_own(valstab_light, launch_folder):
     (launch_folder / "mine" / "task").mkdir(parents=True)
     (launch_folder / "mine" / "task" / "moods.yaml").write_text("# Moods, at $5 and {he}.\n", encoding="utf-8")
@@ -58,6 +67,9 @@ def test_help_describes_options_and_the_users_own(valstab_light, launch_folder):
     lines = [re.sub(r"\s+", " ", line).strip() for line in result.stdout.splitlines()]
     assert "moods Moods, at $5 and {he}." in lines
     assert "random Uniformly random answers: the chance level." in lines
+    assert (
+        "retests How often all questions are repeated after the same conversations, with other option orders." in lines
+    )
     assert "python -m valstab +experiment=quickstart a small real study, offline" in lines
     assert "n_messages: 3" in lines
     assert "moods" not in valstab_light("--help").stdout

@@ -313,8 +313,11 @@ def test_the_command_lists_exports_and_prunes(spent, valstab_light, launch_folde
     spent("task=religion")
     (identity,) = [path.parent.name for path in launch_folder.glob(".valstab/*/identity.json")]
     listed = valstab_light("list", module="valstab.store").stdout.splitlines()
-    assert listed[0] == f"{identity}  engine CountingEngine"
-    assert [line.split()[:3] for line in listed[1:]] == [
+    today = time.strftime("%Y-%m-%d")
+    assert listed[0] == f"{identity}  scripted, last written on {today}"
+    assert listed[1] == "  engine CountingEngine"
+    assert listed[-1].startswith("total: 1 model, 30 records, 0.")
+    assert [line.split()[:3] for line in listed[2:-1]] == [
         ["answers-pvq-n3", "6", "records"],
         ["answers-religion-n3", "6", "records"],
         ["conversations", "18", "records"],
@@ -341,8 +344,10 @@ def test_a_model_without_a_readable_identity_is_listed_and_exported(identity, tm
     else:
         (folder / "identity.json").write_text(identity)
     store_command(["--path", str(store), "list"])
-    first, second = capsys.readouterr().out.splitlines()
-    assert first == f"{folder.name}  identity.json can't be read; the next run of the model writes it again"
+    name, first, second, total = capsys.readouterr().out.splitlines()
+    assert name.startswith(f"{folder.name}  a model without a name, last written on ")
+    assert total.startswith("total: 1 model, 1 records, ")
+    assert first == "  identity.json can't be read; the next run of the model writes it again"
     assert second.split()[:3] == ["conversations", "1", "records"]
     store_command(["--path", str(store), "export", str(tmp_path / "copy")])
     assert Store(tmp_path / "copy", {"weights": "x"}).log("conversations").get("a") == "text"
@@ -367,7 +372,57 @@ def test_a_model_that_is_pruned_while_it_runs_stays_in_the_list(tmp_path, capsys
     store_command(["--path", str(tmp_path), "prune", folder.name])
     log.put({"b": "text"})
     store_command(["--path", str(tmp_path), "list"])
-    assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["conversations", "1", "records"]
+    assert capsys.readouterr().out.splitlines()[-2].split()[:3] == ["conversations", "1", "records"]
+
+
+@pytest.fixture
+def three_models(tmp_path):
+    """A store of three models with 1 MB each, last written 1, 10 and 100 days ago."""
+    for name, days in (("new", 1), ("middle", 10), ("old", 100)):
+        Store(tmp_path, {"weights": name}, name).log("conversations").put({"a": "x" * 1_000_000})
+        for file in (tmp_path / content_hash({"weights": name}) / "conversations").iterdir():
+            os.utime(file, (0, time.time() - days * 86_400))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left"),
+    [
+        (["--older", "9"], {"new"}),
+        (["--older", "11"], {"new", "middle"}),
+        (["--to", "2.5"], {"new", "middle"}),
+        (["--to", "1.5"], {"new"}),
+        (["--to", "0"], set()),
+        (["--to", "4"], {"new", "middle", "old"}),
+        (["new", "--to", "2.5"], {"middle", "old"}),
+        (["new", "--older", "50"], {"middle"}),
+    ],
+)
+def test_a_store_is_pruned_by_name_age_and_size(three_models, arguments, left, capsys):
+    store_command(["--path", str(three_models), "prune", *arguments])
+    assert {path.read_text().strip() for path in three_models.glob("*/names.txt")} == left
+    removed = capsys.readouterr().out.splitlines()
+    assert {line.split()[2].rstrip(",") for line in removed} == {"new", "middle", "old"} - left
+
+
+def test_names_of_a_model_are_kept_once(tmp_path):
+    for name in ("smol", "other", "smol"):
+        Store(tmp_path, {}, name)
+    assert (tmp_path / content_hash({}) / "names.txt").read_text() == "smol\nother\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "valstab: store: the following arguments are required: command; see --help"),
+        (["prune"], "valstab: store prune: needs a MODEL, --older DAYS or --to MB; see --help"),
+        (["prune", "--older", "x"], "valstab: store prune: argument --older: invalid float value: 'x'; see --help"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(arguments, line):
+    with pytest.raises(SystemExit) as caught:
+        store_command(arguments)
+    assert caught.value.code == line
 
 
 def results_of(folder):

@@ -4,6 +4,7 @@ import importlib
 import os
 import re
 import sys
+from importlib.metadata import version
 
 from valstab.commands.interruption import interruptible
 from valstab.commands.process import guard_process
@@ -29,7 +30,14 @@ def main() -> None:
         del sys.argv[1]
     elif first == "-sc" and others[0].startswith("query="):
         name = _completed_command(os.environ.get("COMP_LINE", ""))
+    elif first == "--version":
+        sys.stdout.write(f"valstab {version('valstab')}\n")
+        return
     elif re.fullmatch(r"\w+", first):
+        from valstab.commands.arguments import missing_value
+
+        if advice := missing_value(first):
+            sys.exit(f"valstab: {advice}")
         sys.exit(f"valstab: {one_line(first)}: no such command; {allowed(first, COMMANDS)}; settings are KEY=VALUE")
     start_command(name)
 

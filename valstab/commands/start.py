@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from valstab.commands.arguments import refuse_arguments
 from valstab.commands.interruption import handle_signals
 from valstab.commands.own_files import use_own_files
 from valstab.commands.process import guard_process
@@ -19,9 +20,22 @@ from valstab.config.as_written import restore_texts
 from valstab.config.compose import ConfigT, register_schemas, to_dataclass
 from valstab.config.exit import fail
 from valstab.config.explain import NO_NAME_ERROR, USER_ERRORS, is_disk_error, is_too_long
-from valstab.config.options import CONFIG_FOLDER, config_folders, format_groups, read_groups, refuse_hidden_options
+from valstab.config.meanings import describe_settings
+from valstab.config.options import (
+    CONFIG_FOLDER,
+    config_folders,
+    format_groups,
+    format_lines,
+    read_groups,
+    refuse_hidden_options,
+)
+from valstab.config.schema import CompareConfig, Config, RescoreConfig
 from valstab.config.secrets import find_secret, refuse_composed_secrets
-from valstab.errors import ConfigError
+from valstab.errors import ConfigError, UserError
+
+SCHEMAS = {"run": Config, "compare": CompareConfig, "rescore": RescoreConfig}
+"""The settings of each command."""
+
 
 COMMAND_GROUPS = {"compare": ("figure",), "rescore": ("task",)}
 """The groups of each command whose groups are not those of a run."""
@@ -54,9 +68,14 @@ def start(app: Callable[[], object]) -> None:
         SystemExit: with one line after a user's mistake, with a traceback after any other error.
     """
     _refuse_secret_arguments(sys.argv[1:])
+    try:
+        refuse_arguments(sys.argv[1:], read_groups([Path(CONFIG_FOLDER)]))
+    except UserError as error:
+        fail(error)
     register_schemas()
     # The help uses this resolver, since Hydra's own list of groups has no descriptions.
     OmegaConf.register_new_resolver("options", _options, replace=True)
+    OmegaConf.register_new_resolver("settings", _settings, replace=True)
     shown = () if os.environ.get("HYDRA_FULL_ERROR") == "1" else USER_ERRORS
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them.
     try:
@@ -96,6 +115,11 @@ def _refuse_secret_arguments(arguments: Iterable[str]) -> None:
         key, equals, _ = argument.lstrip("+~").partition("=")
         if found := find_secret(key if key == "engine.url" else "", argument):
             fail(ConfigError(key if equals else "command line", "...", found))
+
+
+def _settings(command: str) -> str:
+    """Return the settings of a command with what each means, as text for its help."""
+    return format_lines(describe_settings(SCHEMAS[command])).replace("$", "$$")
 
 
 def _options(sources: Iterable[ConfigSourceInfo], command: str) -> str:

@@ -2,14 +2,15 @@
 
 import dataclasses
 import errno
+import re
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from valstab.config.options import CONFIG_FOLDER, read_groups
 from valstab.config.quoting import describe_unreadable
@@ -39,6 +40,25 @@ TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", s
 """The names of types in messages."""
 
 
+HYDRA_TEXTS: Mapping[str, str] = {
+    r"Ambiguous value for argument '(.+?)'": "{0}: several values are a sweep: add -m; a list has brackets: [A,B]",
+    r"Sweep parameters '(.+)' requires --multirun": "{0}: several values are a sweep: add -m",
+    r"Cannot find primary config '(.+?)'": "--config-name={0}: no such configuration; leave it out",
+    r"Additional config directory '(.+)' not found": "--config-dir={0}: no such folder",
+}
+"""Hydra's texts, as patterns, and ours."""
+
+
+OMEGACONF_TEXTS: Mapping[str, str] = {
+    r"Value '(.*)' of type '\w+' could not be converted to Integer": "{0} must be a whole number",
+    r"Value '(.*)' of type '\w+' could not be converted to Float": "{0} must be a number",
+    r"Environment variable '(.+?)' not found": "the environment variable {0} is not set",
+    r"Interpolation key '(.+?)' not found": "there is no setting {0} to take the value from",
+    r"missing mandatory value": "needs a value",
+}
+"""OmegaConf's texts, as patterns, and ours."""
+
+
 FULL = "when there is space again, the same command goes on where it was, with what its store has"
 UNWRITABLE = "start in a folder that can be written to, or set hydra.run.dir, hydra.sweep.dir and store.path"
 
@@ -61,7 +81,7 @@ def explain(error: Exception, arguments: list[str]) -> str:
 def _explain(error: Exception, arguments: list[str]) -> str:
     if isinstance(error, OSError) and is_disk_error(error):
         return f"{error}; {FULL if error.errno in DISK_FULL_ERRNOS else UNWRITABLE}"
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and "/" in error.missing_cfg_file:
         return _missing(error.missing_cfg_file, error.options)
     if isinstance(error, OverrideParseException):
         return describe_unreadable(str(error.override))
@@ -70,16 +90,49 @@ def _explain(error: Exception, arguments: list[str]) -> str:
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return _wrong_setting(cause, _setting(cause.full_key, arguments))
-    return _too_long(arguments) if is_too_long(error) else str(error)
+    return _too_long(arguments) if is_too_long(error) else _composition_error(str(error), arguments)
+
+
+def _composition_error(text: str, arguments: list[str]) -> str:
+    if found := re.search(r"Could not override '([^'@]+)", text):
+        return _no_such_group(found[1], arguments)
+    return _in_own_words(text, HYDRA_TEXTS)
+
+
+def _in_own_words(text: str, texts: Mapping[str, str]) -> str:
+    """Return the text of a pattern that another one has, or the other one if it has none."""
+    for pattern, words in texts.items():
+        if found := re.search(pattern, text):
+            return words.format(*found.groups())
+    return text
+
+
+def _no_such_group(group: str, arguments: list[str]) -> str:
+    setting = _setting(group, arguments)
+    if group == "experiment":
+        return f"{setting}: is added with a plus: +{setting}"
+    groups = read_groups([Path(CONFIG_FOLDER)])
+    if group in groups:
+        command = "; it is one of `valstab compare`" if group == "figure" else ", whose --help has them"
+        return f"{setting}: is no setting of this command{command}"
+    return f"{setting}: unknown key; {allowed(group, groups)}"
 
 
 def _wrong_setting(cause: OmegaConfBaseException, setting: str) -> str:
     fields = typing.get_type_hints(cause.object_type) if dataclasses.is_dataclass(cause.object_type) else {}
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and fields:
         return f"{setting}: {unknown_key(str(cause.full_key), cause.object_type)}"
-    problem = str(cause.msg).splitlines()[0]
+    problem = _in_own_words(str(cause.msg).splitlines()[0], OMEGACONF_TEXTS)
     wanted = fields.get(str(cause.key))
-    return f"{setting}: {problem}" + (f"; allowed: {_type_name(wanted)}" if wanted is not None else "")
+    if dataclasses.is_dataclass(wanted):
+        return f"{setting}: has settings of its own: {', '.join(typing.get_type_hints(wanted))}"
+    if (
+        wanted is not None
+        and isinstance(cause, ValidationError)
+        and str(cause.key) == str(cause.full_key).split(".")[-1]
+    ):
+        return f"{setting}: must be {_type_name(wanted)}"
+    return f"{setting}: {problem}"
 
 
 def unknown_key(key: str, schema: Any) -> str:
@@ -91,14 +144,19 @@ def unknown_key(key: str, schema: Any) -> str:
     """
     section, dot, name = key.rpartition(".")
     fields = {field: type_ for field, type_ in typing.get_type_hints(schema).items() if not field.startswith("_")}
-    nested = [
-        f"{section}{dot}{field}.{name}"
-        for field, type_ in fields.items()
-        if dataclasses.is_dataclass(type_) and name in typing.get_type_hints(type_)
-    ]
+    nested = [f"{section}{dot}{place}" for place in _places(name, schema)]
     if nested:
         return f"unknown key; did you mean {' or '.join(nested)}? - allowed: {', '.join(fields)}"
     return f"unknown key; {allowed(name, fields)}"
+
+
+def _places(name: str, schema: Any) -> Iterator[str]:
+    """Yield the keys, from a section on, whose last part is this name in a section below it."""
+    for field, type_ in typing.get_type_hints(schema).items():
+        if dataclasses.is_dataclass(type_):
+            if name in typing.get_type_hints(type_):
+                yield f"{field}.{name}"
+            yield from (f"{field}.{place}" for place in _places(name, type_))
 
 
 def is_too_long(error: Exception) -> bool:
@@ -111,8 +169,9 @@ def _too_long(arguments: Iterable[str]) -> str:
     return f"{key[:MAX_SHOWN_CHARACTERS]}={value[:MAX_SHOWN_CHARACTERS]}...: is too long"
 
 
-def _missing(file: str, options: Sequence[str]) -> str:
+def _missing(file: str, options: Sequence[str] | None) -> str:
     group, _, option = file.rpartition("/")
+    options = options or list(read_groups([Path(CONFIG_FOLDER)]).get(group, ()))
     if option.startswith("submitit_"):
         return f"{group}: needs submitit; pip install 'valstab[slurm]'"
     return f"{group}={option}: no such option; {allowed(option, options)}"

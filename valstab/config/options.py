@@ -74,13 +74,14 @@ def first_comment(path: Path) -> str:
 
 def format_groups(groups: Mapping[str, Mapping[str, str]]) -> str:
     """Return groups as text, with one line for each option and its description."""
-    blocks = []
-    for group, options in groups.items():
-        lines = [
-            textwrap.fill(
-                f"{f'  {name}':{INDENT - 1}} {text}", WIDTH, subsequent_indent=" " * INDENT, break_on_hyphens=False
-            )
-            for name, text in options.items()
-        ]
-        blocks.append("\n".join([f"{group}=", *lines]))
-    return "\n\n".join(blocks)
+    return "\n\n".join(f"{group}=\n{format_lines(options)}" for group, options in groups.items())
+
+
+def format_lines(texts: Mapping[str, str]) -> str:
+    """Return names and what is said of each, aligned, one below the other."""
+    return "\n".join(
+        textwrap.fill(
+            f"{f'  {name}':{INDENT - 1}} {text}", WIDTH, subsequent_indent=" " * INDENT, break_on_hyphens=False
+        )
+        for name, text in texts.items()
+    )

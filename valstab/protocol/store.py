@@ -5,7 +5,7 @@ appends to a file of its own and reads the files of all. So any number of proces
 any file system. A damaged, unfinished or impossible line is skipped and named.
 
 Layout: `STORE/IDENTITY/conversations/*.jsonl` and `STORE/IDENTITY/answers-TASK-nN/*.jsonl`. IDENTITY is the hash of
-`identity.json` beside them, which describes the model, its weights and its settings.
+`identity.json` beside them, which describes the model and its settings; `names.txt` has its names in results.
 
 `python -m valstab store` lists, exports and prunes a store.
 """
@@ -33,6 +33,10 @@ MAX_FOLDER_NAME_CHARACTERS = 60
 
 IDENTITY_FILE = "identity.json"
 """The file that describes the model of a folder."""
+
+
+NAMES_FILE = "names.txt"
+"""The file with the names that a folder's model had in results, one on each line."""
 
 
 CHECKSUM_DIGITS = 16
@@ -108,11 +112,16 @@ class RecordLog:
 class Store:
     """The record logs of one model; without a path, they are in memory only.
 
+    Args:
+        path: the store's folder.
+        identity: what describes the model.
+        name: the model's name in results, for a person who lists the store.
+
     Raises:
         ConfigError: if the folder can't be written.
     """
 
-    def __init__(self, path: Path | None, identity: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path | None, identity: Mapping[str, Any], name: str = "") -> None:
         self._folder = None if path is None else path / content_hash(identity)
         if self._folder is None:
             return
@@ -121,6 +130,10 @@ class Store:
             # Several processes may write it, all of them the same content.
             with whole_file(self._folder / IDENTITY_FILE) as draft:
                 draft.write_text(json.dumps(identity, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            name = " ".join(name.split())
+            if name and name not in (names := read_names(self._folder)):
+                with whole_file(self._folder / NAMES_FILE) as draft:
+                    draft.write_text("".join(f"{each}\n" for each in [*names, name]), encoding="utf-8")
         except OSError as error:
             raise ConfigError("store.path", path, f"must be a folder that can be written to ({error})") from None
 
@@ -129,6 +142,14 @@ class Store:
         # Two names may get the same folder: their records still have different keys.
         folder_name = re.sub(r"[^\w.-]", "_", name)[:MAX_FOLDER_NAME_CHARACTERS]
         return open_log(None if self._folder is None else self._folder / folder_name, folder_name)
+
+
+def read_names(folder: Path) -> list[str]:
+    """Return the names that the model of a folder had; none if they are unknown."""
+    try:
+        return (folder / NAMES_FILE).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
 
 
 def open_log(folder: Path | None, name: str) -> RecordLog:
@@ -163,7 +184,14 @@ def _checksum(content: bytes) -> bytes:
     return hashlib.sha256(content).hexdigest()[:CHECKSUM_DIGITS].encode()
 
 
-def open_store(path: str | None, plan: Plan, engine: Engine) -> tuple[RecordLog, RecordLog]:
-    """Return the logs of the plan's conversations and of its answers; without a path, they are empty and in memory."""
-    store = Store(Path(path) if path else None, engine.identity)
+def open_store(path: str | None, plan: Plan, engine: Engine, name: str = "") -> tuple[RecordLog, RecordLog]:
+    """Return the logs of the plan's conversations and of its answers; without a path, they are empty and in memory.
+
+    Args:
+        path: the store's folder.
+        plan: what is asked.
+        engine: the engine of the model.
+        name: the model's name in results.
+    """
+    store = Store(Path(path) if path else None, engine.identity, name)
     return store.log("conversations"), store.log(f"answers-{plan.task.name}-n{plan.n_messages}")

@@ -1,0 +1,64 @@
+"""Check the arguments of a command before Hydra reads them, and say what to type instead."""
+
+import typing
+from collections.abc import Collection, Iterable
+
+from hydra._internal.utils import get_args_parser
+
+from valstab.config.schema import Config
+from valstab.errors import UserError, one_line
+
+SEVERAL = ("experiment",)
+"""The groups of which several options can be chosen."""
+
+
+def refuse_arguments(arguments: list[str], groups: Collection[str]) -> None:
+    """Refuse arguments that are no settings, or settings in a form that only Hydra's own commands have.
+
+    Args:
+        arguments: those of the command line.
+        groups: the names of all groups of options.
+
+    Raises:
+        UserError: with what to type instead.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    known, unknown = parser.parse_known_args(arguments)
+    for option in unknown:
+        raise UserError(f"{option}: no such option; settings have no dashes: {_as_setting(option, arguments)}")
+    for argument in known.overrides:
+        key, equals, value = argument.lstrip("+").partition("=")
+        group, at, _ = key.partition("@")
+        if argument.startswith("~"):
+            raise UserError(f"{argument}: a setting can't be removed; KEY=VALUE gives it another value")
+        if at and group in groups:
+            raise UserError(f"{argument}: unknown key; did you mean {group}={value}?")
+        if equals and key in groups and key not in SEVERAL and value.startswith("["):
+            several = f"{key}={value.strip('[]').replace(' ', '')}"
+            raise UserError(f"{argument}: takes one option; to run with each of several: -m {several}")
+
+
+def missing_value(word: str) -> str | None:
+    """Return what to type for a word that is a setting without a value; None if it is no setting."""
+    if word == "help":
+        return "help: no such command; type --help"
+    return f"{word}: needs a value: {_example(word)}" if word in typing.get_type_hints(Config) else None
+
+
+def _refuse(message: str) -> typing.NoReturn:
+    raise UserError(one_line(message))
+
+
+def _as_setting(option: str, arguments: Iterable[str]) -> str:
+    name, _, value = option.lstrip("-").partition("=")
+    following = iter(arguments)
+    value = value or next((next(following, "") for argument in following if argument == option), "")
+    key = name.replace("-", "_")
+    if key.replace("_", "") == "dryrun":
+        key = "dry_run"
+    return f"{key}={value}" if value and "=" not in value and not value.startswith("-") else _example(key)
+
+
+def _example(key: str) -> str:
+    return f"{key}=true" if typing.get_type_hints(Config).get(key) is bool else f"{key}=VALUE"
