@@ -107,6 +107,14 @@ def test_the_numbers_are_those_of_the_results(hostile):
     assert document["prompt"] == PROMPT
 
 
+def test_what_is_luck_is_said_and_two_seeds_have_no_error(tmp_path):
+    document, _ = read(study(tmp_path / "report.html", "model=random", *SMALL).path)
+    assert document["luck"] == "Rank-order and ipsative stability are not beyond chance, so this order is luck."
+    assert {each["se"] for each in (*document["per_key"], *document["per_persona"])} == {None}
+    document, _ = read(study(tmp_path / "steady.html", *SCRIPTED, *SMALL).path)
+    assert document["luck"] == ""
+
+
 def test_nothing_that_is_said_ends_its_element(hostile):
     text = hostile.path.read_text(encoding="utf-8")
     elements = Elements(text)

@@ -14,7 +14,7 @@ from valstab.protocol.prompts import instruction_of
 from valstab.results import wording
 from valstab.results.fitness import empty_share
 from valstab.results.results import Results
-from valstab.results.summary import read_in_words, warnings
+from valstab.results.summary import MIN_SAMPLES, read_in_words, warnings
 from valstab.statistics.conversation_quality import cut_messages
 from valstab.statistics.position import orders_vary, position_bias
 from valstab.statistics.psychometrics import LOW_ANSWER_MASS, mass_spread
@@ -35,6 +35,8 @@ def overview(
     document = results.document()
     for name in ("per_key", "per_persona"):
         document[name] = list(document[name].values())
+        if results.scores.sizes["seed"] < MIN_SAMPLES:
+            document[name] = [each and {**each, "se": None} for each in document[name]]
     document["per_seed"] = {name: list(per_seed.values()) for name, per_seed in document["per_seed"].items()}
     spread = mass_spread(results.answers["answer_mass"], LOW_ANSWER_MASS)
     mass = results.answers.groupby("context", sort=False)["answer_mass"].mean()
@@ -43,6 +45,7 @@ def overview(
         **document,
         "title": title,
         "headline": [_tile(results, name) for name in wording.MEANINGS],
+        "luck": _luck(results),
         "permutations": plan.without_personas,
         "personas": [
             {
@@ -91,6 +94,19 @@ def _tile(results: Results, name: Measure) -> dict[str, str]:
         "value": wording.value(conclusion),
         "note": "; ".join(notes),
     }
+
+
+def _luck(results: Results) -> str:
+    """Return that the most and least stable are so by chance, as a sentence; empty if no measure is at chance."""
+    names = [
+        MEASURE_NAMES[name].lower()
+        for name, conclusion in results.conclusions.items()
+        if wording.value(conclusion) != "-" and not wording.more_than_chance(conclusion)
+    ]
+    if not names:
+        return ""
+    verb = "is" if len(names) == 1 else "are"
+    return f"{' and '.join(names).capitalize()} stability {verb} not beyond chance, so this order is luck."
 
 
 def _position_bias(answers: pd.DataFrame) -> dict[str, Any] | None:

@@ -75,6 +75,7 @@ function showExtremes() {
     });
     return button;
   };
+  byId("luck").textContent = data.luck;
   const parts = [];
   if (keys.length) parts.push(table("Rank-order stability of each key, most stable first", keys, (place) => named(data.keys[place])));
   if (people.length > 2 * LISTED) {
