@@ -35,7 +35,8 @@ def main() -> None:
         row = {"control": settings.model.name.removeprefix("control_"), "n_messages": job["n_messages"]}
         for name, value in zip(("rank_order", "ipsative"), expected, strict=True):
             found, low, high = (job.get(f"{name}{end}") for end in ("", "_low", "_high"))
-            row |= {f"{name} known": value, f"{name} found": found, f"{name} 95%": f"{low:.2f} to {high:.2f}"}
+            between = "-" if np.isnan(low) else f"{low:.2f} to {high:.2f}"
+            row |= {f"{name} known": value, f"{name} found": found, f"{name} 95%": between}
         rows.append(row)
     arguments.table.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).round(3).to_csv(arguments.table, index=False)
