@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.composed import compose_run
 from valstab.commands.arguments import missing_value, refuse_arguments
-from valstab.commands.run import checked_plan
+from valstab.commands.checked_plan import checked_plan
 from valstab.config.explain import USER_ERRORS, explain
 from valstab.config.options import CONFIG_FOLDER, refuse_hidden_options
 from valstab.errors import ConfigError, UserError
@@ -46,6 +46,18 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
     line, imported = result.stderr.splitlines()
     assert line.startswith("valstab: n_mesages=3: unknown key; did you mean n_messages? - allowed: model, engine")
     assert imported == "imported: []"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"]])
+def test_what_needs_no_numbers_does_not_import_them(arguments, tmp_path):
+    """Else `--help` takes more than a second."""
+    script = "import sys, valstab.commands.main as it\ntry: it.main()\nfinally: print('numpy' in sys.modules, file=sys.stderr)"
+    command = [sys.executable, "-c", script, *arguments]
+    result = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ROOT}, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "False\n")
+    assert result.stdout
 
 
 @pytest.mark.parametrize(

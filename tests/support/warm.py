@@ -27,7 +27,10 @@ from pathlib import Path
 from filelock import FileLock
 
 IMPORTED = {
-    "light": ("valstab.commands.run", "valstab.commands.validate", "hydra._internal.hydra", "hydra.core.plugins"),
+    "light": (
+        *("valstab.commands.run", "valstab.commands.checked_plan", "valstab.commands.validate"),
+        *("hydra._internal.hydra", "hydra.core.plugins"),
+    ),
     "heavy": (
         *("mlflow", "mlflow.data.pandas_dataset", "mlflow.store.db_migrations"),
         *("mlflow.store.tracking.sqlalchemy_store", "matplotlib.backends.backend_agg", "valstab.commands.compare"),

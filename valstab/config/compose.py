@@ -17,8 +17,13 @@ from valstab.errors import ConfigError, UserError
 
 
 def register_schemas() -> None:
-    """Register the schemas with Hydra under the names that the defaults lists of the YAML files use."""
+    """Register the schemas with Hydra under the names that the defaults lists of the YAML files use.
+
+    From then on, Hydra's copies of what it reads share the registered schemas: a help has a hundred such copies, and
+    the registry copies each schema that it gives out.
+    """
     store = ConfigStore.instance()
+    setattr(ConfigStore, "__deepcopy__", _itself)  # noqa: B010 - mypy knows no such method
     store.store(name="run_schema", node=Config)
     store.store(name="rescore_schema", node=RescoreConfig)
     store.store(name="compare_schema", node=CompareConfig)
@@ -27,6 +32,10 @@ def register_schemas() -> None:
     store.store(group="engine/schema", name="vllm", node=VllmConfig)
     store.store(group="engine/schema", name="random", node=EngineConfig)
     store.store(group="engine/schema", name="control", node=ControlConfig)
+
+
+def _itself(store: ConfigStore, _memo: dict[int, Any]) -> ConfigStore:
+    return store
 
 
 ConfigT = TypeVar("ConfigT", Config, RescoreConfig, CompareConfig)

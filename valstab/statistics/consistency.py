@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.spatial.distance import jensenshannon
+from scipy.special import rel_entr
 
 LABELS = ("seed", "context", "persona", "item")
 
@@ -90,11 +90,15 @@ def _probabilities(table: pd.DataFrame) -> xr.DataArray | None:
 
 
 def _divergence(probabilities: xr.DataArray, across: str) -> float:
-    distances = (
-        xr.apply_ufunc(jensenshannon, one, other, input_core_dims=[["option"]] * 2, kwargs={"axis": -1, "base": 2})
-        for one, other in _pairs(probabilities, across)
-    )
-    return _mean([distance**2 for distance in distances])
+    return _mean([_jensen_shannon(one, other) for one, other in _pairs(probabilities, across)])
+
+
+def _jensen_shannon(one: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
+    """Return the Jensen-Shannon divergence of two distributions over `option`, in bits."""
+    middle = (one + other) / 2
+    parts = (xr.apply_ufunc(rel_entr, each, middle).sum("option", skipna=False) for each in (one, other))
+    divergence: xr.DataArray = sum(parts) / (2 * math.log(2))
+    return divergence
 
 
 def _pairs(values: xr.DataArray, across: str) -> list[tuple[xr.DataArray, xr.DataArray]]:

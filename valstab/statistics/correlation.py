@@ -4,10 +4,12 @@ Centring scores in floating point would break exact ties at random without the r
 side is constant. What is missing on one side (NaN) is left out on both, and these are ranked without it.
 """
 
+import math
+
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 RANK_DECIMALS = 9
 """Decimals to which scores are rounded before they are ranked."""
@@ -16,10 +18,10 @@ RANK_DECIMALS = 9
 def spearman(one: xr.DataArray, other: xr.DataArray, over: str) -> xr.DataArray:
     """Compute Spearman's rho along `over`; the other dimensions are matched by name."""
     one, other = xr.align(one, other, join="exact")
-    if one.isnull().any() or other.isnull().any():
+    missing = np.isnan(one) | np.isnan(other)
+    if missing.any():
         one, other = xr.broadcast(one, other)
-        both = one.notnull() & other.notnull()
-        one, other = one.where(both), other.where(both)
+        one, other = one.where(~missing), other.where(~missing)
     rho: xr.DataArray = xr.apply_ufunc(_correlate, one, other, input_core_dims=[[over], [over]])
     return rho
 
@@ -66,7 +68,9 @@ def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rank along the last axis, from 1; what is missing (NaN) stays so."""
     missing = np.isnan(values)
     # As the highest, what is missing changes no rank of the others.
-    ranked = rankdata(np.where(missing, np.inf, values.round(RANK_DECIMALS)), axis=-1)
+    known = np.where(missing, np.inf, values.round(RANK_DECIMALS))
+    columns = known.reshape(math.prod(known.shape[:-1]), known.shape[-1]).T
+    ranked = pd.DataFrame(columns).rank().to_numpy().T.reshape(known.shape)
     return np.where(missing, np.nan, ranked)
 
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from valstab.statistics.jackknife import (
     MIN_SPREAD,
@@ -244,16 +244,16 @@ def _test(one: NDArray[np.float64], other: NDArray[np.float64], *, paired: bool)
     if varied < MIN_SPREAD:
         return difference, math.nan, df, 1.0
     if paired:
-        of_pairs = stats.ttest_rel(one, other)
+        of_pairs = scipy.stats.ttest_rel(one, other)
         return difference, float(of_pairs.statistic), df, float(of_pairs.pvalue)
     # From moments: SciPy warns of each sample that does not vary.
     moments = [(float(each.mean()), float(each.std(ddof=1)), len(each)) for each in (one, other)]
-    found = stats.ttest_ind_from_stats(*moments[0], *moments[1])
+    found = scipy.stats.ttest_ind_from_stats(*moments[0], *moments[1])
     return difference, float(found.statistic), df, float(found.pvalue)
 
 
 def _adjusted(tests: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    tests["p_adjusted"] = stats.false_discovery_control(tests["p"].to_numpy(dtype=float)) if len(tests) else []
+    tests["p_adjusted"] = scipy.stats.false_discovery_control(tests["p"].to_numpy(dtype=float)) if len(tests) else []
     tests["significant"] = tests["p_adjusted"] <= alpha
     return tests
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from valstab.statistics.resampling import Over, StabilitySpec, mean_stability, without_each
 
@@ -143,8 +143,8 @@ def interval(estimate: Estimate, *, confidence: float = 0.95, correlation: bool 
     if math.isnan(value) or not se >= MIN_SPREAD:
         return Interval(value, math.nan, math.nan, math.nan, math.nan, 1.0)
     df = max(1.0, se**4 / math.fsum(variance**2 / freedom for variance, freedom in parts))
-    half = float(stats.t.ppf((1 + confidence) / 2, df)) * se
-    p = float(2 * stats.t.sf(abs(value) / se, df))
+    half = float(stdtrit(df, (1 + confidence) / 2)) * se
+    p = float(2 * stdtr(df, -abs(value) / se))
     if not correlation:
         return Interval(value, value - half, value + half, se, df, p)
     near = min(max(value, -MAX_CORRELATION), MAX_CORRELATION)
@@ -163,7 +163,7 @@ def p_against(found: Interval, correlation: float) -> float:
         return 1.0
     z, other = (math.atanh(min(max(r, -MAX_CORRELATION), MAX_CORRELATION)) for r in (found.value, correlation))
     slope = 1 - min(abs(found.value), MAX_CORRELATION) ** 2
-    return float(2 * stats.t.sf(abs(z - other) * slope / found.se, found.df))
+    return float(2 * stdtr(found.df, -abs(z - other) * slope / found.se))
 
 
 def stability_interval(

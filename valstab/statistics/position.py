@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import chdtrc
 
 from valstab.statistics.resampling import ALPHA
 
@@ -117,9 +117,11 @@ def position_bias(answers: pd.DataFrame) -> pd.DataFrame:
         chance = offered[given].map(lambda labels, letter=letter: (letter in labels) / len(labels))
         share = chosen / number if number else math.nan
         expected = float(chance.mean())
-        observed = [chosen, number - chosen]
-        by_chance = [chance.sum(), number - chance.sum()]
-        p = float(stats.chisquare(observed, by_chance).pvalue) if number and min(by_chance) > 0 else math.nan
+        by_chance = float(chance.sum())
+        p = math.nan
+        if 0 < by_chance < number:
+            deviation = (chosen - by_chance) ** 2
+            p = float(chdtrc(1, deviation / by_chance + deviation / (number - by_chance)))
         rows.append((letter, share, expected, share - expected, p, probabilities[letter]))
     return pd.DataFrame(rows, columns=["letter", "share", "expected", "difference", "p", "probability"])
 
