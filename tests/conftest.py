@@ -1,5 +1,6 @@
 """Shared fixtures: the embedded model, and commands in a folder of their own."""
 
+import gc
 import os
 import re
 import shutil
@@ -16,10 +17,13 @@ from hypothesis import settings
 
 from tests.support.embedded import SMOLLM2
 from tests.support.warm import WarmProcess
+from valstab.commands.main import OBJECTS_BEFORE_COLLECTION
 from valstab.config.schema import ModelConfig, SamplingConfig
 
 if TYPE_CHECKING:  # MLflow and torch take seconds, which tests without them need not wait for
     from valstab.engines.huggingface.engine import TransformersEngine
+
+gc.set_threshold(OBJECTS_BEFORE_COLLECTION)  # as commands do
 
 settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("deep", max_examples=100, deadline=None)

@@ -431,7 +431,8 @@ def results_of(folder):
     return [(found.parent / name).read_bytes() for name in names]
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 4])
 def test_a_killed_run_goes_on_where_it_was(kills, heavy_process, tmp_path, migrated_database):
     """Kill a run, at whatever it is doing: its results equal those of an uninterrupted run."""
     settings = [

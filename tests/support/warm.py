@@ -171,8 +171,10 @@ def _read(pipe: int) -> str:
 def serve(kind: str, address: str) -> None:
     """Fork a command for each request, until no worker is left."""
     path = sys.path[1:]  # without the folder that this process was started in
+    gc.disable()
     for name in IMPORTED[kind]:
         importlib.import_module(name)
+    gc.enable()
     gc.collect()
     gc.freeze()  # a collection in a fork would copy all that is here
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
