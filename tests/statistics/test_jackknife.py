@@ -7,6 +7,8 @@ import pytest
 from scipy import stats
 
 from tests.support.score_arrays import BY_HAND, labelled, random_scores
+from valstab.statistics import resampling
+from valstab.statistics.correlation import correlate_rows, correlate_rows_without_each
 from valstab.statistics.inference import differences
 from valstab.statistics.jackknife import (
     Estimate,
@@ -19,7 +21,7 @@ from valstab.statistics.jackknife import (
     why_no_interval,
 )
 from valstab.statistics.power import Design, expected_precision, simulated_scores
-from valstab.statistics.resampling import StabilitySpec
+from valstab.statistics.resampling import StabilitySpec, shuffled, without_each
 from valstab.statistics.stability import stability
 
 RANK_ORDER = StabilitySpec("rank_order", "zero", without_personas=False)
@@ -42,6 +44,29 @@ def test_a_stability_without_a_level_is_that_of_the_others(measure, undefined, h
     for name in ("persona", "context", "seed"):
         assert found.without[name].to_numpy() == pytest.approx(expected.without[name].to_numpy(), abs=1e-12)
         assert found.without[name][name].equals(scores[name])
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1_000])
+def test_correlations_without_a_person_are_exactly_those_of_ranking_the_others_again(levels):
+    values = np.random.default_rng(levels).integers(0, levels, (2, 3, 4, 9)) / 3
+    values[0, 0, 1] = 2  # a row without differences
+    values[1, 1, 2] = [*[1] * 8, 5]  # one without differences after one person is left out
+    found = correlate_rows_without_each(values)
+    for person in range(9):
+        expected = correlate_rows(np.delete(values, person, axis=-1))
+        np.testing.assert_array_equal(found[person], expected)
+
+
+def test_a_large_study_is_resampled_in_batches_of_bounded_size(monkeypatch):
+    scores = random_scores((2, 3, 7, 4))
+    for measure in ("rank_order", "ipsative"):
+        spec = StabilitySpec(measure, "zero", without_personas=False)
+        at_once, chance = without_each(scores, spec, ["persona"]), shuffled(scores, spec, 20, seed=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(resampling, "MAX_SCORES_AT_ONCE", 2 * scores.size)
+            batched, chance_batched = without_each(scores, spec, ["persona"]), shuffled(scores, spec, 20, seed=1)
+        np.testing.assert_array_equal(batched["persona"], at_once["persona"])
+        assert len(chance_batched) == len(chance)
 
 
 def test_error_over_seeds_is_the_standard_error_of_their_mean():

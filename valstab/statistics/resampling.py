@@ -3,14 +3,14 @@
 The resamples of a batch are computed together, along a dimension "resample".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from valstab.statistics.correlation import centred_ranks, correlate_ranked_rows, correlate_rows
+from valstab.statistics.correlation import centred_ranks, correlate_ranked_rows, correlate_rows, correlate_rows_without_each
 from valstab.statistics.stability import (
     AXES,
     Measure,
@@ -25,7 +25,11 @@ Over = Literal["persona", "context", "seed"]
 
 
 RESAMPLES_AT_ONCE = 50
-"""Number of resamples in a batch. Larger batches take more memory and are not faster."""
+"""Largest number of resamples in a batch. Larger batches take more memory and are not faster."""
+
+
+MAX_SCORES_AT_ONCE = 4_000_000
+"""Largest number of scores of a batch with several resamples, so that a study of thousands of people fits in memory."""
 
 
 ALPHA = 0.05
@@ -77,23 +81,45 @@ def without_each(scores: xr.DataArray, spec: StabilitySpec, over: Sequence[Over]
     """
     plain = scores.drop_vars(list(scores.coords))
     rho = fill_undefined(correlations(plain, spec.measure), spec.undefined)
+    each = mean_over_pairs(rho)
+
+    def values(name: Over) -> NDArray[np.float64]:
+        if name == AXES[spec.measure].over and not plain.isnull().any():
+            # Who is there changes the ranks.
+            return _pooled(fill_undefined(_correlations_without_each(plain, spec.measure), spec.undefined), spec)
+        return np.concatenate([statistic(name, rest) for rest in _leaving_one(scores.sizes[name], plain.size)])
 
     def statistic(name: Over, rest: xr.DataArray) -> NDArray[np.float64]:
+        rest = rest.rename(level=name)
         if name == "context":
             return _pooled(rho.isel(context=rest, other=rest.rename(context="other")), spec)
         if name == AXES[spec.measure].over:
-            # Who is there changes the ranks.
             return _pooled(fill_undefined(correlations(plain.isel({name: rest}), spec.measure), spec.undefined), spec)
-        return _pooled(rho.isel({name: rest}), spec)
+        return _mean_of_units(each.isel({name: rest}), spec)
 
-    found = {}
-    for name in over:
-        levels = np.arange(scores.sizes[name])
-        rest = np.array([np.delete(levels, left_out) for left_out in levels])
-        batches = np.split(rest, range(RESAMPLES_AT_ONCE, len(rest), RESAMPLES_AT_ONCE))
-        values = [statistic(name, xr.DataArray(some, dims=("resample", name))) for some in batches]
-        found[name] = xr.DataArray(np.concatenate(values), {name: scores[name].to_numpy()}, (name,))
-    return found
+    return {name: xr.DataArray(values(name), {name: scores[name].to_numpy()}, (name,)) for name in over}
+
+
+def _correlations_without_each(scores: xr.DataArray, measure: Measure) -> xr.DataArray:
+    """Return `correlations` without each level of the dimension that they are over, along "resample"."""
+    rows = ("seed", AXES[measure].unit, "context", AXES[measure].over)
+    rho = correlate_rows_without_each(scores.transpose(*rows).to_numpy())
+    return xr.DataArray(rho, dims=("resample", *rows[:-1], "other"))
+
+
+def _leaving_one(number: int, size: int) -> Iterator[xr.DataArray]:
+    """Yield the indices without each one, dimensions resample and level, in batches for scores of a size."""
+    levels = np.arange(number)
+    for start, stop in _batches(number, size):
+        rest = np.array([np.delete(levels, left_out) for left_out in range(start, stop)])
+        yield xr.DataArray(rest, dims=("resample", "level"))
+
+
+def _batches(resamples: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield the first and the end of each batch of resamples of scores of a size."""
+    at_once = min(RESAMPLES_AT_ONCE, max(1, MAX_SCORES_AT_ONCE // size))
+    for start in range(0, resamples, at_once):
+        yield start, min(start + at_once, resamples)
 
 
 def shuffled(
@@ -125,9 +151,7 @@ def shuffled(
         rho = xr.DataArray(correlate(rows), dims=("resample", "seed", unit, "context", "other"))
         return _pooled(fill_undefined(rho, spec.undefined), spec)
 
-    return np.concatenate(
-        [statistic(min(RESAMPLES_AT_ONCE, resamples - start)) for start in range(0, resamples, RESAMPLES_AT_ONCE)]
-    )
+    return np.concatenate([statistic(stop - start) for start, stop in _batches(resamples, plain.size)])
 
 
 def nan_std(values: NDArray[np.float64]) -> float:
@@ -138,7 +162,12 @@ def nan_std(values: NDArray[np.float64]) -> float:
 
 def _pooled(rho: xr.DataArray, spec: StabilitySpec) -> NDArray[np.float64]:
     """Average correlations, with undefined ones already filled, to one stability for each resample."""
-    each = sample_means(mean_over_pairs(rho), spec.measure, without_personas=spec.without_personas)
+    return _mean_of_units(mean_over_pairs(rho), spec)
+
+
+def _mean_of_units(per_unit: xr.DataArray, spec: StabilitySpec) -> NDArray[np.float64]:
+    """Average the stabilities of units to one for each resample."""
+    each = sample_means(per_unit, spec.measure, without_personas=spec.without_personas)
     return each.mean([name for name in each.dims if name != "resample"]).to_numpy()
 
 
