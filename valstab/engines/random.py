@@ -36,8 +36,9 @@ class RandomEngine:
     def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield log-probabilities (nats) of all options; the probabilities add up to one."""
         for index, choices in enumerate(dialogues):
-            drawn = [np.random.default_rng(c.seed).dirichlet(np.ones(len(c.options))) for c in choices]
-            yield index, np.log(padded(drawn))
+            # Exponential variates over their sum are uniform on the simplex, as those of `Generator.dirichlet`.
+            drawn = padded([np.random.default_rng(c.seed).standard_exponential(len(c.options)) for c in choices])
+            yield index, np.log(drawn * (1 / np.nansum(drawn, axis=1, keepdims=True)))
 
     def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[list[str]]]]:
         """Yield labels that are drawn uniformly."""

@@ -145,14 +145,14 @@ def _options_key(plan: Plan) -> tuple[str, ...]:
     return () if usual else (f"{plan.option_order} order, {plan.option_labels}",)
 
 
-def option_orders(plan: Plan, session: Session, retest: int = 0) -> NDArray[np.intp]:
+def option_orders(plan: Plan, session: Session, retest: int = 0) -> NDArray[np.int16]:
     """Return the order of the options for each item; a random one is drawn independently and uniformly.
 
     Returns:
         For each item and letter, the offered option's position on the scale (0-based). Shape: (items, options). After
         the options of an item that has fewer, the other positions of the scale follow.
     """
-    task, scale = plan.task, np.arange(len(plan.task.scores))
+    task, scale = plan.task, np.arange(len(plan.task.scores), dtype=np.int16)
     orders = np.tile(scale, (len(task.items), 1))
     for order, item in zip(orders, task.items, strict=True):
         if plan.option_order == "reversed":
@@ -169,7 +169,7 @@ def _retest_label(retest: int) -> tuple[str, ...]:
 
 
 def choice_requests(
-    plan: Plan, conversation: Conversation, orders: NDArray[np.intp], retest: int = 0
+    plan: Plan, conversation: Conversation, orders: NDArray[np.int16], retest: int = 0
 ) -> list[ChoiceRequest]:
     """Return the requests for all items after a conversation.
 
@@ -198,14 +198,24 @@ def choice_requests(
     return requests
 
 
-def _joined(names: NDArray[Any], numbers: Sequence[int]) -> list[str]:
-    """Return the first names of each row, so many, as `valstab.statistics.position.offered_labels` reads them."""
-    separator = " " if any(len(name) > 1 for name in names[:1].flat) else ""
-    return [separator.join(row[:number]) for row, number in zip(names.tolist(), numbers, strict=True)]
+def _offered(names: NDArray[Any], position: NDArray[np.intp], numbers: NDArray[np.intp]) -> NDArray[Any]:
+    """Return each question's labels, as `valstab.statistics.position.offered_labels` reads them.
+
+    Args:
+        names: the labels of the letters.
+        position: the letter that offers each option of the scale. Shape: (questions, options).
+        numbers: how many options each question has.
+    """
+    separator = " " if any(len(name) > 1 for name in names) else ""
+    # There are few different orders among many questions, and each is written once.
+    rows = pd.DataFrame(np.column_stack([position, numbers]))
+    which = rows.groupby(list(rows), sort=False).ngroup().to_numpy()
+    written = [separator.join(names[row[:number]]) for *row, number in rows.drop_duplicates().to_numpy().tolist()]
+    return np.array(written, dtype=object)[which]
 
 
 def _table(
-    plan: Plan, sessions: Sequence[Session], orders: NDArray[np.intp], answers: Sequence[Answers]
+    plan: Plan, sessions: Sequence[Session], orders: NDArray[np.int16], answers: Sequence[Answers]
 ) -> pd.DataFrame:
     """Return the table of answers that `ask` describes.
 
@@ -240,7 +250,7 @@ def _table(
             score=np.where(is_read, np.take_along_axis(scores, chosen, axis=1).ravel(), np.nan),
             answer_mass=np.where(is_read & ~is_sampled, np.nansum(np.exp(known), axis=1), np.nan),
             reading=[reading for each in answers for reading in each.readings],
-            letters=_joined(names[position], [item.n_options for item in task.items] * len(sessions)),
+            letters=_offered(names[:-1], position, np.tile([item.n_options for item in task.items], len(sessions))),
             **{f"logprob_{scale}": on_scale[:, scale - 1] for scale in range(1, options + 1)},
             **({"thought": thoughts} if thoughts else {}),
         )

@@ -10,7 +10,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from valstab.statistics.correlation import centred_ranks, correlate_ranked_rows, correlate_rows, correlate_rows_without_each
+from valstab.statistics.correlation import (
+    centred_ranks,
+    correlate_ranked_rows,
+    correlate_rows,
+    correlate_rows_without_each,
+)
 from valstab.statistics.stability import (
     AXES,
     Measure,
