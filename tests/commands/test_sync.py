@@ -12,6 +12,7 @@ from valstab.tracking import publish as publishing
 from valstab.tracking.client import TrackingError
 from valstab.tracking.publish import publish
 from valstab.tracking.record import Record
+from valstab.whole_file import whole_file
 
 MINUTE = 60_000
 
@@ -176,7 +177,11 @@ def test_a_file_that_mlflow_refuses_is_named_and_the_rest_is_logged(launch_folde
             raise mlflow.exceptions.MlflowException("too large")
         log(client, run_id, file, folder)
 
+    def has_no_links(*_):
+        raise OSError("this file system has no hard links")
+
     with monkeypatch.context() as patch:
+        patch.setattr(Path, "hardlink_to", has_no_links)
         patch.setattr(mlflow.MlflowClient, "log_artifact", refuses_pictures)
         with pytest.raises(TrackingError, match=r"^plots/profiles.png: MLflow .* can't be used: too large$"):
             publish(record, launch_folder / "1" / "results")
@@ -189,6 +194,23 @@ def test_a_file_that_mlflow_refuses_is_named_and_the_rest_is_logged(launch_folde
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["stability.json"]
     assert synced(launch_folder) == ([f"logged  {launch_folder}/1/results  (run {run.info.run_id})"], [])
     assert len(list(client.list_artifacts(run.info.run_id))) == 2
+
+
+def test_files_are_in_mlflow_without_taking_space_twice(launch_folder):
+    record, results = ended(launch_folder / "1", rank_order=0.5), launch_folder / "1" / "results"
+    artifacts = mlflow.artifacts.download_artifacts
+    run_id = publish(record, results).id
+    for name in ("stability.json", "plots/profiles.png"):
+        assert Path(artifacts(run_id=run_id, artifact_path=name)).samefile(results / name)
+    # Another start replaces a file of the results, and the one in MLflow after it.
+    before = (results / "stability.json").read_text("utf-8")
+    with whole_file(results / "stability.json") as draft:
+        draft.write_text("[]", encoding="utf-8")
+    assert Path(artifacts(run_id=run_id, artifact_path="stability.json")).read_text("utf-8") == before
+    publish(record, results)
+    assert Path(artifacts(run_id=run_id, artifact_path="stability.json")).read_text("utf-8") == "[]"
+    shutil.rmtree(results)
+    assert Path(artifacts(run_id=run_id, artifact_path="stability.json")).read_text("utf-8") == "[]"
 
 
 def test_a_closed_output_does_not_keep_the_rest_from_being_logged(launch_folder, monkeypatch):

@@ -1,7 +1,9 @@
 """Pictures in a user's process: no setting of matplotlib changes, and names are drawn as they are."""
 
+import itertools
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -9,7 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.support.score_arrays import labelled
 from valstab.compare import figures
+from valstab.results import plots
+from valstab.results.marks import line_style, name_points
 from valstab.results.picture import Picture
 from valstab.results.plots import heat_map
 
@@ -56,12 +61,53 @@ def test_a_picture_of_few_names_and_numbers_all():
     assert len(ax.texts) == 60 * 10
 
 
-def test_a_picture_of_ten_thousand_is_as_large_as_a_page_and_names_some():
+def test_a_picture_of_ten_thousand_shows_a_hundred_rows_and_columns():
     picture, ax = heat_map_of(10_000, 200)
     assert picture.get_size_inches().tolist() == [40, 40]
-    assert [label.get_text() for label in ax.get_yticklabels()] == [f"row {i}" for i in range(0, 10_000, 67)]
-    assert [label.get_text() for label in ax.get_xticklabels()] == [f"column {i}" for i in range(0, 200, 2)]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [f"row {i}" for i in range(100)]
+    assert [label.get_text() for label in ax.get_xticklabels()] == [f"column {i}" for i in range(100)]
+    assert ax.images[0].get_array().shape == (100, 100)
     assert not ax.texts
+
+
+def test_profiles_say_what_they_leave_out_and_grow_no_further():
+    def profiles(people):
+        scores = labelled(np.random.default_rng(0).normal(size=(1, 2, people, 3)))
+        task = SimpleNamespace(centred=True)
+        results = SimpleNamespace(scores=scores, task=task, stabilities={}, without_personas=False)
+        ((name, draw),) = plots.figures(results, "a run")
+        assert name == "profiles.png"
+        return draw()
+
+    for people, left_out in ((3, ""), (100, ""), (3_000, "the first 100 of 3,000 people; profiles.csv has all")):
+        picture = profiles(people)
+        assert picture.axes[0].get_xlabel() == left_out
+        assert picture.axes[0].get_title() == "a run\nmean over 2 contexts, 1 seed"
+        assert picture.get_figheight() == pytest.approx(2.2 + 0.24 * min(people, 100))
+
+
+def test_a_rounded_zero_has_no_sign():
+    ax = Picture().subplots()
+    heat_map(ax, [[-0.001, 0.001, -0.01]], ["row"], ["a", "b", "c"], limit=1.0, label="score")
+    assert [text.get_text() for text in ax.texts] == ["0.00", "0.00", "-0.01"]
+
+
+def test_lines_of_twenty_one_models_differ_in_colour_and_in_grey():
+    styles = [line_style(number) for number in range(21)]
+    assert len({(style["color"], style["marker"]) for style in styles}) == 21
+    assert len({(style["marker"], style["linestyle"]) for style in styles}) == 21
+
+
+def test_names_of_points_cover_neither_each_other_nor_points():
+    ax = Picture().subplots()
+    points = np.random.default_rng(0).normal(size=(25, 2)) * [1, 0.3]
+    ax.scatter(*points.T, s=9)
+    unnamed = name_points(ax, [f"a longer name {i}" for i in range(25)], points)
+    assert len(ax.texts) == 25 - unnamed
+    assert 5 < len(ax.texts) < 25
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert not any(box.contains(*point) for box in boxes for point in ax.transData.transform(points))
 
 
 @pytest.mark.slow

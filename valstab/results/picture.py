@@ -15,6 +15,25 @@ MAX_INCHES = 40.0
 """Maximum width and height of a picture: at 150 pixels an inch, one of both takes some 150 MB."""
 
 
+MAX_ROWS = 100
+"""Largest number of rows, columns, bars or lines of a picture; tables have the rest."""
+
+
+def left_out(number: int, things: str, table: str = "the table") -> str:
+    """Return the sentence that a picture has under it if it can't show all things of a kind; empty if it can.
+
+    Args:
+        number: how many there are.
+        things: what they are.
+        table: what has all of them.
+
+    Example:
+        >>> left_out(3_000, "people", "profiles.csv"), left_out(100, "people")
+        ('the first 100 of 3,000 people; profiles.csv has all', '')
+    """
+    return f"the first {MAX_ROWS} of {number:,} {things}; {table} has all" if number > MAX_ROWS else ""
+
+
 class Picture(Figure):
     """A figure outside pyplot: it needs no backend, is not kept by pyplot, and need not be closed.
 

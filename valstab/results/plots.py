@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from valstab.results.picture import Picture
+from valstab.results.picture import MAX_ROWS, Picture, left_out
 from valstab.results.results import Results
 from valstab.statistics.stability import MEASURE_NAMES, Stability
 
@@ -16,10 +16,6 @@ MAX_NUMBERED_PERSONAS = 20
 
 MAX_NUMBERED_CELLS = 1_000
 """Largest number of cells of a heat map that show their numbers."""
-
-
-MAX_LABELS = 150
-"""Largest number of rows or columns of a heat map that are all named; of more, every second, third, ... is."""
 
 
 DARK_LUMINANCE = 0.5
@@ -41,28 +37,31 @@ def figures(results: Results, title: str) -> Iterator[tuple[str, Callable[[], Pi
 
 def _context_pairs(results: Results, title: str) -> Picture:
     contexts = results.scores["context"].to_numpy().tolist()
-    size = 2.2 + 0.75 * len(contexts)
+    size = 2.2 + 0.75 * min(len(contexts), MAX_ROWS)
     number = len(results.stabilities)
     figure = Picture(figsize=((size + 1) * number, size), layout="constrained")
     axes = figure.subplots(1, number, squeeze=False)
     for ax, (name, stability) in zip(axes[0], results.stabilities.items(), strict=True):
         heat_map(ax, stability.pairs.to_numpy(), contexts, contexts, limit=1.0, label="mean Spearman correlation")
-        ax.set_title(f"{MEASURE_NAMES[name]} stability {stability.mean:.2f}")
+        ax.set_xlabel(left_out(len(contexts), "contexts", "stability.json"))
+        ax.set_title(f"{MEASURE_NAMES[name]} stability {stability.mean:z.2f}")
     figure.suptitle(title)
     return figure
 
 
 def _per_key(stability: Stability, title: str) -> Picture:
-    keys = stability.per_unit["key"].to_numpy().tolist()
-    errors = np.nan_to_num(stability.per_unit_se.to_numpy())
+    keys = stability.per_unit["key"].to_numpy().tolist()[:MAX_ROWS]
+    means, errors = stability.per_unit.to_numpy()[:MAX_ROWS], np.nan_to_num(stability.per_unit_se.to_numpy())[:MAX_ROWS]
     figure = Picture(figsize=(7, 1.6 + 0.36 * len(keys)), layout="constrained")
     ax = figure.subplots()
-    ax.barh(keys, stability.per_unit.to_numpy(), xerr=errors, capsize=3)
-    ax.axvline(stability.mean, color="black", linestyle="--", label=f"mean {stability.mean:.2f}")
+    ax.barh(keys, means, xerr=errors, capsize=3)
+    ax.axvline(stability.mean, color="black", linestyle="--", label=f"mean {stability.mean:z.2f}")
     ax.axvline(0, color="black", linewidth=0.8)
     ax.invert_yaxis()
-    ax.set_xlabel("rank-order stability (mean ± SE over seeds)")
-    ax.legend(loc="best", frameon=False)
+    rest = left_out(stability.per_unit.size, "keys", "stability.json")
+    spread = "mean ± SE over seeds" if np.isfinite(stability.per_unit_se).any() else "one seed"
+    ax.set_xlabel("\n".join(filter(None, [f"rank-order stability ({spread})", rest])))
+    figure.legend(loc="outside lower right", frameon=False)
     ax.set_title(title, fontsize="medium")
     return figure
 
@@ -70,7 +69,8 @@ def _per_key(stability: Stability, title: str) -> Picture:
 def _profiles(results: Results, title: str) -> Picture:
     mean = results.scores.mean(["seed", "context"]).transpose("persona", "key")
     personas, keys = mean["persona"].to_numpy().tolist(), mean["key"].to_numpy().tolist()
-    figure = Picture(figsize=(3.2 + 0.55 * len(keys), 2.2 + 0.24 * len(personas)), layout="constrained")
+    shown = min(len(personas), MAX_ROWS), min(len(keys), MAX_ROWS)
+    figure = Picture(figsize=(3.2 + 0.55 * shown[1], 2.2 + 0.24 * shown[0]), layout="constrained")
     ax = figure.subplots()
     if results.task.centred:
         label, limit = "centred score", float(np.abs(mean).max()) or 1.0
@@ -79,10 +79,15 @@ def _profiles(results: Results, title: str) -> Picture:
     heat_map(
         ax, mean.to_numpy(), personas, keys, limit=limit, label=label, numbers=len(personas) <= MAX_NUMBERED_PERSONAS
     )
-    ax.set_title(
-        f"{title}\nmean over {results.scores.sizes['context']} contexts and {results.scores.sizes['seed']} seeds",
-        fontsize="medium",
+    people = "repetitions" if results.without_personas else "people"
+    rest = [left_out(len(personas), people, "profiles.csv"), left_out(len(keys), "keys", "profiles.csv")]
+    ax.set_xlabel("\n".join(filter(None, rest)))
+    over = ", ".join(
+        f"{number} {name}{'' if number == 1 else 's'}"
+        for name in ("context", "seed")
+        for number in [results.scores.sizes[name]]
     )
+    ax.set_title(f"{title}\nmean over {over}", fontsize="medium")
     return figure
 
 
@@ -96,7 +101,7 @@ def heat_map(
     label: str,
     numbers: bool = True,
 ) -> None:
-    """Draw a matrix as a heat map with a colour bar.
+    """Draw the first `MAX_ROWS` rows and columns of a matrix as a heat map with a colour bar.
 
     Args:
         ax: where to draw.
@@ -107,14 +112,14 @@ def heat_map(
         label: of the colour bar.
         numbers: whether each cell shows its number, if there are at most `MAX_NUMBERED_CELLS`.
     """
-    matrix = np.asarray(values, dtype=float)
+    matrix = np.asarray(values, dtype=float)[:MAX_ROWS, :MAX_ROWS]
     if limit is None:
         image = ax.imshow(matrix, aspect="auto", cmap="viridis")
     else:
         image = ax.imshow(matrix, aspect="auto", cmap="RdBu", vmin=-limit, vmax=limit)
-    named_columns, named_rows = (range(0, len(names), 1 + (len(names) - 1) // MAX_LABELS) for names in (columns, rows))
-    ax.set_xticks(named_columns, [columns[i] for i in named_columns], rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_yticks(named_rows, [rows[i] for i in named_rows])
+    height, width = matrix.shape
+    ax.set_xticks(range(width), columns[:width], rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(height), rows[:height])
     ax.figure.colorbar(image, ax=ax, label=label, shrink=0.8)
     if numbers and matrix.size <= MAX_NUMBERED_CELLS:
         for (row, column), value in np.ndenumerate(matrix):
@@ -124,7 +129,7 @@ def heat_map(
                 ax.text(
                     column,
                     row,
-                    f"{value:.2f}",
+                    f"{value:z.2f}",
                     ha="center",
                     va="center",
                     fontsize="small",

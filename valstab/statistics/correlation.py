@@ -111,7 +111,8 @@ def _concordance(one: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.i
     up, right = one + 1, other + 1
     alike = below[one, other] + above[up, right]
     oppositely = below[one, -1] - below[one, right] + below[-1, other] - below[up, other]
-    return alike - oppositely
+    net: NDArray[np.intp] = alike - oppositely
+    return net
 
 
 def _rho(products: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from valstab.config.schema import MEASURES
 from valstab.sweeps.table import rows, swept_keys
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
     from valstab.results.picture import Picture
@@ -27,29 +28,22 @@ def draw(table: pd.DataFrame, title: str) -> "Picture | None":
 
     If a numeric setting was swept, stabilities are lines over it; otherwise each job is a row.
     """
-    from valstab.results.picture import Picture
+    from valstab.results.marks import legend_beside
+    from valstab.results.picture import MAX_ROWS, Picture, left_out
 
     shown = [name for name in MEASURES if not table.empty and table[name].notna().any()]
     if not shown:
         return None
     keys = swept_keys(table)
     axis = next((key for key in sorted(keys, key=lambda key: key != LENGTH_SETTING) if _is_number(table[key])), None)
+    n_jobs = len(table)
+    table = table if axis else table.head(MAX_ROWS)
     height = 4.2 if axis else 1.6 + 0.36 * len(table)
     drawn = Picture(figsize=(6 * len(shown), height), layout="constrained")
     axes = drawn.subplots(1, len(shown), squeeze=False)
     for ax, name in zip(axes[0], shown, strict=True):
         if axis:
-            others = [key for key in keys if key != axis]
-            for label, group in table.groupby(others, sort=False) if others else [("", table)]:
-                line = group.assign(**{axis: pd.to_numeric(group[axis])}).sort_values(axis)
-                text = " ".join(map(str, label)) if isinstance(label, tuple) else str(label)
-                ax.errorbar(line[axis], line[name], _interval(line, name), marker="o", capsize=3, label=text)
-                ax.plot(line[axis], line[f"{name}_chance"], "_", markersize=14, **CHANCE)
-            ax.set_xticks(sorted(pd.to_numeric(table[axis]).unique()))
-            ax.set_xlabel(axis)
-            ax.set_ylabel(_label(name))
-            if others:
-                ax.legend(frameon=False, fontsize="small")
+            _draw_lines(ax, table, name, axis, [key for key in keys if key != axis])
         else:
             labels = [" ".join(str(row[key]) for key in keys) or row["name"] for row in rows(table)]
             places = np.arange(len(table))
@@ -57,10 +51,29 @@ def draw(table: pd.DataFrame, title: str) -> "Picture | None":
             ax.plot(table[f"{name}_chance"], places, "|", markersize=14, **CHANCE)
             ax.set_yticks(places, labels)
             ax.invert_yaxis()
-            ax.set_xlabel(_label(name))
+            ax.set_xlabel("\n".join(filter(None, [_label(name), left_out(n_jobs, "jobs", "sweep.csv")])))
         (ax.axhline if axis else ax.axvline)(0, color="black", linewidth=0.8)
     drawn.suptitle(textwrap.fill(title, 60 * len(shown)), fontsize="medium")
+    if axis and len(keys) > 1:
+        handles, _ = axes[0][0].get_legend_handles_labels()
+        legend_beside(drawn, handles)
     return drawn
+
+
+def _draw_lines(ax: "Axes", table: pd.DataFrame, name: str, axis: str, others: list[str]) -> None:
+    """Draw a stability as a line over a setting for each combination of the other settings."""
+    from valstab.results.marks import line_style
+    from valstab.results.picture import MAX_ROWS, left_out
+
+    groups = list(table.groupby(others, sort=False)) if others else [("", table)]
+    for number, (label, group) in enumerate(groups[:MAX_ROWS]):
+        line = group.assign(**{axis: pd.to_numeric(group[axis])}).sort_values(axis)
+        text = " ".join(map(str, label)) if isinstance(label, tuple) else str(label)
+        ax.errorbar(line[axis], line[name], _interval(line, name), capsize=3, label=text, **line_style(number))
+        ax.plot(line[axis], line[f"{name}_chance"], "_", markersize=14, **CHANCE)
+    ax.set_xticks(sorted(pd.to_numeric(table[axis]).unique()))
+    ax.set_xlabel("\n".join(filter(None, [axis, left_out(len(groups), "lines", "sweep.csv")])))
+    ax.set_ylabel(_label(name))
 
 
 def _interval(table: pd.DataFrame, name: str) -> "NDArray[np.float64]":

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
@@ -130,6 +132,29 @@ def amend(run_id: str, record: Record, results: Path, uploaded: set[Path]) -> No
         raise TrackingError(problem)
 
 
+def _link(file: Path, artifacts: str, place: Path) -> bool:
+    """Make MLflow's file a hard link to one of the results, which takes no space, and return whether that worked.
+
+    It does where the artifacts are a folder on the same file system.
+
+    Args:
+        file: a file of the results.
+        artifacts: the URI of the run's artifacts.
+        place: of the file among them.
+    """
+    address = urlparse(artifacts)
+    if address.scheme not in {"", "file"}:
+        return False
+    target = Path(url2pathname(address.path), place)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)  # of an earlier start of the run
+        target.hardlink_to(file)
+    except OSError:
+        return False
+    return True
+
+
 def upload(run_id: str, folder: Path, uploaded: set[Path]) -> str:
     """Upload the files of a folder that MLflow lacks, and return which it refused and why; an empty text if none.
 
@@ -144,14 +169,17 @@ def upload(run_id: str, folder: Path, uploaded: set[Path]) -> str:
         TrackingUnavailableError: if MLflow's server does not answer at the moment.
     """
     refused = []
+    with mlflow_errors():
+        artifacts = tracking_client().get_run(run_id).info.artifact_uri
     for file in sorted(folder.rglob("*")):
         if file in uploaded or file.name.startswith(".") or not file.is_file():
             continue
         place = file.relative_to(folder)
         below = None if place.parent == Path() else place.parent.as_posix()
         try:
-            with mlflow_errors():
-                tracking_client().log_artifact(run_id, str(file), below)
+            if not _link(file, artifacts, place):
+                with mlflow_errors():
+                    tracking_client().log_artifact(run_id, str(file), below)
             uploaded.add(file)
         except TrackingUnavailableError:
             raise
