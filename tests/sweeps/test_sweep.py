@@ -265,6 +265,13 @@ def test_the_picture_is_a_line_over_the_length_for_each_other_setting():
     np.testing.assert_allclose([end[:, 1] for end in ends], [[0.2, 0.5], [0.3, 0.6], [0.1, 0.4]])
 
 
+def test_the_picture_of_many_jobs_shows_a_hundred_and_says_so():
+    table = job_table([FakeRun(job, f"model=m{job}", job / 500) for job in range(130)])
+    (ax,) = draw(table, "t").axes
+    assert len(ax.get_yticks()) == len(ax.containers[0].lines[0].get_xydata()) == 100
+    assert ax.get_xlabel().splitlines()[-1] == "the first 100 of 130 jobs; sweep.csv has all"
+
+
 def test_the_picture_of_names_has_one_job_a_row():
     table = job_table([FakeRun(job, f"model={name}", job / 10) for job, name in enumerate("ab")])
     (ax,) = draw(table, "t").axes
