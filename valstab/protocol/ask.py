@@ -1,6 +1,7 @@
 """Ask every question after every conversation and store the answers (paper, sections 3.1 and B.4)."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,23 +87,26 @@ def ask(
     answer has neither a letter nor a score. A model that thinks also has a column thought. The stage counts questions;
     its note is made by `note` from the answers so far.
     """
-    orders = [option_orders(plan, conversation.session, retest) for conversation in conversations]
     keys = [answers_key(plan, conversation, retest) for conversation in conversations]
     n_items = len(plan.task.items)
     answers_of: dict[int, Answers] = {}
+
+    @cache
+    def orders(index: int) -> NDArray[np.int16]:
+        return option_orders(plan, conversations[index].session, retest)
 
     def so_far() -> pd.DataFrame:
         places = sorted(answers_of)
         return _table(
             plan,
             [conversations[index].session for index in places],
-            np.array([orders[index] for index in places]),
+            np.array([orders(index) for index in places]),
             [answers_of[index] for index in places],
         )
 
     reused = 0
     answered = answer_all(
-        plan, engine, log, keys, lambda index: choice_requests(plan, conversations[index], orders[index], retest)
+        plan, engine, log, keys, lambda index: choice_requests(plan, conversations[index], orders(index), retest)
     )
     for number, answers, is_reused in answered:
         answers_of[number] = answers

@@ -1,7 +1,7 @@
 """Parts of a picture that stay apart: lines, titles, legends and names."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from textwrap import fill
 from typing import Any, Literal
 
@@ -104,6 +104,6 @@ def broken(title: str, figure: Figure) -> str:
     return "\n".join(fill(line, width) for line in title.splitlines())
 
 
-def label_inches(labels: Sequence[str]) -> float:
+def label_inches(labels: Iterable[str]) -> float:
     """Return how wide the longest label is, in inches."""
     return INCHES_PER_CHARACTER * max(map(len, labels), default=0)
