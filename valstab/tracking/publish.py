@@ -1,6 +1,7 @@
 """The upload of a run's record to MLflow."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlparse
@@ -151,6 +152,8 @@ def _link(file: Path, artifacts: str, place: Path) -> bool:
         target.unlink(missing_ok=True)  # of an earlier start of the run
         target.hardlink_to(file)
     except OSError:
+        with suppress(OSError):
+            target.parent.rmdir()  # if nothing is in it
         return False
     return True
 
