@@ -35,15 +35,20 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def operations(model: torch.nn.Module, prompts: Sequence[list[int]]) -> tuple[float, float, float]:
+def operations(model: torch.nn.Module, n_parameters: int, prompts: Sequence[list[int]]) -> tuple[float, float, float]:
     """Count the operations of one dialogue's prompts.
+
+    Args:
+        model: the model.
+        n_parameters: of the model as it was loaded; packed weights are none.
+        prompts: their tokens.
 
     Returns:
         Operations of products with the weights if each token is encoded once; these with those of attention; and both
         if each prompt is encoded whole.
     """
     config, embedding = model.config, model.get_input_embeddings().weight
-    with_weights = 2 * (sum(p.numel() for p in model.parameters()) - embedding.numel())
+    with_weights = 2 * (n_parameters - embedding.numel())
     head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     with_each = 4 * config.num_hidden_layers * config.num_attention_heads * head_size  # its key, and its value
     prefix, lengths = common_prefix_length(prompts), list(map(len, prompts))

@@ -16,13 +16,13 @@ def vllm(
     prompts: Sequence[Sequence[list[int]]],
     openings: Sequence[list[int]],
     max_tokens: int,
-) -> dict[str, float]:
-    """Return the rates of vLLM with an engine's weights and the same tokens.
+) -> list[float]:
+    """Return vLLM's seconds per question or generated token by round, with an engine's weights and the same tokens.
 
     Args:
         python: the Python of an environment that has vLLM.
         engine: the engine whose weights vLLM loads.
-        prompts: tokens of each dialogue's questions, to be scored.
+        prompts: tokens of each dialogue's questions, to be scored, or none.
         openings: tokens of prompts, to be continued.
         max_tokens: length of each continuation, in tokens.
     """
@@ -43,7 +43,7 @@ def vllm(
         )
         if not answer_file.exists():
             raise SystemExit(f"vLLM failed:\n{log.stderr[-2000:]}")
-        result: dict[str, float] = json.loads(answer_file.read_text())
+        result: list[float] = json.loads(answer_file.read_text())
         return result
 
 

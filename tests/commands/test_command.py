@@ -84,7 +84,7 @@ def test_what_needs_no_numbers_does_not_import_them(arguments, tmp_path):
         ("model.path=package:no_such_package/x.gguf", "x.gguf: the package no_such_package is not installed"),
         ("model.sampling.temperature=-0.1", "model.sampling.temperature=-0.1: must be 0 or more"),
         ("model.sampling.top_p=hot", "model.sampling.top_p=hot: must be a number or null"),
-        ("model.quantization=5bit", "model.quantization=5bit: did you mean 8bit? - allowed: none, 8bit, 4bit"),
+        ("model.quantization=5bit", "model.quantization=5bit: did you mean 8bit? - allowed: none, 8bit, 4bit, int8"),
         ("topics.names=[joke,ches]", "topics.names=[joke,ches]: unknown topic ches; did you mean chess?"),
         ("topics.names=[joke,joke]", "each only once"),
         ("topics=none", "topics=none: has no opening for a conversation; allowed only with n_messages=0"),

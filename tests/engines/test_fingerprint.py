@@ -155,12 +155,14 @@ def published(tmp_path, monkeypatch):
     (blobs / names["model.safetensors"]).write_bytes(weights)
     for name, blob in names.items():
         (snapshot / name).symlink_to(blobs / blob)
+    (hub / "models--owner--name" / "refs").mkdir()
+    (hub / "models--owner--name" / "refs" / "main").write_text(COMMIT)
     return snapshot
 
 
 @pytest.mark.usefixtures("published")
 def test_a_model_of_the_hub_is_its_commit():
-    assert fingerprint("owner/name", COMMIT) == COMMIT
+    assert fingerprint("owner/name") == fingerprint("owner/name", COMMIT) == COMMIT
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

@@ -87,7 +87,7 @@ def test_both_ways_to_attend_to_a_prefix_agree_with_attention_to_all(
     monkeypatch, capability, has_tiles, function, scores_at_once
 ):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_tiles)
+    monkeypatch.setattr(shared_prefix, "has_matrix_tiles", lambda: has_tiles)
     monkeypatch.setattr(shared_prefix, "SCORES_AT_ONCE", scores_at_once)
     called = Mock(side_effect=getattr(shared_prefix, function))
     monkeypatch.setattr(shared_prefix, function, called)
@@ -615,13 +615,21 @@ def test_min_p_leaves_out_what_is_too_improbable_beside_the_most_probable():
         ("cuda", True, "GenuineIntel", False, torch.float16),
     ],
 )
-def test_the_precision_is_what_the_hardware_is_fast_in(monkeypatch, device, has_tiles, vendor, knows_bfloat16, dtype):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: knows_bfloat16)
+def test_the_precision_is_what_the_hardware_is_fast_in(
+    monkeypatch, capsys, device, has_tiles, vendor, knows_bfloat16, dtype
+):
+    monkeypatch.setattr("valstab.engines.loading.has_bfloat16_products", lambda: knows_bfloat16)
     monkeypatch.setattr("valstab.engines.loading._cpu_vendor", lambda: vendor)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_tiles)
+    monkeypatch.setattr("valstab.engines.loading.has_matrix_tiles", lambda: has_tiles)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: knows_bfloat16)
     assert precision("auto", device) is dtype
+    (said,) = capsys.readouterr().err.splitlines()
+    other = "bfloat16" if dtype is torch.float32 else "float32"
+    assert said.startswith(f"valstab: computing in {dtype}, the fastest here; ".replace("torch.", ""))
+    assert f"model.dtype={other}" in said
+    assert "% of letters" in said
     assert precision("float16", device) is torch.float16
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ class FakeLLM:
         self.arguments = arguments
         self.environment = {name: os.environ.get(name) for name in VARIABLES}
         self.llm_engine = SimpleNamespace(
-            model_config=SimpleNamespace(max_model_len=100, hf_config=SimpleNamespace()),
+            model_config=SimpleNamespace(max_model_len=100, revision=None),
             engine_core=SimpleNamespace(shutdown=lambda: None),
         )
         self.params = []

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from valstab.config.schema import Config
+from valstab.config.schema import QUANTIZATIONS, Config
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -26,7 +26,7 @@ def model_label(name: str, quantization: str) -> str:
         >>> model_label("mixtral_4bit", "4bit"), model_label("mixtral_4bit", "none")
         ('mixtral_4bit', 'mixtral_4bit none')
     """
-    named = next((each for each in ("8bit", "4bit") if name.endswith(each)), "none")
+    named = next((each for each in QUANTIZATIONS[1:] if name.endswith(each)), "none")
     return name if quantization == named else f"{name} {quantization}"
 
 

@@ -8,7 +8,7 @@ from omegaconf import MISSING
 from valstab.config.engines import EngineConfig
 from valstab.config.language import LanguageConfig
 
-QUANTIZATIONS = ("none", "8bit", "4bit")
+QUANTIZATIONS = ("none", "8bit", "4bit", "int8")
 """Values of `model.quantization`."""
 
 
@@ -94,7 +94,11 @@ class ModelConfig:
     a CPU and float16 on a GPU.
     """
     quantization: str = "none"
-    """How the weights are quantised when they are loaded: `none` (their precision is `dtype`), `8bit` or `4bit`."""
+    """How the weights are quantised when they are loaded: `none`, `8bit`, `4bit` or `int8`.
+
+    With `none`, their precision is `dtype`. `8bit` and `4bit` are those of bitsandbytes. `int8`, on CPUs alone, also
+    rounds what the weights are multiplied with.
+    """
     trust_remote_code: bool = False
     """Whether to run Python code that the checkpoint brings along."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)

@@ -29,7 +29,7 @@ SETTLED_NS = 2_000_000_000
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def fingerprint(source: str, commit: str | None) -> str:
+def fingerprint(source: str, revision: str | None = None) -> str:
     """Return what identifies a checkpoint: a hash of a folder's files, or a model's commit on the hub.
 
     Every byte counts of each file but documentation, and the files' names do. A commit stands for its files only while
@@ -37,13 +37,13 @@ def fingerprint(source: str, commit: str | None) -> str:
 
     Args:
         source: a folder, or an id on the hub.
-        commit: the commit that was loaded from the hub.
+        revision: the branch, tag or commit that was loaded from the hub; by default the main branch.
     """
     folder = Path(source)
     if not folder.is_dir():
-        snapshot = _snapshot(source, commit)
-        if commit is not None and (snapshot is None or _is_as_published(snapshot)):
-            return commit
+        snapshot = _snapshot(source, revision)
+        if snapshot is not None and _is_as_published(snapshot):
+            return snapshot.name
         folder = snapshot or folder
     files = _determining_files(folder)
     content = "".join(
@@ -89,11 +89,11 @@ def _digests(files: Sequence[Path]) -> list[str]:
         return list(threads.map(file_digest, files))
 
 
-def _snapshot(name: str, commit: str | None) -> Path | None:
-    """Return the folder of a model's files in the Hugging Face cache; None if they are not there."""
+def _snapshot(name: str, revision: str | None) -> Path | None:
+    """Return the folder of a model's files in the Hugging Face cache, whose name is their commit, if it is there."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(name, "config.json", revision=commit)
+    found = try_to_load_from_cache(name, "config.json", revision=revision)
     return Path(found).parent if isinstance(found, str) else None
 
 

@@ -74,8 +74,10 @@ class VllmEngine:
         self, model: ModelConfig, quantization: str, *, vllm_args: Mapping[str, Any] | None = None, **settings: Any
     ) -> None:
         path = require_path(model)
-        if quantization == "8bit":
-            raise EngineError("model.quantization=8bit: vLLM can't quantise to 8 bits as it loads; allowed: none, 4bit")
+        if quantization in {"8bit", "int8"}:
+            raise EngineError(
+                f"model.quantization={quantization}: vLLM can't quantise to 8 bits as it loads; allowed: none, 4bit"
+            )
         device = "cuda" if torch.cuda.is_available() else "cpu"
         with _environment({} if device == "cuda" else {**CPU_ENVIRONMENT, "VLLM_CPU_OMP_THREADS_BIND": _cores()}):
             vllm = _import_vllm()
@@ -103,7 +105,7 @@ class VllmEngine:
         self.cache = Cache()
         self.identity: Mapping[str, str] = {
             "engine": "vllm",
-            "weights": fingerprint(source, getattr(model_config.hf_config, "_commit_hash", None)),
+            "weights": fingerprint(source, model_config.revision),
             "dtype": dtype,
             "quantization": quantization,
             "sampling": self._sampling.identity,

@@ -10,10 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from valstab.engines.huggingface.kv_cache import empty_cache
-
-CACHE_ARGUMENTS = ("past_key_values", "cache_params")
-"""Names of the argument that takes a cache, in attention and in state-space models."""
-
+from valstab.engines.private_interfaces import CACHE_ARGUMENTS
 
 PROBE_TOKENS = 8
 """Number of tokens that are encoded to measure the cache."""

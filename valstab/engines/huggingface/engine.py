@@ -36,6 +36,7 @@ from valstab.engines.fingerprint import fingerprint
 from valstab.engines.huggingface.causal_lm import CausalLM
 from valstab.engines.huggingface.compiled import can_compile, compile_model
 from valstab.engines.huggingface.generation import Generation, draw, filtered
+from valstab.engines.huggingface.int8 import quantise, require_int8
 from valstab.engines.huggingface.kv_cache import PrefixCache
 from valstab.engines.huggingface.memory import Limits, free_bytes, gpu_peak_bytes, trim_memory
 from valstab.engines.huggingface.packed import can_pack, pack
@@ -95,13 +96,17 @@ class TransformersEngine:
         self._device = _resolve_device(device)
         self._has_fixed_rows = batch_size is not None
         device_type = self._device.partition(":")[0]
+        if quantization == "int8":
+            require_int8(device_type)
         compiled = compiled and quantization == "none" and can_compile(device_type)
         self.process_settings = ProcessSettings()
         with self.process_settings.applied(), one_line_errors(f"model={model.name}: {model.path}"):
             dtype = precision(model.dtype, self._device)
             source, tokenizer, loaded = load(model, quantization, self._device, dtype)
             n_parameters = loaded.num_parameters()
-            if device_type == "cpu" and quantization == "none" and not compiled and can_pack(loaded):
+            if quantization == "int8":
+                quantise(loaded)
+            elif device_type == "cpu" and quantization == "none" and not compiled and can_pack(loaded):
                 pack(loaded)
             self.process_settings.replacements = compile_model(loaded) if compiled else ()
             self.usage = Usage()
@@ -127,7 +132,7 @@ class TransformersEngine:
         )
         self.identity: Mapping[str, str] = {
             "engine": "transformers",
-            "weights": fingerprint(source, getattr(loaded.config, "_commit_hash", None)),
+            "weights": fingerprint(source),
             "dtype": str(dtype).removeprefix("torch."),
             "quantization": quantization,
             "sampling": self._sampling.identity,

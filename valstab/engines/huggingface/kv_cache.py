@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers import DynamicCache, DynamicLayer
 
 SPARE_POSITIONS = 128
 """Number of tokens for which a layer allocates memory ahead: about the length of a message."""

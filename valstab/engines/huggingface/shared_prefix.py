@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.backends.cuda import SDPAParams, can_use_flash_attention
-from transformers import DynamicCache
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
+
+from valstab.engines.private_interfaces import attend_with_lse, attention_name, has_matrix_tiles
 
 ATTENTION_NAME = "valstab_shared_prefix"
 """The name under which `attend` is registered with transformers."""
@@ -36,10 +35,10 @@ def install(model: Any) -> bool:
     Returns:
         Whether the model supports it.
     """
-    if model.config._attn_implementation not in {"sdpa", ATTENTION_NAME}:  # noqa: SLF001  (no public name)
+    if attention_name(model.config) not in {"sdpa", ATTENTION_NAME}:
         return False
-    ALL_ATTENTION_FUNCTIONS.register(ATTENTION_NAME, attend)
-    ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION_NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    AttentionInterface.register(ATTENTION_NAME, attend)
+    AttentionMaskInterface.register(ATTENTION_NAME, AttentionMaskInterface()["sdpa"])
     model.set_attn_implementation(ATTENTION_NAME)
     return True
 
@@ -128,9 +127,7 @@ def attend(
         )
         return attended.transpose(1, 2).contiguous(), None
     if prefix_batch is None:
-        output: tuple[Tensor, None] = ALL_ATTENTION_FUNCTIONS["sdpa"](
-            module, query, key, value, attention_mask, **options
-        )
+        output: tuple[Tensor, None] = AttentionInterface()["sdpa"](module, query, key, value, attention_mask, **options)
         return output
     if is_special:
         raise NotImplementedError(f"{type(module).__name__} changes its attention scores")
@@ -141,8 +138,7 @@ def attend(
 
 def _prefers_matrix_products() -> bool:
     """Return whether matrix products are faster than flash attention on this CPU."""
-    has_tiles: bool = torch.cpu._is_amx_tile_supported()  # noqa: SLF001  (no public one)
-    return torch.backends.cpu.get_cpu_capability() == "AVX512" and not has_tiles
+    return torch.backends.cpu.get_cpu_capability() == "AVX512" and not has_matrix_tiles()
 
 
 def attend_split(query: Tensor, own: tuple[Tensor, Tensor], parts: Sequence[Part], scale: float | None) -> Tensor:
@@ -151,12 +147,12 @@ def attend_split(query: Tensor, own: tuple[Tensor, Tensor], parts: Sequence[Part
     groups = own[0].shape[1]
     heads_per_group = heads // groups
     key, value = (states.repeat_interleave(heads_per_group, 1) for states in own)
-    own_output, own_lse = _fused(query, key, value, is_causal=True, scale=scale)
+    own_output, own_lse = attend_with_lse(query, key, value, is_causal=True, scale=scale)
     outputs = []
     for rows, prefix in parts:
         # All rows, and all heads that share a key, are queries of one attention.
         queries = query[rows].view(-1, groups, heads_per_group, tokens, size).transpose(0, 1)
-        output, lse = _fused(
+        output, lse = attend_with_lse(
             queries.reshape(groups, 1, -1, size), *(states[:, None] for states in prefix), is_causal=False, scale=scale
         )
         outputs.append(
@@ -209,20 +205,3 @@ def merge(own: Tensor, own_lse: Tensor, prefix: Tensor, prefix_lse: Tensor) -> T
     """Return two attentions weighted by the log-sum-exp of their scores: (rows, tokens, heads, size)."""
     share = torch.sigmoid(prefix_lse - own_lse)[..., None]
     return (own + (prefix.float() - own.float()) * share).to(own.dtype).transpose(1, 2).contiguous()
-
-
-def _fused(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool, scale: float | None) -> tuple[Tensor, Tensor]:
-    """Return the attention's output and the log-sum-exp of its scores: (batch, heads, tokens)."""
-    # torch's public function does not return the log-sum-exp.
-    aten = torch.ops.aten
-    if not query.is_cuda:
-        flash = aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001
-    elif can_use_flash_attention(SDPAParams(query, key, value, None, 0.0, is_causal, False)):
-        flash = aten._scaled_dot_product_flash_attention  # noqa: SLF001
-    else:
-        output, lse, *_ = aten._scaled_dot_product_efficient_attention(  # noqa: SLF001
-            query, key, value, None, True, 0.0, is_causal, scale=scale
-        )
-        return output, lse[:, :, : query.shape[2]]
-    output, lse, *_ = flash(query, key, value, 0.0, is_causal, scale=scale)
-    return output, lse

@@ -6,8 +6,10 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jinja2 import Template, meta, nodes
+from jinja2 import Environment, meta, nodes
 from jinja2.exceptions import TemplateError
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 
 from valstab.engines.base import EngineError, Message
 from valstab.engines.prompts.bounded import TooSlowError, bounded
@@ -51,6 +53,23 @@ COMMON_VARIABLES = frozenset(
 
 TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
 """Errors of a template's own code."""
+
+
+class GenerationTag(Extension):
+    """Reads `{% generation %}`, which transformers adds to Jinja: it stands around what the model says."""
+
+    tags = {"generation"}  # noqa: RUF012  (as Jinja declares it)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """Return what stands inside."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+SYNTAX = Environment(  # noqa: S701  (it renders nothing)
+    trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, "jinja2.ext.loopcontrols"]
+)
+"""The syntax of chat templates."""
 
 
 class EndlessTemplateError(EngineError):
@@ -187,11 +206,13 @@ class ChatTemplate:
                 if not self._is_timed:
                     settings = {"tokenize": False, "add_generation_prompt": opens, **arguments}
                     return str(self._tokenizer.apply_chat_template(plain, **settings))
+                # What the tokenizer calls: only here can the clock be replaced.
+                from transformers.utils.chat_template_utils import render_jinja_template
+
                 named = {**self._tokenizer.special_tokens_map, "strftime_now": date.strftime, **arguments}
-                named.pop("chat_template", None)
-                return self._compiled.render(
-                    messages=plain, tools=None, documents=None, add_generation_prompt=opens, **named
-                )
+                named |= {"chat_template": self.source, "add_generation_prompt": opens}
+                (text,), _ = render_jinja_template([plain], **named)
+                return str(text)
         except MemoryError:
             raise EndlessTemplateError("the model's chat template grows without end, and is stopped") from None
         except TooSlowError as error:
@@ -204,17 +225,9 @@ class ChatTemplate:
         return "strftime_now" in self.source
 
     @cached_property
-    def _compiled(self) -> Template:
-        # The template with transformers' own functions: only here can its clock be replaced.
-        from transformers.utils.chat_template_utils import _compile_jinja_template
-
-        compiled: Template = _compile_jinja_template(self.source)
-        return compiled
-
-    @cached_property
     def _tree(self) -> nodes.Template:
         try:
-            return self._compiled.environment.parse(self.source)
+            return SYNTAX.parse(self.source)
         except TEMPLATE_ERRORS as error:
             raise EngineError(f"the model's chat template refuses a dialogue ({error})") from error
 
