@@ -25,6 +25,11 @@ def test_a_models_attention_has_a_name():
     assert private_interfaces.attention_name(LlamaForCausalLM(CONFIG).config) == "sdpa"
 
 
+def test_a_template_is_compiled_with_another_clock():
+    template = private_interfaces.compiled_template("{{ strftime_now('%Y') }}{% generation %}!{% endgeneration %}")
+    assert template.render(strftime_now=lambda form: form + "1999") == "%Y1999!"
+
+
 def test_the_processors_instructions_are_known():
     found = {private_interfaces.has_matrix_tiles(), private_interfaces.has_bfloat16_products()}
     assert found <= {True, False}

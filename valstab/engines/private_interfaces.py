@@ -3,9 +3,11 @@
 `tests/engines/test_private_interfaces.py` says which of these a version has changed.
 """
 
+import warnings
 from typing import Any
 
 import torch
+from jinja2 import Template
 from torch import Tensor
 from torch.backends.cuda import SDPAParams, can_use_flash_attention
 
@@ -25,6 +27,14 @@ def attention_name(config: Any) -> str:
     """Return the name under which transformers finds a model's attention."""
     name: str = config._attn_implementation  # noqa: SLF001
     return name
+
+
+def compiled_template(source: str) -> Template:
+    """Return a chat template with transformers' own functions: only here can its clock be replaced."""
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    compiled: Template = _compile_jinja_template(source)
+    return compiled
 
 
 def has_matrix_tiles() -> bool:
@@ -65,7 +75,8 @@ def has_int8_products() -> bool:
 
 def can_multiply_int8() -> bool:
     """Return whether torch multiplies 8-bit integers here."""
-    return "fbgemm" in torch.backends.quantized.supported_engines and hasattr(torch.ops.quantized, INT8_PRODUCT)
+    has_functions = hasattr(torch, "quantize_per_channel") and hasattr(torch.ops.quantized, INT8_PRODUCT)
+    return has_functions and "fbgemm" in torch.backends.quantized.supported_engines
 
 
 def int8_weight(weight: Tensor, scale: Tensor) -> Any:
@@ -76,7 +87,8 @@ def int8_weight(weight: Tensor, scale: Tensor) -> Any:
         scale: of each output: (outputs,).
     """
     zero = torch.zeros(len(scale), dtype=torch.long)
-    rounded = torch.quantize_per_channel(weight, scale.double(), zero, 0, torch.qint8)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # torch means to remove it some day
+        rounded = torch.quantize_per_channel(weight, scale.double(), zero, 0, torch.qint8)
     return torch.ops.quantized.linear_prepack(rounded, None)
 
 

@@ -6,10 +6,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, meta, nodes
+from jinja2 import Template, meta, nodes
 from jinja2.exceptions import TemplateError
-from jinja2.ext import Extension
-from jinja2.parser import Parser
 
 from valstab.engines.base import EngineError, Message
 from valstab.engines.prompts.bounded import TooSlowError, bounded
@@ -53,23 +51,6 @@ COMMON_VARIABLES = frozenset(
 
 TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
 """Errors of a template's own code."""
-
-
-class GenerationTag(Extension):
-    """Reads `{% generation %}`, which transformers adds to Jinja: it stands around what the model says."""
-
-    tags = {"generation"}  # noqa: RUF012  (as Jinja declares it)
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        """Return what stands inside."""
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-SYNTAX = Environment(  # noqa: S701  (it renders nothing)
-    trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, "jinja2.ext.loopcontrols"]
-)
-"""The syntax of chat templates."""
 
 
 class EndlessTemplateError(EngineError):
@@ -206,13 +187,11 @@ class ChatTemplate:
                 if not self._is_timed:
                     settings = {"tokenize": False, "add_generation_prompt": opens, **arguments}
                     return str(self._tokenizer.apply_chat_template(plain, **settings))
-                # What the tokenizer calls: only here can the clock be replaced.
-                from transformers.utils.chat_template_utils import render_jinja_template
-
                 named = {**self._tokenizer.special_tokens_map, "strftime_now": date.strftime, **arguments}
-                named |= {"chat_template": self.source, "add_generation_prompt": opens}
-                (text,), _ = render_jinja_template([plain], **named)
-                return str(text)
+                named.pop("chat_template", None)
+                return self._compiled.render(
+                    messages=plain, tools=None, documents=None, add_generation_prompt=opens, **named
+                )
         except MemoryError:
             raise EndlessTemplateError("the model's chat template grows without end, and is stopped") from None
         except TooSlowError as error:
@@ -225,9 +204,16 @@ class ChatTemplate:
         return "strftime_now" in self.source
 
     @cached_property
+    def _compiled(self) -> Template:
+        # Only now, since torch takes seconds to import.
+        from valstab.engines.private_interfaces import compiled_template
+
+        return compiled_template(self.source)
+
+    @cached_property
     def _tree(self) -> nodes.Template:
         try:
-            return SYNTAX.parse(self.source)
+            return self._compiled.environment.parse(self.source)
         except TEMPLATE_ERRORS as error:
             raise EngineError(f"the model's chat template refuses a dialogue ({error})") from error
 
