@@ -99,7 +99,7 @@ def test_what_needs_no_numbers_does_not_import_them(arguments, tmp_path):
         ("task.scores=[1,2,3,4,5,nan]", "must be finite numbers"),
         (
             "model=null",
-            "model=null: must be the name of an option; allowed: auto, deepseek_r1_distill_qwen_7b, gemma3_12b_it",
+            "model=null: must be the name of an option; allowed: auto, control_drifts, control_half",
         ),
         ("population=3", "population=3: must be the name of an option; allowed: fictional_characters, none"),
         ("conversation=true", "conversation=true: must be the name of an option; allowed: long, none, short"),
@@ -116,7 +116,7 @@ def test_what_needs_no_numbers_does_not_import_them(arguments, tmp_path):
         ("n_messages=range(1,3)", "n_messages=range(1,3): several values are a sweep: add -m"),
         ("figure=fig4a", "figure=fig4a: is no setting of this command; it is one of `valstab compare`"),
         ("experiment=quickstart", "experiment=quickstart: is added with a plus: +experiment=quickstart"),
-        ("+experiment=[quickstart,x]", "experiment=x: no such option; allowed: ceiling, fig10"),
+        ("+experiment=[quickstart,x]", "experiment=x: no such option; allowed: ceiling, controls, fig10"),
         ("=3", "=3: has no key; allowed: KEY=VALUE"),
         ("model.template=3", "model.template=3: must be a mapping such as {a: 1}"),
         ("topics.openings=opening.yaml", "no such file; did you mean openings.yaml? - allowed: a path, "),
@@ -134,7 +134,7 @@ def test_a_mistake_is_answered_with_key_value_and_what_is_allowed(override, mess
         ("n_messages=three", "n_messages=three: must be a whole number"),
         (
             "model=null",
-            "model=null: must be the name of an option; allowed: auto, deepseek_r1_distill_qwen_7b, gemma3_12b_it",
+            "model=null: must be the name of an option; allowed: auto, control_drifts, control_half",
         ),
         ("population.limit=61", "population.limit=61: must be 1 to 60"),
         ("model.path=/no/such.gguf", "model.path=/no/such.gguf: no such file or folder, nor a hub id"),
@@ -161,6 +161,9 @@ def test_a_mistake_ends_the_command_with_one_line(override, message, checked, tm
         ("model=random,null", "model=random,null: must be the name of an option; allowed: auto"),
         ("modl=random,auto", "modl=random,auto: unknown key; did you mean model?"),
         ("n_messages=1,two", "n_messages=1,two: must be a whole number"),
+        ("n_messages=1,4", "n_messages=4: must be odd"),
+        ("model.path=/no/such.gguf,/nor/this.gguf", "model.path=/no/such.gguf: no such file or folder"),
+        ("topics.names=[joke,chess],[joke,ches]", "topics.names=[joke,ches]: unknown topic ches; did you mean chess?"),
     ],
 )
 def test_a_mistake_in_a_sweep_ends_it_before_its_first_job(override, message, checked, tmp_path):
@@ -292,7 +295,7 @@ def test_missing_weights_end_in_one_line(checked, monkeypatch):
 
 
 def test_a_tracking_location_that_can_not_be_used(valstab):
-    result = valstab("model=random", "population.limit=2", MLFLOW_TRACKING_URI="file:./mlruns")
+    result = valstab("model=random", "population.limit=12", MLFLOW_TRACKING_URI="file:./mlruns")
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert line.startswith("valstab: MLflow")

@@ -55,7 +55,7 @@ def test_options_of_several_folders_are_listed_together(tmp_path):
 def test_every_setting_has_a_sentence_in_the_help():
     described = describe_settings(Config)
     assert described["seeds"] == "Each seed is a whole repetition, with conversations and option orders of its own."
-    assert described["model.sampling.temperature"].startswith("The temperature")
+    assert described["model.sampling.temperature"].startswith("The sampling temperature; 0 is greedy")
     assert all(len(text) > 10 for text in described.values())
 
 
@@ -67,9 +67,7 @@ def test_help_describes_options_and_the_users_own(valstab_light, launch_folder):
     lines = [re.sub(r"\s+", " ", line).strip() for line in result.stdout.splitlines()]
     assert "moods Moods, at $5 and {he}." in lines
     assert "random Uniformly random answers: the chance level." in lines
-    assert (
-        "retests How often all questions are repeated after the same conversations, with other option orders." in lines
-    )
+    assert "seeds Each seed is a whole repetition, with conversations and option orders of its own." in lines
     assert "python -m valstab +experiment=quickstart a small real study, offline" in lines
     assert "n_messages: 3" in lines
     assert "moods" not in valstab_light("--help").stdout

@@ -18,7 +18,7 @@ from valstab.commands.start import exit_on_mistake, job_config, start
 from valstab.config.options import CONFIG_FOLDER
 from valstab.config.quoting import take_verbatim
 from valstab.config.schema import FIGURE_KINDS, MEASURES, UNDEFINED, CompareConfig
-from valstab.config.terminal import say
+from valstab.config.terminal import say, terminal_width
 from valstab.errors import ConfigError, require
 
 if TYPE_CHECKING:
@@ -130,7 +130,9 @@ def _write(config: CompareConfig, comparison: "Comparison", runs: "Runs", notes:
 def _print(config: CompareConfig, comparison: "Comparison", n_runs: int, notes: list[str]) -> None:
     from valstab.results import markdown
 
-    table = markdown.format_p_values(_main_table(comparison)).to_string(index=False, float_format=THREE_DECIMALS)
+    table = markdown.format_p_values(_main_table(comparison)).to_string(
+        index=False, float_format=THREE_DECIMALS, line_width=terminal_width()
+    )
     noted = [f"note: {note}" for note in notes]
     say("\n".join([f"\n{config.figure.title} · {n_runs} runs\n\n{table}\n", *comparison.sentences, *noted]))
 

@@ -1,17 +1,19 @@
 """The main command: one run, or with `-m` a sweep of runs."""
 
+import sys
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
-from valstab.commands.start import exit_on_mistake, job_config, start
+from valstab.commands.start import config_of_job, exit_on_mistake, job_config, start
+from valstab.config.labels import run_name
 from valstab.config.options import CONFIG_FOLDER
 from valstab.config.schema import Config
 from valstab.config.terminal import warn
 from valstab.errors import ConfigError
-from valstab.sweeps.callback import closing_sweep
+from valstab.sweeps.callback import SweepCallback, closing_sweep
 from valstab.sweeps.job import run_job
 from valstab.sweeps.tags import job_tags
 
@@ -22,6 +24,8 @@ def app(composed: DictConfig) -> float | None:
 
     def work() -> float | None:
         config = job_config(composed, Config)
+        if sys.stderr.isatty():  # whoever waits sees at once that something happens
+            warn(f"{run_name(config)}: starting")
         folder = Path(HydraConfig.get().runtime.output_dir) / "results"
         if not config.dry_run:
             require_own_folder(folder)
@@ -37,9 +41,10 @@ def app(composed: DictConfig) -> float | None:
         for shortcoming in shortcomings(plan):
             warn(f"valstab: {shortcoming}")
         if config.dry_run:
-            from valstab.dry_run.preview import preview
+            from valstab.dry_run.preview import Preview
 
-            preview(config, plan)
+            SweepCallback.preview = SweepCallback.preview or Preview()
+            SweepCallback.preview.show(config, plan)
             return None
         from valstab.run import run
 
@@ -59,8 +64,31 @@ def require_own_folder(folder: Path) -> None:
         raise ConfigError("hydra.run.dir", folder.parent, "has the results of another run; choose another folder")
 
 
+def check_job(composed: DictConfig) -> None:
+    """Check the composed configuration of a job of a sweep; its model only where the job will run here.
+
+    Raises:
+        ConfigError: at the first invalid value.
+        EngineError: if the model's weights are not there.
+    """
+    from valstab.commands.checked_plan import checked_plan
+    from valstab.config.check import check_config
+    from valstab.protocol.plan import make_plan
+
+    hydra = composed.hydra
+    with open_dict(composed):
+        del composed["hydra"]
+    config = config_of_job(composed, hydra, Config)
+    if hydra.launcher._target_.endswith((".BasicLauncher", ".JoblibLauncher")):
+        checked_plan(config)
+    else:
+        check_config(config)
+        make_plan(config)
+
+
 def main() -> None:
     """Start the command."""
+    SweepCallback.check_job = staticmethod(check_job)
 
     def closed_app() -> None:
         with closing_sweep():

@@ -47,9 +47,14 @@ def job_config(composed: DictConfig, schema: type[ConfigT]) -> ConfigT:
     Raises:
         ConfigError: if it holds a secret, a key was added that does not exist, or an option has the name of another.
     """
+    return config_of_job(composed, HydraConfig.get(), schema)
+
+
+def config_of_job(composed: DictConfig, hydra: Any, schema: type[ConfigT]) -> ConfigT:
+    """As `job_config`, with Hydra's own part of the configuration."""
     refuse_composed_secrets(composed)
     config = to_dataclass(composed, schema)
-    runtime = HydraConfig.get().runtime
+    runtime = hydra.runtime
     folders = config_folders(runtime.config_sources)
     refuse_hidden_options(runtime.choices, folders)
     own = [folder for folder in folders if folder != Path(CONFIG_FOLDER)]
@@ -57,7 +62,7 @@ def job_config(composed: DictConfig, schema: type[ConfigT]) -> ConfigT:
         files = [file for folder in own if (file := folder / str(group) / f"{option}.yaml").is_file()]
         if files and is_dataclass(section := getattr(config, str(group), None)):
             restore_texts(section, files[0])
-    use_own_files(config, HydraConfig.get().overrides.task, runtime.choices, own)
+    use_own_files(config, hydra.overrides.task, runtime.choices, own)
     return config
 
 

@@ -85,6 +85,10 @@ class RecordLog:
                     file.truncate(length)
                     raise
 
+    def assume(self, records: Mapping[str, Any]) -> None:
+        """Add records in memory only, below those that are there."""
+        self._records = {**records, **self._records}
+
     def __len__(self) -> int:
         """Return the number of records."""
         return len(self._records)

@@ -64,7 +64,7 @@ def print_summary(results: Results, title: str, data: CollectedData, folder: Pat
     if data.damaged:
         lines.append(damaged_lines(data.damaged))
     try:
-        say("\n".join([*lines, f"files and pictures  {folder}"]))
+        say("\n".join([*lines, f"files and pictures  {folder}", f"report              {folder / 'report.html'}"]))
     except OutputError as error:
         raise OutputError(f"{error}; the results are in {folder}") from error
 

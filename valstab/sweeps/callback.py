@@ -7,26 +7,34 @@ that `SweepCallback` adds to every job's configuration.
 
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from valstab.config.exit import fail
 from valstab.config.explain import USER_ERRORS
-from valstab.config.terminal import warn
+from valstab.config.terminal import say, warn
 from valstab.errors import ConfigError, UserError
 from valstab.sweeps.overrides import compose_jobs, rerun_prefix, sweep_overrides
-from valstab.sweeps.tags import PARENT_VARIABLE
+from valstab.sweeps.tags import JOBS_VARIABLE, PARENT_VARIABLE
+
+if TYPE_CHECKING:  # what it imports takes seconds
+    from valstab.dry_run.preview import Preview
 
 
 class SweepCallback(Callback):
     """Opens the parent run before the jobs, and closes it with a summary of all jobs."""
 
     ongoing: ClassVar["SweepCallback | None"] = None
+    preview: ClassVar["Preview | None"] = None
+    """The estimates of a dry run's jobs, as far as they were made in this process."""
+    check_job: ClassVar[Callable[[DictConfig], object]] = staticmethod(lambda _: None)
+    """Checks the composed configuration of a job, before the first job begins; a command sets it."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Open the parent run, and pass its id to all jobs."""
@@ -35,7 +43,7 @@ class SweepCallback(Callback):
         if self.detached and shutil.which("sbatch") is None:
             fail(ConfigError("hydra/launcher", "slurm", "needs sbatch, which is not here; slurm_local does without"))
         try:
-            compose_jobs(config)
+            number = compose_jobs(config, SweepCallback.check_job)
         except (*USER_ERRORS, ValueError) as error:  # Hydra only warns of exceptions in a callback
             fail(error)
         if config.dry_run:
@@ -49,6 +57,9 @@ class SweepCallback(Callback):
         except UserError as error:
             fail(error)
         config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{PARENT_VARIABLE}='{self.parent}'")
+        if number:
+            jobs = f"+hydra.job.env_set.{JOBS_VARIABLE}='{number} {time.time():.0f}'"
+            config.hydra.overrides.hydra.append(jobs)
         self.folder = Path(config.hydra.sweep.dir).absolute()
         SweepCallback.ongoing = self
 
@@ -58,6 +69,8 @@ class SweepCallback(Callback):
         Raises:
             SystemExit: if jobs failed, with a description of each and the command that runs it again.
         """
+        if SweepCallback.preview:
+            say(f"\n{SweepCallback.preview.total()}")
         if SweepCallback.ongoing is not self:
             return
         try:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from valstab.config.schema import MEASURES
+from valstab.config.terminal import terminal_width
 from valstab.results.markdown import escape_markdown as text
 from valstab.sweeps.table import rows, swept_keys
 from valstab.tracking.record import FINISHED
@@ -68,7 +69,7 @@ def as_text(table: pd.DataFrame) -> str:
     shown = table[["job", *(swept_keys(table) or ["name"]), "status"]]
     for name in MEASURES:
         shown = shown.assign(**{_column(name): [_stability(row, name) for row in rows(table)]})
-    return shown.to_string(index=False)
+    return shown.to_string(index=False, line_width=terminal_width())
 
 
 def _column(name: str) -> str:

@@ -1,6 +1,7 @@
 """The overrides of a sweep and of its jobs, and the command that runs one job again."""
 
 import shlex
+from collections.abc import Callable
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -12,15 +13,23 @@ from valstab.config.secrets import refuse_composed_secrets
 from valstab.sweeps.tags import OF_THE_SWEEP
 
 
-def compose_jobs(config: DictConfig) -> None:
+def compose_jobs(config: DictConfig, check: Callable[[DictConfig], object]) -> int:
     """Compose every job of a sweep as Hydra's sweeper will, so that a mistake ends the sweep before any job starts.
+
+    Args:
+        config: the sweep's configuration.
+        check: checks the composed configuration of a job.
+
+    Returns:
+        The number of jobs; 0 with a sweeper that chooses them as it goes.
 
     Raises:
         HydraException: if an option or a key does not exist, or a value is of the wrong type.
         ConfigError: if a setting holds a secret, or an option has the name of another.
     """
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
-        return
+        return 0
+    number = 0
     loader = GlobalHydra.instance().config_loader()
     overrides = OverridesParser.create(loader).parse_overrides(sweep_overrides(config))
     for batch in BasicSweeper.split_arguments(overrides, max_batch_size=None):
@@ -29,6 +38,9 @@ def compose_jobs(config: DictConfig) -> None:
             refuse_composed_secrets(composed)
             runtime = composed.hydra.runtime
             refuse_hidden_options(runtime.choices, config_folders(runtime.config_sources))
+            check(composed)
+            number += 1
+    return number
 
 
 def sweep_overrides(config: DictConfig) -> list[str]:

@@ -7,6 +7,10 @@ PARENT_VARIABLE = "VALSTAB_SWEEP"
 """The environment variable with the id of the sweep's MLflow run. Hydra sets it for each job."""
 
 
+JOBS_VARIABLE = "VALSTAB_SWEEP_JOBS"
+"""The environment variable with the number of a sweep's jobs, and when it began, in seconds since 1970."""
+
+
 JOB_TAG = "sweep.job"
 """The tag with a job's number in its sweep."""
 
