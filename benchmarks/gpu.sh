@@ -46,9 +46,8 @@ speed() {  # ARGUMENTS... --settings SETTING...
   part generation speed --parts generation --at-once $at_once --tokens "$tokens" $vllm --settings $model
   part generation_small speed --parts generation --at-once $at_once --tokens "$tokens" $vllm --settings engine.device=$device
   # Every token has another length: cuDNN's attention, which is off, would make a plan for each.
-  part long_conversations "$PYTHON" -m valstab $model model.dtype=$dtype "n_messages=$messages" "max_new_tokens=$tokens" \
-    population.limit=18 'topics.names=[joke,chess]' 'seeds=[0]' store.path=null "hydra.run.dir=$folder/long" \
-    "tracking.uri=sqlite:///$folder/mlflow.db"
+  part long_conversations env "MLFLOW_TRACKING_URI=sqlite:///$folder/mlflow.db" "$PYTHON" -m valstab $model model.dtype=$dtype "n_messages=$messages" "max_new_tokens=$tokens" \
+    population.limit=18 'topics.names=[joke,chess]' 'seeds=[0]' store.path=null "hydra.run.dir=$folder/long"
   part precision "$PYTHON" "$here/precision.py" $precisions --settings engine.device=$device \
     ${TRIAL:+population.limit=1 'topics.names=[joke,chess]' max_new_tokens=2}
 }
