@@ -1,7 +1,9 @@
 """A whole run: what it computes, and what it leaves in MLflow and on disk."""
 
 import json
+import os
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,7 +55,7 @@ def finished(tmp_path_factory, migrated_database):
         logged = the_run()
         artifacts = folder / "artifacts"
         mlflow.artifacts.download_artifacts(run_id=logged.info.run_id, dst_path=str(artifacts))
-        history = mlflow.MlflowClient().get_metric_history(logged.info.run_id, "seed/rank_order")
+        history = mlflow.MlflowClient().get_metric_history(logged.info.run_id, "seed.rank_order")
     return results, folder, logged, artifacts, history
 
 
@@ -68,7 +70,7 @@ def test_answers_by_the_persona_alone_are_perfectly_stable(finished):
 def test_metrics_and_parameters(finished):
     _, _, logged, _, history = finished
     assert logged.info.status == "FINISHED"
-    assert logged.info.run_name == "scripted random · fictional_characters · pvq · n=3"
+    assert logged.info.run_name == "scripted random · fictional_characters · pvq · n=3 · 5 x 3 x 2"
     metrics, params = logged.data.metrics, logged.data.params
     expected = {
         "rank_order": 1,
@@ -78,10 +80,11 @@ def test_metrics_and_parameters(finished):
         "undefined_fraction": 0,
         "answer_mass": pytest.approx(0.95),
         "queries": 1200,
-        "rank_order/Self-Direction": 1,
+        "stability.Self-Direction": 1,
     }
     assert {name: metrics[name] for name in expected} == expected
-    assert len([name for name in metrics if name.startswith("rank_order/")]) == 10
+    assert len([name for name in metrics if name.startswith("stability.")]) == 10
+    assert not [name for name in metrics if "/" in name]  # MLflow would draw it above the headline
     assert metrics["queries_per_second"] > 0
     assert [(metric.step, metric.value) for metric in history] == [(0, 1), (1, 1)]
     expected = {
@@ -94,13 +97,16 @@ def test_metrics_and_parameters(finished):
         "n_messages": "3",
         "seeds": "[3, 7]",
         "population.limit": "5",
+        "n_personas": "5",
+        "n_topics": "3",
+        "n_seeds": "2",
         "model.sampling.top_p": "0.9",
     }
     assert {name: params[name] for name in expected} == expected
     assert max(map(len, params.values())) <= 250
     # Only what runs are compared by: no files, templates or wordings.
     assert not [name for name in params if name.startswith(("task.", "store", "tracking", "model.quantization"))]
-    assert len(params) < 34
+    assert len(params) < 37
 
 
 def test_inputs_are_datasets_with_digests(finished):
@@ -133,9 +139,30 @@ def test_tags(finished):
     tags = logged.data.tags
     assert tags["wording"] == "portraits"
     assert tags["wording_sha256"] == results.task.digest
-    assert tags["version.hydra-core"]
-    assert tags["hardware.cpu"]
-    assert int(tags["hardware.cores"]) > 0
+    assert not [name for name in tags if name.startswith(("version.", "hardware."))]
+
+
+def test_the_folder_says_what_made_the_results(finished):
+    _, folder, _, artifacts, _ = finished
+    assert (folder / "results" / "provenance.json").read_bytes() == (artifacts / "provenance.json").read_bytes()
+    made_by = json.loads((artifacts / "provenance.json").read_text("utf-8"))
+    assert made_by["command"] == ""  # it was none
+    assert made_by["versions"]["hydra-core"] == version("hydra-core")
+    assert made_by["machine"]["cores"] == os.cpu_count()
+    assert made_by["engine"] == {"engine": "PersonaEngine"}
+
+
+def test_the_experiment_has_a_table_of_its_runs(finished):
+    """MLflow reads the table from a tag, and the page in `test_pages.py` shows it."""
+    _, folder, *_ = finished
+    experiment = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").get_experiment("1")
+    view = json.loads(experiment.tags["mlflow.sharedViewState.valstab"])
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`rank_order`", False)
+    assert {"params.`n_personas`", "metrics.`rank_order`", "metrics.`rank_order_chance`"} <= set(
+        view["selectedColumns"]
+    )
+    assert [chart.get("metricKey") for chart in view["compareRunCharts"]][:2] == ["rank_order", "ipsative"]
+    assert "what chance alone reaches" in experiment.tags["mlflow.note.content"]
 
 
 def test_artifacts(finished):
@@ -275,8 +302,8 @@ def test_answers_that_can_not_be_read_are_reported_and_left_out(launch_folder, c
     assert f"no answer could be read for {unread.mean():.1%} of the questions" in out
     n_read, n_unread = int((~unread).sum()), int(unread.sum())
     assert f"answers read: {n_read:,} from one sampled text each, without probabilities, {n_unread:,} without a" in out
-    read = {name: value for name, value in the_run().data.metrics.items() if name.startswith("read/")}
-    assert read == {"read/text": n_read, "read/missing": n_unread}
+    read = {name: value for name, value in the_run().data.metrics.items() if name.startswith("read.")}
+    assert read == {"read.text": n_read, "read.missing": n_unread}
     assert table["reading"].value_counts().to_dict() == {"text": n_read, "missing": n_unread}
     # What could be read is the persona's own choice, so people keep their order but for what is missing.
     assert results.headline()["rank_order"] > 0.3
@@ -337,7 +364,7 @@ def test_names_of_any_kind_go_through(launch_folder):
         *("model=random", "topics.names=[joke,chess]", "seeds=[0]", "task.items=k.csv", "population.personas=p.csv"),
         f"task.keys={keys}Achievement,Power,Security]",
     )
-    assert "rank_order/Self-Direction _thought_action_" in the_run().data.metrics
+    assert "stability.Self-Direction _thought_action_" in the_run().data.metrics
 
 
 def test_a_store_that_can_not_be_written(launch_folder):
@@ -370,7 +397,7 @@ def test_a_picture_that_fails_is_named_and_all_else_is_there(launch_folder, monk
     files = {path.relative_to(launch_folder / "results").as_posix() for path in launch_folder.rglob("results/**/*.*")}
     assert files == {
         *("answers.parquet", "config.yaml", "conversations.jsonl", "profiles.csv", "stability.json", "report.html"),
-        *("plots/context_pairs.png", "plots/profiles.png"),
+        *("plots/context_pairs.png", "plots/profiles.png", "provenance.json"),
     }
     client = mlflow.MlflowClient()
     artifacts = {file.path for place in (None, "plots") for file in client.list_artifacts(logged.info.run_id, place)}

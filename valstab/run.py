@@ -29,16 +29,18 @@ from valstab.results.write import (
     write_config,
     write_conversations,
     write_pictures,
+    write_provenance,
     write_results,
 )
 from valstab.tracking.datasets import describe_datasets
 from valstab.tracking.metrics import log_results
+from valstab.tracking.provenance import provenance
 from valstab.tracking.run import tracked_run
 
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
-def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_TAGS) -> Results:
+def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_TAGS, command: str = "") -> Results:
     """Run a plan, write and print its results, and log one MLflow run.
 
     Each result is written to `folder` as soon as it exists, so that an error loses nothing that was computed. Numbers
@@ -49,6 +51,7 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
         plan: the plan that `make_plan` returns for it.
         folder: folder of the results.
         tags: additional tags of the MLflow run.
+        command: the command line, for `provenance.json`.
 
     Returns:
         The scores and stabilities.
@@ -61,7 +64,9 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
         OutputError: if the summary can't be printed; all is written and logged before.
     """
     title = run_name(config)
+    made_by = provenance(command)
     write_config(config, folder)
+    write_provenance(made_by, folder)
     with tracked_run(config, plan, tags, folder) as tracking:
         engine = load_engine(config)
         require_fit(plan, engine.window, config.model.name)
@@ -71,6 +76,7 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
         results = measure(
             data.answers, plan.task, config.undefined, without_personas=plan.without_personas, withheld=withheld
         )
+        write_provenance({**made_by, "engine": data.engine}, folder)
         write_results(results, folder)
         log_results(tracking.record, results, data.cost, describe(results, data.cost), data.engine)
         unfit = unfit_error(results)

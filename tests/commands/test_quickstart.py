@@ -44,7 +44,7 @@ def test_a_real_model_is_spared_what_it_did_before(valstab, launch_folder):
 def test_quickstart_measures_a_real_model(valstab, launch_folder):
     command = valstab("+experiment=quickstart", "population.limit=2", "seeds=[0]")  # a twelfth: all takes 20 minutes
     assert command.returncode == 0, command.stderr
-    for line in ("rank-order stability", "ipsative stability", "answer mass", "mlflow ui"):
+    for line in ("rank-order stability", "ipsative stability", "answer mass", "python -m valstab ui"):
         assert line in command.stdout
     (folder,) = results(launch_folder)
     answers = pd.read_parquet(folder / "answers.parquet")

@@ -98,7 +98,7 @@ def test_names_of_every_kind_come_back_unharmed(settings, launch_folder):
         assert found.label == settings.model.name
         assert found.scores.equals(results.scores)
     (logged,) = mlflow.MlflowClient().search_runs([mlflow.get_experiment_by_name("names").experiment_id])
-    per_key = [name for name in logged.data.metrics if name.startswith("rank_order/")]
+    per_key = [name for name in logged.data.metrics if name.startswith("stability.")]
     assert len(per_key) == len(NAMES)
     assert logged.data.params["population"] == NAMES[1]
     assert logged.data.params["task"] == f"{settings.task.name[:249]}…"

@@ -216,6 +216,7 @@ def test_the_guard_is_for_a_notebook_too():
         ("hunter2 failed, hunter23 and shunter2 did not", "(PGPASSWORD) failed, hunter23 and shunter2 did not"),
         ("a wrong p@ss/w, not a password", "a wrong (DATABASE_URL), not a password"),
         ("quantization=none, PIN 4711, 0.4711", "quantization=none, PIN (DB_PASS), 0.4711"),
+        ("http://h/#/r?a=b&viewStateShareKey=valstab", "http://h/#/r?a=b&viewStateShareKey=valstab"),
         ("user mlflow of mlflow.db, cat", "user mlflow of mlflow.db, cat"),
     ],
 )

@@ -3,7 +3,6 @@
 import math
 import shutil
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,14 +12,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from tests.support.browser import needs_browser, start_browser
 from tests.support.reports import HOSTILE, PROMPT, study
 from tests.support.scripted import HostileEngine
 
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
-FLAGS = (
-    *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"),
-    *("disable-component-update", "disable-sync", "hide-scrollbars", "force-prefers-reduced-motion"),
-)
 NAMES = (
     '</script><script>window.hacked=1</script><img src=x onerror="window.hacked=1">',
     'Q, "R"/S\nT',
@@ -29,21 +24,13 @@ NAMES = (
 )
 CONTEXTS = {'a <b>"chess", game</b>': "Let us talk of chess.", "joke/s\u200f": "Tell me a <i>joke</i> & so on."}
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM.exists() and DRIVER.exists()), reason="needs Debian's chromium, chromium-driver"),
-]
+pytestmark = [pytest.mark.slow, needs_browser]
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
     profile = tmp_path_factory.mktemp("profile")
-    for flag in (*FLAGS, f"user-data-dir={profile}", "window-size=1280,900"):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+    driver = start_browser(profile)
     yield driver
     driver.quit()
     shutil.rmtree(profile, ignore_errors=True)

@@ -1,5 +1,6 @@
 """Sweeps: one parent run, failing jobs among good ones, and what is left after Ctrl-C."""
 
+import json
 import os
 import re
 import shlex
@@ -20,7 +21,7 @@ from valstab.commands import interruption
 from valstab.protocol.store import RecordLog
 from valstab.sweeps.describe import as_markdown, as_text, describe_failures
 from valstab.sweeps.picture import draw
-from valstab.sweeps.table import job_table, swept_keys
+from valstab.sweeps.table import best_and_spread, job_table, swept_keys
 
 
 def artifacts(folder, run):
@@ -38,7 +39,7 @@ def test_a_failing_job_leaves_the_others_and_can_be_run_alone(valstab, launch_fo
     parent, children = runs(launch_folder)
     assert parent.info.status == "FAILED"
     assert [run.info.status for run in children] == ["FINISHED", "FINISHED", "FAILED", "FAILED"]
-    assert children[0].info.run_name == "scripted random · fictional_characters · pvq · n=1"
+    assert children[0].info.run_name == "scripted random · fictional_characters · pvq · n=1 · 4 x 2 x 1"
     assert "NaN" in children[2].data.tags["error"]
     # The command ends with what failed and how to run it again.
     *_, title, two, again_two, three, again_three = command.stderr.splitlines()
@@ -51,12 +52,30 @@ def test_a_failing_job_leaves_the_others_and_can_be_run_alone(valstab, launch_fo
     assert "job 1 of 4\n" in command.stderr
     assert re.search(r"^job 4 of 4, about \d:\d\d:\d\d left in the sweep$", command.stderr, re.MULTILINE)
     # The parent has the table.
-    assert artifacts(launch_folder, parent) == {"sweep.csv", "sweep.png"}
+    assert artifacts(launch_folder, parent) == {"sweep.csv", "sweep.png", "provenance.json"}
     (file,) = launch_folder.glob("multirun/*/*/sweep.csv")
     table = pd.read_csv(file)
     assert table["rank_order"].fillna(-1).tolist() == [1, 1, -1, -1]
     assert table["n_messages"].tolist() == [1, 3, 1, 3]
     assert "**2 of 4 jobs finished.**" in parent.data.tags["mlflow.note.content"]
+    # The sweep has a name that tells it from others, numbers, and a table of its jobs.
+    assert parent.info.run_name.startswith(f"sweep · {PERSONA},{FAILING.partition('=')[2]} n_messages=1,3 · ")
+    assert parent.data.metrics == {
+        "rank_order_best": 1,
+        "rank_order_spread": 0,
+        "ipsative_best": 1,
+        "ipsative_spread": 0,
+    }
+    tags = mlflow.MlflowClient(f"sqlite:///{launch_folder}/mlflow.db").get_experiment("1").tags
+    view = json.loads(tags[f"mlflow.sharedViewState.{parent.info.run_id}"])
+    assert view["searchFilter"] == f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    assert view["selectedColumns"][:2] == ["params.`engine._target_`", "params.`n_messages`"]
+    *_, place, compare = command.stdout.splitlines()
+    assert place.strip() == (
+        "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
+        f"&viewStateShareKey={parent.info.run_id}"
+    )
+    assert compare == f"test differences    python -m valstab compare runs=[{parent.info.run_id}]"
 
 
 @pytest.mark.slow
@@ -78,7 +97,7 @@ def test_a_file_may_ask_for_the_sweep_and_other_processes_do_it(valstab, launch_
     assert command.returncode == 1
     assert "Traceback" not in command.stderr
     parent, children = runs(launch_folder)
-    assert "n_messages=1,3 population.limit=4 +experiment=both" in parent.info.run_name
+    assert "n_messages=1,3 · population.limit=4 +experiment=both" in parent.info.run_name
     assert [run.info.status for run in children] == ["FINISHED", "FINISHED", "FAILED", "FAILED"]
     assert [run.data.metrics.get("rank_order") for run in children] == [1, 1, None, None]
     words = shlex.split(command.stderr.splitlines()[-1])
@@ -229,6 +248,7 @@ def test_the_table_has_what_was_swept_and_each_job_s_newest_run():
     assert swept_keys(table) == ["n_messages"]
     assert table["rank_order"].tolist() == [0.25, 0.5]
     assert describe_failures(table, "x") == ""
+    assert best_and_spread(table) == {"rank_order_best": 0.5, "rank_order_spread": 0.25}
     text = as_markdown(table, "", "abc").splitlines()
     assert text[0] == "**2 of 2 jobs finished.**"
     assert (

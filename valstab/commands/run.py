@@ -15,7 +15,7 @@ from valstab.config.terminal import warn
 from valstab.errors import ConfigError
 from valstab.sweeps.callback import SweepCallback, closing_sweep
 from valstab.sweeps.job import run_job
-from valstab.sweeps.tags import job_tags
+from valstab.sweeps.tags import command_line, job_tags
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="config")
@@ -48,7 +48,8 @@ def app(composed: DictConfig) -> float | None:
             return None
         from valstab.run import run
 
-        return run(config, plan, folder, job_tags(HydraConfig.get())).headline()["rank_order"]
+        setup = HydraConfig.get()
+        return run(config, plan, folder, job_tags(setup), command_line(setup)).headline()["rank_order"]
 
     result: float | None = exit_on_mistake(lambda: run_job(work))
     return result

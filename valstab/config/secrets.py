@@ -17,9 +17,10 @@ LOGIN_IN_URL = re.compile(r"(?<=://)(?:([^/?#@\s:\"']*):([^\s\"'<>]*)|[^/?#@\s]+
 
 
 KEY_IN_URL = re.compile(
-    r"(?<=[?&])([^?&=#\s]*(?:key|token|secret|password|signature)[^?&=#\s]*=)[^&#\s'\"]+", re.IGNORECASE
+    r"(?<=[?&])(?!viewStateShareKey=)([^?&=#\s]*(?:key|token|secret|password|signature)[^?&=#\s]*=)[^&#\s'\"]+",
+    re.IGNORECASE,
 )
-"""A key in the query of a URL."""
+"""A key in the query of a URL, but not the one by which MLflow's pages know a table."""
 
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)

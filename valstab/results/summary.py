@@ -24,9 +24,9 @@ MAX_PLACES = 3
 ARTIFACTS_NOTE = """\
 Under *Artifacts*: `plots/` has the stability of each pair of contexts and of each key, and the profiles;
 `stability.json` has all numbers, `answers.parquet` all answers, `conversations.jsonl` all messages, and `config.yaml`
-the whole configuration. The metric `rank_order/KEY` is the stability of one key; `seed/...` has one step per seed. The
-tag `overrides` has the settings of the command. *Datasets used* lists the model, population, topics and items, with
-their digests."""
+the whole configuration, `provenance.json` the command, versions and machine. The metric `stability.KEY` is the
+rank-order stability of one key; `seed...` has one step per seed. *Datasets used* lists the model, population, topics
+and items, with their digests."""
 """The end of a run's description in MLflow."""
 
 

@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -27,6 +28,12 @@ def write_config(config: Config, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / "config.yaml") as draft:
         OmegaConf.save(OmegaConf.create(dataclasses.asdict(config)), draft)
+
+
+def write_provenance(provenance: Mapping[str, Any], folder: Path) -> None:
+    """Write what made the results to `provenance.json` in an existing folder."""
+    with whole_file(folder / "provenance.json") as draft:
+        draft.write_text(json.dumps(provenance, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_answers(data: CollectedData, folder: Path) -> None:

@@ -21,7 +21,7 @@ from valstab.config.explain import USER_ERRORS
 from valstab.config.terminal import say, warn
 from valstab.errors import ConfigError, UserError
 from valstab.sweeps.overrides import compose_jobs, rerun_prefix, sweep_overrides
-from valstab.sweeps.tags import JOBS_VARIABLE, PARENT_VARIABLE
+from valstab.sweeps.tags import JOBS_VARIABLE, PARENT_VARIABLE, command_line
 
 if TYPE_CHECKING:  # what it imports takes seconds
     from valstab.dry_run.preview import Preview
@@ -51,9 +51,10 @@ class SweepCallback(Callback):
         from valstab.sweeps.parent import open_parent
 
         # An override of the command line replaces the same key of an experiment's file.
-        overrides = {each.partition("=")[0]: each for each in sweep_overrides(config)}
+        overrides = list({each.partition("=")[0]: each for each in sweep_overrides(config)}.values())
+        command = command_line(config.hydra, "-m")
         try:
-            self.parent = open_parent(config.tracking.experiment, " ".join(overrides.values()), rerun_prefix(config))
+            self.parent = open_parent(config.tracking.experiment, overrides, rerun_prefix(config), command)
         except UserError as error:
             fail(error)
         config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{PARENT_VARIABLE}='{self.parent}'")

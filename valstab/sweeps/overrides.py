@@ -1,7 +1,7 @@
 """The overrides of a sweep and of its jobs, and the command that runs one job again."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from valstab.config.options import config_folders, refuse_hidden_options
 from valstab.config.secrets import refuse_composed_secrets
-from valstab.sweeps.tags import OF_THE_SWEEP
+from valstab.sweeps.tags import OF_THE_SWEEP, config_dirs
 
 
 def compose_jobs(config: DictConfig, check: Callable[[DictConfig], object]) -> int:
@@ -49,14 +49,27 @@ def sweep_overrides(config: DictConfig) -> list[str]:
     return [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
 
 
+def sweep_name(overrides: Iterable[str]) -> str:
+    """Return the name of a sweep: what varies between its jobs, then what they share.
+
+    Example:
+        >>> sweep_name(["model=random", "n_messages=1,3"])
+        'sweep · n_messages=1,3 · model=random'
+    """
+    parser = OverridesParser.create()
+    parts: dict[bool, list[str]] = {True: [], False: []}
+    for override in overrides:
+        parts[parser.parse_override(override).is_sweep_override()].append(override)
+    return " · ".join(["sweep", *(" ".join(part) for part in parts.values() if part)])
+
+
 def rerun_prefix(config: DictConfig) -> str:
     """Return the command that runs one job of a sweep again, without the job's own overrides.
 
     With another launcher than Hydra's default, it is a sweep of one job, so that the same launcher runs it.
     """
     given = list(config.hydra.overrides.hydra)
-    folders = [source.path for source in config.hydra.runtime.config_sources if source.provider == "command-line"]
-    command = ["python", "-m", "valstab", *(part for folder in folders for part in ("--config-dir", folder))]
+    command = ["python", "-m", "valstab", *config_dirs(config.hydra)]
     if not config.hydra.launcher._target_.endswith(".BasicLauncher"):
         command += ["-m", *(override for override in given if not override.startswith(OF_THE_SWEEP))]
     elif not any(override.startswith("hydra.mode=") for override in given):

@@ -1,6 +1,6 @@
 """The MLflow run of a sweep, the parent of its jobs' runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import mlflow
@@ -10,13 +10,15 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from valstab.config.terminal import say
 from valstab.results.write import set_aside
 from valstab.sweeps.describe import as_markdown, as_text, describe_failures, how_to_compare
+from valstab.sweeps.overrides import sweep_name
 from valstab.sweeps.picture import draw
-from valstab.sweeps.table import job_table
+from valstab.sweeps.table import best_and_spread, job_table, swept_keys
 from valstab.tracking.client import mlflow_errors, patient, tracking_client
 from valstab.tracking.experiment import open_experiment
 from valstab.tracking.names import MAX_VALUE_CHARACTERS, error_tag
 from valstab.tracking.provenance import provenance
 from valstab.tracking.record import FINISHED
+from valstab.tracking.view import add_view, describe_experiment, how_to_see
 from valstab.whole_file import whole_file
 
 ENDED_EARLY = "valstab: the sweep was ended before all of its jobs were done"
@@ -28,17 +30,26 @@ RERUN_TAG = "rerun"
 
 
 @patient
-def open_parent(experiment: str, overrides: str, rerun: str) -> str:
-    """Create the run of a sweep, the parent of its jobs' runs, and return its id. Its name has the overrides.
+def open_parent(experiment: str, overrides: Sequence[str], rerun: str, command: str) -> str:
+    """Create the run of a sweep, the parent of its jobs' runs, and return its id. Its name begins with what varies.
+
+    Args:
+        experiment: the name of the MLflow experiment.
+        overrides: those of the sweep.
+        rerun: the command that runs one job again, without the job's own overrides.
+        command: the command line of the sweep.
 
     Raises:
         TrackingError: if MLflow can't be reached or used.
     """
     experiment_id = open_experiment(experiment)
-    name = f"sweep · {overrides}"[:MAX_VALUE_CHARACTERS]
-    tags = {"overrides": overrides, RERUN_TAG: rerun, **provenance()}
+    describe_experiment(experiment_id)
+    tags = {"overrides": " ".join(overrides), RERUN_TAG: rerun}
     with mlflow_errors():
-        run_id: str = tracking_client().create_run(experiment_id, run_name=name, tags=tags).info.run_id
+        client = tracking_client()
+        run = client.create_run(experiment_id, run_name=sweep_name(overrides)[:MAX_VALUE_CHARACTERS], tags=tags)
+        run_id: str = run.info.run_id
+        client.log_dict(run_id, provenance(command), "provenance.json")
     return run_id
 
 
@@ -87,13 +98,21 @@ def _close(parent: str, folder: Path, *, interrupted: bool, end_running: bool) -
         with whole_file(folder / "sweep.csv") as draft:
             table.to_csv(draft, index=False)
         client.log_artifact(parent, str(folder / "sweep.csv"))
+        for name, value in best_and_spread(table).items():
+            client.log_metric(parent, name, value)
+        add_view(
+            run.info.experiment_id,
+            parent,
+            parameters=swept_keys(table),
+            search=f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'",
+        )
         client.set_terminated(parent, "KILLED" if interrupted else "FAILED" if failures else FINISHED)
     lines = [
         "",
         as_text(table),
         "",
         f"table and picture   {folder}",
-        f"compare runs        mlflow ui  (this is run {parent})",
+        how_to_see(run.info.experiment_id, parent, key=parent),
         f"test differences    {how_to_compare(parent)}",
     ]
     return table, failures, "\n".join(lines)

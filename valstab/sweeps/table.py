@@ -53,6 +53,18 @@ def swept_keys(table: pd.DataFrame) -> list[str]:
     return columns[columns.index("status") + 1 : columns.index(METRIC_COLUMNS[0])] if columns else []
 
 
+def best_and_spread(table: pd.DataFrame) -> dict[str, float]:
+    """Return the highest of each stability over a sweep's jobs, and how far the lowest is below it, by metric's name.
+
+    The highest of many is high by chance too.
+    """
+    numbers: dict[str, float] = {}
+    for name in MEASURES:
+        if (known := table[name].dropna()).size:
+            numbers |= {f"{name}_best": float(known.max()), f"{name}_spread": float(known.max() - known.min())}
+    return numbers
+
+
 def rows(table: pd.DataFrame) -> list[dict[Any, Any]]:
     """Return a table's rows as dictionaries."""
     return [dict(row) for row in table.to_dict("records")]

@@ -23,6 +23,22 @@ OF_THE_SWEEP = ("hydra.mode=", "hydra.sweeper", "hydra.sweep.", "+hydra.job.env_
 """Start of overrides that concern the whole sweep: a job that runs again does not need them."""
 
 
+def command_line(hydra: Any, *options: str) -> str:
+    """Return the command that makes a run, as text for a shell.
+
+    Args:
+        hydra: the Hydra configuration of the run, the job or the sweep.
+        *options: further arguments.
+    """
+    return shlex.join(["python", "-m", "valstab", *options, *config_dirs(hydra), *hydra.overrides.task])
+
+
+def config_dirs(hydra: Any) -> list[str]:
+    """Return the arguments of a command that name its folders of options."""
+    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    return [part for folder in folders for part in ("--config-dir", folder)]
+
+
 def job_tags(hydra: Any) -> dict[str, str]:
     """Return the tags that tie a job's MLflow run to its command and, in a sweep, to the sweep's run.
 

@@ -23,8 +23,8 @@ def open_experiment(name: str) -> str:
     uri = mlflow.get_tracking_uri()
     if urlparse(uri).scheme in {"", "file"} and uri != "databricks":
         raise TrackingError(
-            "MLflow's file store can't hold the metric rank_order beside rank_order/KEY; let MLFLOW_TRACKING_URI name "
-            "a database or a server, such as sqlite:///mlflow.db, or `mlflow migrate-filestore` an old ./mlruns"
+            "a folder of files (MLflow's file store) can't be used; let MLFLOW_TRACKING_URI name a database or a "
+            "server, such as sqlite:///mlflow.db, or `mlflow migrate-filestore` an old ./mlruns"
         )
     with mlflow_errors():
         create_database(uri)

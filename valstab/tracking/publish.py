@@ -23,6 +23,7 @@ from valstab.tracking.client import (
 )
 from valstab.tracking.experiment import open_experiment
 from valstab.tracking.record import FINISHED, Record
+from valstab.tracking.view import describe_experiment
 from valstab.tracking.waiting import NOTICE_SECONDS
 
 Entity = TypeVar("Entity")
@@ -52,6 +53,7 @@ class PublishedRun(NamedTuple):
     """A run in MLflow."""
 
     id: str
+    experiment_id: str
     is_outdated: bool = False
     """Whether a record was not published, since MLflow has a later start of the run, or has it as finished."""
 
@@ -96,10 +98,10 @@ def publish(
         run = _find_or_create_run(client, experiment_id, record)
         run_id: str = run.info.run_id
         if _is_outdated(record, run, late=late):
-            return PublishedRun(run_id, is_outdated=True)
+            return PublishedRun(run_id, experiment_id, is_outdated=True)
         _log_start(client, run, record)
         if record.ended is None:
-            return PublishedRun(run_id)
+            return PublishedRun(run_id, experiment_id)
         _log_metrics(client, run_id, record)
     problem = upload(run_id, results, set() if uploaded is None else uploaded) if results else ""
     with mlflow_errors():
@@ -109,7 +111,7 @@ def publish(
         return publish(record, results, late=late)
     if problem:
         raise TrackingError(problem)
-    return PublishedRun(run_id)
+    return PublishedRun(run_id, experiment_id)
 
 
 @patient
@@ -204,6 +206,7 @@ def _find_or_create_run(client: mlflow.MlflowClient, experiment_id: str, record:
     """Return the run with the record's resume token, or a new run."""
     if runs := _runs_of(client, experiment_id, record):
         return runs[0]
+    describe_experiment(experiment_id)
     tags = resolve_tags({RESUME_TAG: record.resume_token})
     return client.create_run(experiment_id, record.began, tags, record.name)
 

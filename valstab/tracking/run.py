@@ -18,11 +18,11 @@ from valstab.hashing import content_hash
 from valstab.protocol.plan import Plan
 from valstab.tracking.client import TrackingError, TrackingUnavailableError
 from valstab.tracking.names import error_tag
-from valstab.tracking.parameters import run_parameters
-from valstab.tracking.provenance import provenance
-from valstab.tracking.publish import amend, publish
+from valstab.tracking.parameters import run_parameters, run_size
+from valstab.tracking.publish import PublishedRun, amend, publish
 from valstab.tracking.record import Record
 from valstab.tracking.resume import resume_token
+from valstab.tracking.view import how_to_see
 
 
 class Tracking:
@@ -40,14 +40,14 @@ class Tracking:
 
     def __init__(self, record: Record, results: Path) -> None:
         self.record = record
-        self.run_id: str | None = None
-        """The run's id in MLflow; None until MLflow has the run."""
+        self.run: PublishedRun | None = None
+        """The run in MLflow; None until MLflow has it."""
         self._results = results
         self._uploaded: set[Path] = set()
         self._has_warned = self._is_away = False
         record.write(results)
         try:
-            self.run_id = publish(record).id
+            self.run = publish(record)
         except TrackingUnavailableError as error:
             self._warn_offline(error)
 
@@ -74,10 +74,10 @@ class Tracking:
         if problem is not None:
             self.record.tags["error"] = error_tag(problem)
             self.record.write(self._results)
-        if self._is_away or self.run_id is None:
+        if self._is_away or self.run is None:
             return
         try:
-            amend(self.run_id, self.record, self._results, self._uploaded)
+            amend(self.run.id, self.record, self._results, self._uploaded)
         except TrackingError as error:
             self._warn_offline(error)
             return
@@ -86,12 +86,12 @@ class Tracking:
 
     def print_location(self) -> None:
         """Print how to find the run in MLflow, if all of it is there."""
-        if self.record.logged:
-            say(f"compare runs        mlflow ui  (this is run {self.run_id})")
+        if self.record.logged and self.run:
+            say(how_to_see(self.run.experiment_id, self.run.id))
 
     def _publish(self) -> None:
         try:
-            self.run_id = publish(self.record, self._results, uploaded=self._uploaded).id
+            self.run = publish(self.record, self._results, uploaded=self._uploaded)
             self._is_away = False
         except TrackingError as error:
             self._warn_offline(error)
@@ -119,16 +119,17 @@ def tracked_run(config: Config, plan: Plan, tags: Mapping[str, str], results: Pa
     Raises:
         TrackingError: if MLflow cannot be used as it is set.
     """
-    key = content_hash([asdict(config), mlflow.get_tracking_uri()])
+    sizes = run_size(plan)
+    key = content_hash([asdict(config), sizes, mlflow.get_tracking_uri()])
     with resume_token(Path(config.store.path) if config.store.path else None, key) as token:
         tracking = Tracking(
             Record(
                 experiment=config.tracking.experiment,
-                name=run_name(config),
+                name=f"{run_name(config)} · {' x '.join(sizes.values())}",
                 resume_token=token,
                 began=_now(),
-                parameters=run_parameters(config),
-                tags={"wording": plan.task.wording, "wording_sha256": plan.task.digest, **provenance(), **tags},
+                parameters={**run_parameters(config), **sizes},
+                tags={"wording": plan.task.wording, "wording_sha256": plan.task.digest, **tags},
             ),
             results,
         )
