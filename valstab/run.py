@@ -15,12 +15,14 @@ from valstab.protocol.context_window import require_fit
 from valstab.protocol.converse import converse
 from valstab.protocol.plan import Plan
 from valstab.protocol.progress import display
-from valstab.protocol.sample_prompts import rendered_question
+from valstab.protocol.sample_prompts import question_as_messages, rendered_question
 from valstab.protocol.store import open_store
 from valstab.results.fitness import unfit_error, why_withheld
 from valstab.results.interim import InterimEstimate
+from valstab.results.methods import methods, tables
 from valstab.results.report.page import write_report
 from valstab.results.results import Results, measure
+from valstab.results.saved_inputs import copy_inputs
 from valstab.results.summary import describe, print_summary
 from valstab.results.write import (
     set_aside,
@@ -28,7 +30,9 @@ from valstab.results.write import (
     write_answers,
     write_config,
     write_conversations,
+    write_methods,
     write_pictures,
+    write_prompt,
     write_provenance,
     write_results,
 )
@@ -67,6 +71,7 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
     made_by = provenance(command)
     write_config(config, folder)
     write_provenance(made_by, folder)
+    copy_inputs(config, folder)
     with tracked_run(config, plan, tags, folder) as tracking:
         engine = load_engine(config)
         require_fit(plan, engine.window, config.model.name)
@@ -76,7 +81,8 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
         results = measure(
             data.answers, plan.task, config.undefined, without_personas=plan.without_personas, withheld=withheld
         )
-        write_provenance({**made_by, "engine": data.engine}, folder)
+        made_by["engine"] = data.engine
+        write_provenance(made_by, folder)
         write_results(results, folder)
         log_results(tracking.record, results, data.cost, describe(results, data.cost), data.engine)
         unfit = unfit_error(results)
@@ -84,8 +90,11 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
         # What is written and logged by now, nothing changes any more.
         problems: list[str] = []
         write_pictures(results, folder, title, problems)
+        with set_aside(problems, "methods.md"):
+            write_methods(methods(config, plan, results, made_by), tables(results), folder)
         with set_aside(problems, "report.html"):
             prompt = rendered_question(plan, engine, data.conversations)
+            write_prompt(prompt or question_as_messages(plan, data.conversations), folder)
             report = folder / "report.html"
             write_report(report, plan, results, data.conversations, data.cost, title=title, prompt=prompt)
         error = unfit or unwritten_error(problems, folder)

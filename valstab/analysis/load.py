@@ -91,7 +91,21 @@ def _tracked(experiments: Sequence[str], filter_string: str | None) -> list[Run]
     return [_downloaded(run.info.run_id) for run in found]
 
 
+def artifact_folders(identifier: str) -> list[Path]:
+    """Return the results of an MLflow run, or those of a sweep's finished jobs, as folders on this machine.
+
+    Raises:
+        ConfigError: if there is no such run.
+    """
+    return [_artifacts(run_id) for run_id in _jobs_or_run(identifier)]
+
+
 def _with_children(identifier: str) -> list[Run]:
+    return [_downloaded(run_id) for run_id in _jobs_or_run(identifier)]
+
+
+def _jobs_or_run(identifier: str) -> list[str]:
+    """Return the ids of a sweep's finished jobs, or that of a run."""
     client = mlflow.MlflowClient()
     try:
         run = client.get_run(identifier)
@@ -102,11 +116,15 @@ def _with_children(identifier: str) -> list[Run]:
         f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{identifier}' and attributes.status = 'FINISHED' and metrics.queries > 0",
         order_by=["attributes.start_time"],
     )
-    return [_downloaded(each.info.run_id) for each in children or [run]]
+    return [each.info.run_id for each in children or [run]]
 
 
 def _downloaded(identifier: str) -> Run:
-    return read_run(Path(mlflow.artifacts.download_artifacts(run_id=identifier)), identifier)
+    return read_run(_artifacts(identifier), identifier)
+
+
+def _artifacts(identifier: str) -> Path:
+    return Path(mlflow.artifacts.download_artifacts(run_id=identifier))
 
 
 def _location() -> str:

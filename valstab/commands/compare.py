@@ -113,7 +113,7 @@ def _load(config: CompareConfig) -> "tuple[Runs, list[str]]":
 
 def _write(config: CompareConfig, comparison: "Comparison", runs: "Runs", notes: list[str], folder: Path) -> str:
     """Write pictures, tables and findings to a folder; return the findings in Markdown."""
-    from valstab.results import markdown
+    from valstab.results import latex, markdown
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in comparison.pictures.items():
@@ -122,6 +122,7 @@ def _write(config: CompareConfig, comparison: "Comparison", runs: "Runs", notes:
     for name, table in {**comparison.tables, "runs": runs.table}.items():
         table.to_csv(folder / f"{name}.csv", index=False)
         (folder / f"{name}.md").write_text(markdown.table(table.head(MAX_ROWS)), encoding="utf-8")
+        (folder / f"{name}.tex").write_text(latex.table(table.head(MAX_ROWS)), encoding="utf-8")
     summary = _summary(config.figure.title, comparison.sentences, _main_table(comparison), notes)
     (folder / "findings.md").write_text(summary, encoding="utf-8")
     return summary

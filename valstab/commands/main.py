@@ -11,7 +11,7 @@ from valstab.commands.interruption import interruptible
 from valstab.commands.process import guard_process
 from valstab.errors import allowed, one_line
 
-COMMANDS = ("compare", "rescore", "store", "sync", "ui", "validate")
+COMMANDS = ("bundle", "compare", "rerun", "rescore", "store", "sync", "ui", "validate")
 """The subcommands, each a module of this package with a function `main`."""
 
 OBJECTS_BEFORE_COLLECTION = 50_000

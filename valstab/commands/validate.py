@@ -71,10 +71,10 @@ def _prompts(plan: Plan, tokens: "PromptTokenizer | None") -> Iterator[str]:
     """Yield the first prompts of a plan as the model reads them, each after a title, and check them before."""
     # Only now, since the first of these imports pandas.
     from valstab.protocol.converse import opening_messages, reply_request
-    from valstab.protocol.sample_prompts import first_question, sample_prompts
+    from valstab.protocol.sample_prompts import as_messages, first_question, sample_prompts
 
     def show(prompt: Prompt, max_thought_tokens: int | None) -> str:
-        return shown(prompt) if tokens is None else tokens.render_start(prompt, max_thought_tokens)
+        return as_messages(prompt) if tokens is None else tokens.render_start(prompt, max_thought_tokens)
 
     if tokens is not None:
         from valstab.engines.prompts.prompt_check import check_prompts
@@ -139,12 +139,6 @@ def notes(plan: Plan) -> Iterator[str]:
             "task.rescaled=true gives all the same range"
         )
     yield from shortcomings(plan)
-
-
-def shown(prompt: Prompt) -> str:
-    """Return a prompt as text for a person: each message after its role, without the model's chat template."""
-    turns = [f"[{message.role}]\n{message.text}" for message in prompt.messages]
-    return "\n\n".join([*turns, f"[assistant]\n{prompt.text}"]) if turns else prompt.text
 
 
 def _task(config: TaskConfig, task: Task) -> Iterator[str]:

@@ -2,18 +2,24 @@
 
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from valstab.config.engines import ControlConfig, EngineConfig, OpenaiConfig, TransformersConfig, VllmConfig
 from valstab.config.explain import explain, is_too_long, unknown_key
 from valstab.config.language import refuse_incomplete_language
 from valstab.config.options import CONFIG_FOLDER
 from valstab.config.schema import CompareConfig, Config, RescoreConfig
-from valstab.errors import ConfigError, UserError
+from valstab.errors import ConfigError, UserError, one_line
+
+ENGINES = (EngineConfig, TransformersConfig, OpenaiConfig, VllmConfig)
+"""The settings of engines, the fewest first."""
 
 
 def register_schemas() -> None:
@@ -63,6 +69,25 @@ def _refuse_added(composed: DictConfig, config: Any, prefix: str) -> None:
             raise ConfigError(key, composed[name], unknown_key(key, type(config)))
         if is_dataclass(value := getattr(config, str(name))):
             _refuse_added(composed[name], value, f"{key}.")
+
+
+def load_config(file: Path) -> Config:
+    """Return the configuration of a run that was written to a file, `config.yaml` of its results.
+
+    Settings that an older version did not have get their defaults.
+
+    Raises:
+        ConfigError: if the file can't be used, or has settings that this version lacks.
+    """
+    try:
+        saved = cast("DictConfig", OmegaConf.load(file))
+        names = set(saved["engine"])
+        engine = next(kind for kind in ENGINES if names <= {field.name for field in fields(kind)})
+        schema = OmegaConf.structured(Config(engine=engine()))
+        return to_dataclass(cast("DictConfig", OmegaConf.merge(schema, saved)), Config)
+    except (OSError, ValueError, TypeError, KeyError, StopIteration, YAMLError, OmegaConfBaseException) as error:
+        why = one_line(str(error)) or "an engine that is unknown"
+        raise ConfigError("config.yaml", file, f"is not the configuration of a run of this version ({why})") from None
 
 
 def compose_run(*overrides: str) -> Config:

@@ -83,6 +83,11 @@ def find_secret(key: str, text: str) -> str | None:
     )
 
 
+def held_variable(text: str) -> str | None:
+    """Return the name of a secret environment variable whose value a text holds; None if there is none."""
+    return next((name for name, value in _secrets() if value in text and _pattern(value).search(text)), None)
+
+
 def refuse_composed_secrets(composed: DictConfig) -> None:
     """Refuse a composed configuration that holds a secret, in its values or in what its references resolve to.
 

@@ -16,6 +16,11 @@ PUBLISHED_FILES: Mapping[Gender, str] = {"F": "pvq_female_test.csv", "M": "pvq_m
 """Files of the folder `test`."""
 
 
+def published_files(folder: Path) -> list[Path]:
+    """Return the files that `read_published_wording` reads in a folder."""
+    return [folder / "raw" / "values.json", *(folder / "test" / PUBLISHED_FILES[gender] for gender in GENDERS)]
+
+
 def read_published_wording(folder: Path, config: TaskConfig) -> list[Item]:
     """Return the items of a folder with the published PVQ wording.
 

@@ -39,7 +39,21 @@ def rendered_question(plan: Plan, engine: Engine, conversations: Sequence[Conver
     tokens = getattr(engine, "tokens", None)
     if tokens is None:
         return None
-    first = conversations[0]
-    prompt = choice_requests(plan, first, option_orders(plan, first.session))[0].prompt
-    text: str = tokens.render_start(prompt, plan.answer_thought_tokens)
+    text: str = tokens.render_start(_asked_first(plan, conversations), plan.answer_thought_tokens)
     return text
+
+
+def question_as_messages(plan: Plan, conversations: Sequence[Conversation]) -> str:
+    """Return the first question as text for a person, without the model's chat template."""
+    return as_messages(_asked_first(plan, conversations))
+
+
+def as_messages(prompt: Prompt) -> str:
+    """Return a prompt as text for a person: each message after its role, without the model's chat template."""
+    turns = [f"[{message.role}]\n{message.text}" for message in prompt.messages]
+    return "\n\n".join([*turns, f"[assistant]\n{prompt.text}"]) if turns else prompt.text
+
+
+def _asked_first(plan: Plan, conversations: Sequence[Conversation]) -> Prompt:
+    first = conversations[0]
+    return choice_requests(plan, first, option_orders(plan, first.session))[0].prompt

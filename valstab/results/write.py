@@ -71,6 +71,19 @@ def write_pictures(results: Results, folder: Path, title: str, problems: list[st
                 draw().savefig(draft, dpi=150)
 
 
+def write_methods(paragraphs: str, tables: str, folder: Path) -> None:
+    """Write `methods.md` and, in LaTeX, `tables.tex`."""
+    for name, text in {"methods.md": paragraphs, "tables.tex": tables}.items():
+        with whole_file(folder / name) as draft:
+            draft.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_prompt(prompt: str, folder: Path) -> None:
+    """Write the first question to `prompt.txt`."""
+    with whole_file(folder / "prompt.txt") as draft:
+        draft.write_text(prompt, encoding="utf-8", newline="\n")
+
+
 @contextmanager
 def set_aside(problems: list[str], name: str) -> Iterator[None]:
     """Add an error of the block to `problems` as a line that begins with `name`, so that what follows is still done."""

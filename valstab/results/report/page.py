@@ -56,13 +56,13 @@ def write_report(
             break
         packed.append(f'<script type="text/plain" class="block">{block}</script>')
     document = {**overview(title, plan, results, conversations, cost), "transcripts": len(packed), "prompt": prompt}
-    style = _template("page.css")
-    script = "\n".join(_template(name) for name in SCRIPT_FILES)
+    style = template("page.css")
+    script = "\n".join(template(name) for name in SCRIPT_FILES)
     policy = (
-        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
+        f"default-src 'none'; script-src '{digest(script)}'; style-src '{digest(style)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    page = Template(_template("page.html")).substitute(
+    page = Template(template("page.html")).substitute(
         policy=policy,
         style=style,
         script=script,
@@ -74,10 +74,11 @@ def write_report(
         draft.write_text(page, encoding="utf-8", newline="\n")
 
 
-def _template(name: str) -> str:
+def template(name: str) -> str:
+    """Return the content of a file of this package."""
     return (files(__package__) / name).read_text(encoding="utf-8")
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
     """Return the hash by which a Content-Security-Policy identifies an inline element."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -1,0 +1,200 @@
+"""The methods of a run in words, for a paper: what was done, with which numbers, and how it is tested."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from valstab.config.labels import model_label
+from valstab.config.schema import Config
+from valstab.protocol.plan import Plan
+from valstab.results import latex, wording
+from valstab.results.results import Results
+from valstab.statistics.stability import MEASURE_NAMES
+
+DIGEST_CHARACTERS = 12
+"""Characters of a SHA-256 that are given."""
+
+
+FORMATS = {"base": "in a line before the conversation", "chat": "in a system message"}
+"""Where a persona is introduced, by `model.format`."""
+
+
+ANSWERS = {
+    "letter": "the option whose label had the highest probability after “Answer: (”, read from the model's whole "
+    "distribution where the engine has it",
+    "thinking": "the option whose label had the highest probability after a thought of at most {max_thought_tokens} "
+    "tokens",
+    "sampled": "the option chosen most often in {answer_samples} samples",
+}
+"""What counts as an answer, by the setting `answer`."""
+
+
+ORDERS = {
+    "random": "in an order drawn for each question",
+    "fixed": "in the order of the scale",
+    "reversed": "in the reversed order of the scale",
+}
+"""The order of options, by the setting `option_order`."""
+
+
+PAPER = """\
+@article{kovac2024stick,
+  title   = {Stick to your Role! Stability of Personal Values Expressed in Large Language Models},
+  author  = {Kova{\\v{c}}, Grgur and Portelas, R{\\'e}my and Sawayama, Masataka and Dominey, Peter Ford and Oudeyer,
+             Pierre-Yves},
+  journal = {PLOS ONE},
+  year    = {2024}
+}"""
+"""The paper whose protocol a run follows, in BibTeX."""
+
+
+def methods(config: Config, plan: Plan, results: Results, made_by: Mapping[str, Any]) -> str:
+    """Return `methods.md`: the methods and results of a run as paragraphs to be edited, and the paper's reference.
+
+    Args:
+        config: the configuration.
+        plan: its plan.
+        results: the results.
+        made_by: the content of `provenance.json`, with what the engine used.
+    """
+    paragraphs = [_model(config, made_by), _sessions(config, plan), _questions(config, plan), _statistics(results)]
+    text = "\n\n".join(paragraphs)
+    tables = "The tables are in `tables.tex`; they compile without packages (with other scripts than Latin: XeLaTeX)."
+    found = f"# Results\n\n{_findings(results)}\n\n{tables}"
+    return f"# Methods\n\n{text}\n\n{found}\n\n# Reference\n\n```bibtex\n{PAPER}\n```\n"
+
+
+def tables(results: Results) -> str:
+    """Return `tables.tex`: the stabilities of a run, and the rank-order stability of each key."""
+    headline = results.headline()
+    rows = [
+        {
+            "stability": MEASURE_NAMES[name],
+            **{
+                column: np.nan if (number := headline[f"{name}{suffix}"]) is None else number
+                for column, suffix in (("mean", ""), ("95% low", "_low"), ("95% high", "_high"))
+            },
+            **{
+                column: np.nan if (number := headline[f"{name}_{column}"]) is None else number
+                for column in ("se", "chance", "p")
+            },
+        }
+        for name in wording.MEANINGS
+    ]
+    parts = ["% Stabilities; chance is its 95th percentile, se is over seeds.", latex.table(pd.DataFrame(rows))]
+    if "rank_order" in results.stabilities:
+        stability = results.stabilities["rank_order"]
+        keys = pd.DataFrame(
+            {
+                "key": stability.per_unit["key"].to_numpy(),
+                "rank-order stability": stability.per_unit.to_numpy(),
+                "se": stability.per_unit_se.to_numpy(),
+            }
+        )
+        parts += ["% The rank-order stability of each key; se is over seeds.", latex.table(keys)]
+    return "\n".join(parts)
+
+
+def _model(config: Config, made_by: Mapping[str, Any]) -> str:
+    engine, versions = made_by.get("engine", {}), made_by.get("versions", {})
+    name = model_label(config.model.name, config.model.quantization)
+    known = [
+        config.model.path and f"`{config.model.path}`",
+        engine.get("weights") and f"weights {str(engine['weights'])[:DIGEST_CHARACTERS]}",
+    ]
+    where = "; ".join(filter(None, known))
+    precision = engine.get("dtype") or (config.model.dtype if config.model.dtype != "auto" else "")
+    quantised = "" if config.model.quantization == "none" else f", quantised to {config.model.quantization}"
+    libraries = [f"{each} {versions[each]}" for each in ("transformers", "vllm", "torch") if each in versions]
+    used = libraries if config.engine.name in {"transformers", "vllm"} else []
+    commit = f", commit {str(made_by['commit'])[:DIGEST_CHARACTERS]}" if made_by.get("commit") else ""
+    return (
+        f"We measured how stable the values are that the model {name}{f' ({where})' if where else ''} expresses when "
+        "only the topic of the conversation before changes, by the protocol of Kovač et al. (2024), with valstab "
+        f"{versions.get('valstab', '')}{commit}. The engine was {config.engine.name}"
+        + (f" ({', '.join(used)})" if used else "")
+        + (f" in {precision}{quantised}" if precision else quantised)
+        + f". Messages were sampled with {_sampling(config, engine)}, up to {config.max_new_tokens} tokens each."
+    )
+
+
+def _sampling(config: Config, engine: Mapping[str, str]) -> str:
+    if engine.get("sampling"):
+        return re.sub("[{}']", "", str(engine["sampling"]))
+    settings = {name: value for name, value in vars(config.model.sampling).items() if value is not None}
+    return ", ".join(f"{name} {value}" for name, value in settings.items()) or "the model's own settings"
+
+
+def _sessions(config: Config, plan: Plan) -> str:
+    if plan.without_personas:
+        who = f"The model had no persona; the study was repeated {len(plan.personas)} times"
+    else:
+        place = FORMATS["base" if config.model.format == "base" else "chat"]
+        if config.model.format != "base" and not config.model.system_prompt:
+            place = "in a user message"
+        who = f"It played {len(plan.personas)} personas ({config.population.name}), introduced {place}"
+    topics = ", ".join(context.name for context in plan.contexts)
+    seeds = f"{_count(len(plan.seeds), 'seed')} ({', '.join(map(str, plan.seeds))})"
+    talk = (
+        f"it exchanged {_count(plan.n_messages, 'message')} with a second instance of itself that simulated a human, "
+        "after a fixed opening"
+        if plan.n_messages
+        else "there was no conversation"
+    )
+    return f"{who}. For each of {_count(len(plan.contexts), 'topic')} ({topics}) and {seeds}, {talk}."
+
+
+def _questions(config: Config, plan: Plan) -> str:
+    task = plan.task
+    answer = ANSWERS[config.answer].format(**vars(config))
+    scored = "a person's mean over the items was subtracted from the scores" if task.centred else "scores are raw"
+    return (
+        f"Then each of the {len(task.items)} items of {task.name} (wording {task.wording}, SHA-256 "
+        f"{task.digest[:DIGEST_CHARACTERS]}) was asked by itself after the whole conversation, with its options "
+        f"{ORDERS[config.option_order]} and labelled by {config.option_labels}. The answer is {answer}. Scores are "
+        f"means over the items of a key ({_count(len(task.keys), 'key')}); {scored}."
+    )
+
+
+def _statistics(results: Results) -> str:
+    counts = next((each.undefined_counts_as for each in results.stabilities.values()), "zero")
+    undefined = "left out" if counts == "drop" else "counted as 0"
+    of_what = wording.generalises_to(results.scores, without_personas=results.without_personas)
+    has_interval = any(wording.interval(each) for each in results.conclusions.values())
+    intervals = (
+        f"95% intervals are {of_what}: delete-one jackknife over each of these, with Student's t by Satterthwaite's "
+        "degrees of freedom on Fisher's z. "
+    )
+    return (
+        "Rank-order stability is the mean Spearman correlation of people's scores on a key between two topics, "
+        f"ipsative stability that of a person's scores over keys; undefined correlations are {undefined}. "
+        f"{intervals if has_interval else ''}Chance is the 95th percentile of the stability of scores shuffled among "
+        "people (rank-order) or keys (ipsative) within each topic, and p the share of shuffles that reach it."
+    )
+
+
+def _findings(results: Results) -> str:
+    lines = []
+    for name, conclusion in results.conclusions.items():
+        if conclusion.stability.why_not_reported:
+            lines.append(f"{MEASURE_NAMES[name]} stability is {conclusion.stability.why_not_reported}.")
+            continue
+        interval = wording.interval(conclusion)
+        beyond = "beyond chance" if wording.more_than_chance(conclusion) else "not beyond chance"
+        lines.append(
+            f"{MEASURE_NAMES[name]} stability was {wording.value(conclusion)}"
+            f"{f' (95% {interval})' if interval else ''}, "
+            f"{beyond} ({conclusion.chance.high:.3f}, p = {conclusion.chance.p:.2g})."
+        )
+    unread = results.headline()["unparsed_fraction"] or 0
+    lines.append(f"{unread:.1%} of the {len(results.answers):,} answers could not be read.")
+    if results.answer_mass is not None:
+        lines.append(f"The mean probability on the offered labels was {results.answer_mass:.3f}.")
+    return " ".join(lines)
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
