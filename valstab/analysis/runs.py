@@ -22,8 +22,25 @@ from valstab.inputs.task import Task
 from valstab.statistics.scores import genders, score
 from valstab.statistics.stability import Measure, Stability, Undefined, applicable_measures, stability
 
+SHOWN_COLUMNS = (
+    "label",
+    "task",
+    "n_messages",
+    "personas",
+    "contexts",
+    "seeds",
+    "rank_order",
+    "ipsative",
+    "answer_mass",
+)
+"""The columns of the table by which a notebook shows runs."""
 
-@dataclass(frozen=True)
+
+MAX_SHOWN_RUNS = 20
+"""Largest number of runs that are shown line by line."""
+
+
+@dataclass(frozen=True, repr=False)
 class Run:
     """A finished run, or results of the paper's published code.
 
@@ -56,6 +73,16 @@ class Run:
     _stabilities: dict[tuple[Measure, Undefined], Stability] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    def __repr__(self) -> str:
+        """Return the run in a line: its label, task, length and size."""
+        names = {"persona": "people", "context": "topics", "seed": "seeds"}
+        size = " x ".join(f"{self.scores.sizes[name]} {text}" for name, text in names.items())
+        return f"<Run {self.label} · {self.task.name} · n={self.n_messages}: {size}>"
+
+    def _repr_html_(self) -> str:
+        """Return the run as a table of one row, as IPython asks for it."""
+        return Runs((self,))._repr_html_()
 
     @property
     def contexts(self) -> list[str]:
@@ -108,7 +135,7 @@ class Run:
         return None if found is None or found.why_not_reported else found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Runs:
     """Finished runs, to analyse together."""
 
@@ -117,6 +144,18 @@ class Runs:
     """Ids of runs that are left out, since another one has their seeds, topics and people."""
     pooled: tuple[str, ...] = ()
     """Ids of older runs whose seeds count as those of a newer run of the same study."""
+
+    def __repr__(self) -> str:
+        """Return the runs, a line each."""
+        lines = [repr(run) for run in self.runs[:MAX_SHOWN_RUNS]]
+        more = [f"... and {len(self) - MAX_SHOWN_RUNS} more"] if len(self) > MAX_SHOWN_RUNS else []
+        return "\n".join([f"<Runs: {len(self)}>", *lines, *more])
+
+    def _repr_html_(self) -> str:
+        """Return the runs as a table, as IPython asks for it."""
+        columns = [name for name in SHOWN_COLUMNS if name in self.table]
+        html: str = self.table[columns].to_html(index=False, float_format="{:.3f}".format, na_rep="-")
+        return html
 
     def __iter__(self) -> Iterator[Run]:
         """Iterate over the runs."""

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from valstab.analysis.runs import Runs
 from valstab.config.schema import FigureConfig
-from valstab.results.picture import Picture
 from valstab.statistics.stability import Measure, Undefined
 
 
@@ -16,7 +16,7 @@ class Comparison:
     """Result of a comparison: tables and pictures by name, the main ones first, and sentences."""
 
     tables: Mapping[str, pd.DataFrame]
-    pictures: Mapping[str, Picture]
+    pictures: Mapping[str, Figure]
     sentences: tuple[str, ...]
     numbers: Mapping[str, float] = field(default_factory=dict)
     """Metrics for MLflow, by name."""

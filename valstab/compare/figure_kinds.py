@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import cast
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from valstab.analysis.comparability import require_comparable, require_unique
 from valstab.analysis.runs import Runs
@@ -13,7 +14,6 @@ from valstab.compare.comparison import Comparison, Request
 from valstab.compare.persona_labels import read_labels
 from valstab.compare.stabilities import stabilities
 from valstab.errors import ConfigError
-from valstab.results.picture import Picture
 from valstab.statistics.resampling import ALPHA
 from valstab.statistics.stability import MEASURE_NAMES, Measure
 
@@ -284,7 +284,7 @@ FIGURE_FUNCTIONS: Mapping[str, Callable[[Request], Comparison]] = {
 }
 
 
-def _tested(table: pd.DataFrame, tests: pd.DataFrame, title: str) -> Picture:
+def _tested(table: pd.DataFrame, tests: pd.DataFrame, title: str) -> Figure:
     return figures.significance(tests, table["label"].tolist(), title=title)
 
 

@@ -18,7 +18,7 @@ from valstab.statistics.scores import DIMENSIONS, genders, score
 from valstab.statistics.stability import AXES, Measure, Stability, Undefined, applicable_measures
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """The answers of a run with their scores and stabilities."""
 
@@ -33,6 +33,15 @@ class Results:
     """Whether there are repetitions instead of personas."""
     withheld: str = ""
     """Why the run has no headline, as a clause, such as too many unread answers; empty if it has one."""
+
+    def __repr__(self) -> str:
+        """Return the results in a line: the task, the size and the stabilities."""
+        size = " x ".join(f"{count} {name}s" for name, count in self.scores.sizes.items())
+        found = ", ".join(
+            f"{name} {'-' if stability.why_not_reported else f'{stability.mean:.3f}'}"
+            for name, stability in self.stabilities.items()
+        )
+        return f"<Results {self.task.name}: {size}; {found or 'no stability'}>"
 
     @cached_property
     def position_effect(self) -> PositionEffect:
