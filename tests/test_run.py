@@ -397,11 +397,12 @@ def test_a_picture_that_fails_is_named_and_all_else_is_there(launch_folder, monk
     files = {path.relative_to(launch_folder / "results").as_posix() for path in launch_folder.rglob("results/**/*.*")}
     assert files == {
         *("answers.parquet", "config.yaml", "conversations.jsonl", "profiles.csv", "stability.json", "report.html"),
-        *("plots/context_pairs.png", "plots/profiles.png", "provenance.json"),
+        *("plots/context_pairs.png", "plots/profiles.png", "provenance.json", "methods.md", "tables.tex", "prompt.txt"),
+        *("inputs/items/portraits.csv", "inputs/personas/fictional_characters.csv", "inputs/openings/openings.yaml"),
     }
     client = mlflow.MlflowClient()
     artifacts = {file.path for place in (None, "plots") for file in client.list_artifacts(logged.info.run_id, place)}
-    assert artifacts == files | {"plots"}
+    assert artifacts == {name for name in files if not name.startswith("inputs/")} | {"plots", "inputs"}
     assert "rank-order stability" in capsys.readouterr().out
     # The same command draws what is missing, as the same run.
     monkeypatch.undo()

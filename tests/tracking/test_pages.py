@@ -56,7 +56,7 @@ def test_a_sweep_is_a_table_with_its_stabilities_and_charts_that_start_with_them
         ordered = [each.get_attribute("col-id") for each in sorted(headers, key=lambda each: each.location["x"])]
         ordered = [name for name in ordered if "`" in name]  # not the groups
         columns = [f"params.`{name}`" for name in ("n_messages", "model", "n_personas", "n_topics", "n_seeds")]
-        columns += ["metrics.`rank_order`", "metrics.`rank_order_low`"]
+        columns += ["metrics.`rank_order`", "metrics.`rank_order_chance`"]
         first = ordered.index(columns[0])
         assert ordered[first : first + len(columns)] == columns
         assert "what chance alone reaches" in browser.find_element(By.TAG_NAME, "body").text  # the experiment's note
