@@ -68,11 +68,13 @@ def test_a_sweep_is_a_table_with_its_stabilities_and_charts_that_start_with_them
 
         browser.get("about:blank")
         browser.get(f"{address}&compareRunsMode=CHART")
-        wait_for(browser, "Stability (4)")
+        wait_for(browser, "Parallel Coordinates")
         text = browser.find_element(By.TAG_NAME, "body").text
-        places = [re.search(rf"^{name}$", text, re.MULTILINE).start() for name in ("rank_order", "ipsative")]
+        lines = text.splitlines()
+        titles = ("Stability", "rank_order", "ipsative", "answer_mass", "Parallel Coordinates")
+        places = [next(place for place, line in enumerate(lines) if line.startswith(title)) for title in titles]
         assert places == sorted(places)
-        assert "stability.Power" not in text[: places[1]]
+        assert "stability.Power" not in lines[: places[-1]]
         browser.save_screenshot(tmp_path_factory.getbasetemp() / "charts.png")
 
         browser.get("about:blank")
