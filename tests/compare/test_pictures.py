@@ -86,6 +86,13 @@ def test_profiles_say_what_they_leave_out_and_grow_no_further():
         assert picture.get_figheight() == pytest.approx(2.2 + 0.24 * min(people, 100))
 
 
+def test_more_bars_than_a_picture_has_are_left_to_the_table():
+    table = pd.DataFrame({"label": [f"m{i}" for i in range(150)], "stability": np.linspace(1, 0, 150)})
+    (ax,) = figures.bars(table).axes
+    assert len(ax.patches) == len(ax.get_yticks()) == 100
+    assert ax.get_xlabel() == "rank-order stability (one seed)\nthe first 100 of 150 models; the table has all"
+
+
 def test_a_rounded_zero_has_no_sign():
     ax = Picture().subplots()
     heat_map(ax, [[-0.001, 0.001, -0.01]], ["row"], ["a", "b", "c"], limit=1.0, label="score")
@@ -108,6 +115,41 @@ def test_names_of_points_cover_neither_each_other_nor_points():
     boxes = [text.get_window_extent() for text in ax.texts]
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
     assert not any(box.contains(*point) for box in boxes for point in ax.transData.transform(points))
+
+
+def test_dark_cells_are_explained():
+    tests = pd.DataFrame({"one": ["a", "a", "b"], "other": ["b", "c", "c"], "significant": [True, False, False]})
+    picture = figures.significance(tests, ["a", "b", "c"], title="Fig. 16\npairs")
+    assert picture.axes[0].images[0].get_array().tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
+    (legend,) = picture.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["they differ", "no difference shown"]
+    assert picture.axes[0].get_title() == "Fig. 16\npairs"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("models", [2, 6, 21])
+def test_legends_and_titles_cover_no_axes_and_stay_in_the_picture(models):
+    table = pd.DataFrame(
+        [
+            (f"organisation/a_long_model_name_{model}", n, 0.5 - 0.02 * model)
+            for model in range(models)
+            for n in (3, 43)
+        ],
+        columns=["label", "n_messages", "stability"],
+    )
+    pictures = [
+        figures.lines(table, title="A title of the picture that is rather long for so small a picture as this"),
+        figures.bars(table, title="A title", reference={"two years": 0.6}),
+    ]
+    for picture in pictures:
+        picture.draw_without_rendering()
+        (ax,), (legend,) = picture.axes, picture.legends
+        assert not legend.get_window_extent().overlaps(ax.get_window_extent())
+        assert not legend.get_window_extent().overlaps(ax.title.get_window_extent())
+        for part in (legend, ax.title, ax.yaxis.label, ax.xaxis.label, *ax.get_yticklabels()):
+            box = part.get_window_extent()
+            is_empty = box.width == 0
+            assert is_empty or (box.x0 >= 0 and box.x1 <= picture.bbox.x1 + 1)
 
 
 @pytest.mark.slow

@@ -1,22 +1,19 @@
 """Where a figure is drawn, in a picture of its own or in axes of the caller's, and what it shows for names."""
 
 from collections.abc import Mapping, Sequence
-from textwrap import fill
 from typing import cast
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from valstab.results.marks import broken, legend_beside
 from valstab.results.picture import Picture
 
 Labels = Mapping[str, str] | None
 """What is shown in the place of names, such as a model's full name."""
-
-
-TITLE_CHARACTERS_PER_INCH = 10
-"""Characters of a title that fit in one inch of a figure's width."""
 
 
 def axes_of(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
@@ -33,7 +30,7 @@ def axes_of(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
 
 
 def axes_of_panels(
-    ax: Sequence[Axes] | None, number: int, columns: int, size: tuple[float, float], title: str, *, sharey: bool = False
+    ax: Sequence[Axes] | None, number: int, columns: int, size: tuple[float, float], title: str, *, shared: bool = False
 ) -> tuple[Figure, list[Axes]]:
     """Return an axes for each panel with their figure: those of the caller, or those of a new picture with a title.
 
@@ -43,7 +40,7 @@ def axes_of_panels(
         columns: of a new picture.
         size: of a panel of a new picture, in inches.
         title: of a new picture.
-        sharey: whether the panels of a new picture have the same vertical axis.
+        shared: whether the panels of a new picture have the same axes.
 
     Raises:
         ValueError: if there are not as many axes as panels.
@@ -55,10 +52,10 @@ def axes_of_panels(
         return given[0].get_figure(root=True), given
     rows = -(-number // columns)
     figure = Picture(figsize=(columns * size[0], rows * size[1]), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel()
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared).ravel()
     for each in axes[number:]:
         each.set_axis_off()
-    figure.suptitle(_broken(title, figure))
+    figure.suptitle(broken(title, figure))
     return figure, list(axes[:number])
 
 
@@ -70,9 +67,23 @@ def relabelled(table: pd.DataFrame, labels: Labels, column: str = "label") -> pd
 def set_title(ax: Axes, title: str) -> None:
     """Set a title, unless there is none to set."""
     if title:
-        ax.set_title(title, fontsize="medium")
+        ax.set_title(broken(title, cast("Figure", ax.get_figure(root=True))), fontsize="medium")
 
 
-def _broken(title: str, figure: Picture) -> str:
-    """Break a title where the picture is narrower."""
-    return fill(title, int(figure.get_figwidth() * TITLE_CHARACTERS_PER_INCH))
+def note(*lines: str) -> str:
+    """Return the text under an axis: its lines, without empty ones."""
+    return "\n".join(filter(None, lines))
+
+
+def add_legend(ax: Axes, handles: Sequence[Artist] | None = None) -> None:
+    """Name what is drawn beside the axes of a new picture, or within the axes of the caller's, whose size is its own.
+
+    Args:
+        ax: the axes.
+        handles: what the legend names; by default all that is labelled.
+    """
+    figure = ax.get_figure(root=True)
+    if isinstance(figure, Picture):
+        legend_beside(figure, handles)
+    else:
+        ax.legend(handles=handles, frameon=False, fontsize="small")

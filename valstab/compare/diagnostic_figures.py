@@ -6,7 +6,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from valstab.compare.axes import Labels, axes_of, relabelled, set_title
+from valstab.compare.axes import Labels, add_legend, axes_of, note, relabelled, set_title
+from valstab.results.marks import label_inches
+from valstab.results.picture import MAX_ROWS, left_out
+
+HATCHES = ("", "///", "...", "\\\\\\", "xxx", "ooo")
+"""Patterns that tell neighbouring parts of a bar apart in grey."""
 
 
 def intervals(
@@ -26,8 +31,8 @@ def intervals(
         ax: where to draw; by default a new picture.
         labels: what is shown in the place of a name.
     """
-    figure, ax = axes_of(ax, (7.2, 1.6 + 0.5 * len(table)))
-    table = relabelled(table, labels)
+    rest, table = left_out(len(table), "models"), relabelled(table.head(MAX_ROWS), labels)
+    figure, ax = axes_of(ax, (5 + label_inches(table["label"]), 1.6 + 0.4 * len(table)))
     places = np.arange(len(table))
     mean = table["mean"].to_numpy(float)
     spans = np.abs([mean - table["low"].to_numpy(float), table["high"].to_numpy(float) - mean])
@@ -37,18 +42,25 @@ def intervals(
         xerr=np.nan_to_num(spans),
         fmt="o",
         capsize=4,
-        label="stability, 95% interval",
+        label="stability, 95% interval for\nother people, topics and seeds",
     )
     if "chance" in table:
-        ax.plot(table["chance"], places, "|", color="tab:red", markersize=16, label="95% of what chance gives")
+        ax.plot(
+            table["chance"],
+            places,
+            "|",
+            color="black",
+            markersize=16,
+            label="what chance alone reaches\nin one of twenty studies",
+        )
     if "ceiling" in table and table["ceiling"].notna().any():
-        ax.plot(table["ceiling"], places, "D", color="tab:green", label="noise ceiling (same topic, other seed)")
+        ax.plot(table["ceiling"], places, "D", color="#D55E00", label="noise ceiling\n(same topic, other seed)")
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(places, table["label"])
     ax.set_ylim(len(table) - 0.5, -0.5)
-    ax.set_xlabel(label)
+    ax.set_xlabel(note(label, rest))
     set_title(ax, title)
-    ax.legend(frameon=False, fontsize="small")
+    add_legend(ax)
     return figure
 
 
@@ -74,20 +86,21 @@ def shares(
         labels: what is shown in the place of a name.
     """
     table = relabelled(relabelled(table, labels), labels, column)
-    models = list(dict.fromkeys(table["label"]))
+    models = list(dict.fromkeys(table["label"]))[:MAX_ROWS]
     parts = list(dict.fromkeys(table[column]))
     wide = table.pivot_table(index="label", columns=column, values=value, sort=False).reindex(models)[parts].fillna(0)
-    figure, ax = axes_of(ax, (8.4, 1.5 + 0.5 * len(models)))
+    figure, ax = axes_of(ax, (5 + label_inches(models), 1.5 + 0.4 * len(models)))
     places, left = np.arange(len(models)), np.zeros(len(models))
-    colours = mpl.colormaps["tab20"]
+    colours = mpl.colormaps["cividis"](np.linspace(0, 1, len(parts)))
     for number, part in enumerate(parts):
-        ax.barh(places, wide[part], left=left, color=colours(number % 20), label=str(part))
+        hatch = HATCHES[number % len(HATCHES)]
+        ax.barh(places, wide[part], left=left, color=colours[number], edgecolor="white", hatch=hatch, label=str(part))
         left += wide[part].to_numpy(float)
     ax.set_yticks(places, models)
     ax.invert_yaxis()
-    ax.set_xlabel(label)
+    ax.set_xlabel(note(label, left_out(table["label"].nunique(), "models")))
     set_title(ax, title)
-    ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    add_legend(ax)
     return figure
 
 
@@ -113,10 +126,11 @@ def distributions(
     groups = relabelled(answers, labels).groupby("label", sort=False)
     parts = {str(name): part[value].dropna().to_numpy(float) for name, part in groups}
     parts = {name: values for name, values in parts.items() if len(values)}
-    figure, ax = axes_of(ax, (7.2, 1.5 + 0.5 * len(parts)))
+    rest, parts = left_out(len(parts), "models"), dict(list(parts.items())[:MAX_ROWS])
+    figure, ax = axes_of(ax, (5 + label_inches(parts), 1.5 + 0.4 * len(parts)))
     ax.boxplot(list(parts.values()), orientation="horizontal", whis=(5, 95), showfliers=False)
     ax.set_yticks(range(1, len(parts) + 1), list(parts))
     ax.invert_yaxis()
-    ax.set_xlabel(label)
+    ax.set_xlabel(note(label, rest))
     set_title(ax, title)
     return figure

@@ -4,28 +4,47 @@ With `ax` a figure is drawn into axes of the caller's own picture, which is othe
 """
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from valstab.compare.axes import Labels, axes_of, axes_of_panels, relabelled, set_title
+from valstab.compare.axes import Labels, add_legend, axes_of, axes_of_panels, note, relabelled, set_title
 from valstab.compare.diagnostic_figures import distributions, intervals, shares
 from valstab.compare.tables import means
+from valstab.results.marks import label_inches, line_style, name_points
+from valstab.results.picture import MAX_ROWS, left_out
 from valstab.results.plots import heat_map
 
 __all__ = ["bars", "distributions", "heat_maps", "intervals", "lines", "panels", "scatter", "shares", "significance"]
 
-LABEL_COLOURS = {"positive": "tab:green", "neutral": "tab:blue", "negative": "tab:red", "": "tab:gray"}
+LABEL_STYLES = {
+    "positive": ("#0072B2", "^"),
+    "neutral": ("#999999", "o"),
+    "negative": ("#D55E00", "v"),
+    "": ("black", "."),
+}
+"""Colour and marker of a persona by its label."""
 
 
-MARKERS = "osD^vPX*<>"
+LABEL_CHARACTERS = 40
+"""Characters of an axis's label that fit under a panel."""
 
 
-INCHES_PER_BAR = 0.46
-"""Width of a figure for each bar, in inches."""
+INCHES_PER_BAR = 0.3
+"""Height of a figure for each bar, in inches."""
+
+
+BAR_INCHES = 4.2
+"""Width of a panel of bars without their labels, in inches."""
+
+
+DIFFERENT_GRAY = 0.75
+"""How dark a cell is whose models differ, from 0 to 1."""
 
 
 MAX_NUMBERED_CONTEXTS = 8
@@ -58,14 +77,14 @@ def bars(
         labels: what is shown in the place of a name.
     """
     table = means(relabelled(samples, labels), ["label"], value).sort_values("mean", ascending=False, kind="stable")
-    figure, ax = axes_of(ax, (max(4.5, 2.2 + INCHES_PER_BAR * len(table)), 4.4))
+    figure, ax = axes_of(ax, _size_of_bars(table["label"].tolist()))
     _bars(ax, table)
     for number, (name, height) in enumerate((reference or {}).items()):
-        ax.axhline(height, color="black", linestyle=("--", ":", "-.")[number % 3], label=f"humans, {name}")
-    if reference:
-        ax.legend(frameon=False, fontsize="small")
-    ax.set_ylabel(f"{label} (mean ± SE over seeds)")
+        ax.axvline(height, color="black", linestyle=("--", ":", "-.")[number % 3], label=f"humans, {name}")
+    ax.set_xlabel(note(f"{label} {_spread(table)}", left_out(len(table), "models")))
     set_title(ax, title)
+    if reference:
+        add_legend(ax)
     return figure
 
 
@@ -91,15 +110,16 @@ def panels(
         labels: what is shown in the place of a name.
     """
     names = list(dict.fromkeys(samples[panel]))
-    models = samples["label"].nunique()
+    samples = relabelled(samples, labels)
     columns = min(2, len(names))
-    size = (max(3.2, 1.8 + INCHES_PER_BAR * models), 3.2)
-    figure, axes = axes_of_panels(ax, len(names), columns, size, title, sharey=True)
-    for number, (each, name) in enumerate(zip(axes, names, strict=True)):
-        _bars(each, means(relabelled(samples[samples[panel] == name], labels), ["label"], value))
+    size = _size_of_bars(list(dict.fromkeys(samples["label"])))
+    figure, axes = axes_of_panels(ax, len(names), columns, size, title, shared=True)
+    rest = left_out(samples["label"].nunique(), "models")
+    for each, name in zip(axes, names, strict=True):
+        _bars(each, means(samples[samples[panel] == name], ["label"], value))
         each.set_title((labels or {}).get(name, name), fontsize="medium")
-        if number % columns == 0:
-            each.set_ylabel(label)
+    for each in axes[-columns:]:
+        each.set_xlabel(note(fill(label, LABEL_CHARACTERS), rest))
     return figure
 
 
@@ -128,20 +148,21 @@ def lines(
     """
     figure, ax = axes_of(ax, (6.4, 4.2))
     samples = relabelled(samples, labels, by)
-    for number, name in enumerate(dict.fromkeys(samples[by])):
-        table = means(samples[samples[by] == name], ["n_messages"], value).sort_values("n_messages")
-        marker = MARKERS[number % len(MARKERS)]
+    names = list(dict.fromkeys(samples[by]))
+    tables = [means(samples[samples[by] == name], ["n_messages"], value) for name in names[:MAX_ROWS]]
+    for number, table in enumerate(each.sort_values("n_messages") for each in tables):
+        errors = table["se"].fillna(0)
         ax.errorbar(
-            table["n_messages"], table["mean"], yerr=table["se"].fillna(0), marker=marker, capsize=3, label=str(name)
+            table["n_messages"], table["mean"], errors, capsize=3, label=str(names[number]), **line_style(number)
         )
     for name, height in (reference or {}).items():
         ax.axhline(height, color="black", linestyle="--", label=name)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel("messages in the conversation")
-    ax.set_ylabel(f"{label} (mean ± SE over seeds)")
+    ax.set_xlabel(note("messages in the conversation", left_out(len(names), "lines")))
+    ax.set_ylabel(f"{label}\n{_spread(pd.concat(tables))}")
     set_title(ax, title)
-    ax.legend(frameon=False, fontsize="small")
+    add_legend(ax)
     return figure
 
 
@@ -165,7 +186,7 @@ def heat_maps(
     models = list(dict.fromkeys(pairs["label"]))
     contexts = list(dict.fromkeys(pairs["context"]))
     columns = min(MAX_PANELS_PER_ROW, len(models))
-    size = 2.4 + 0.42 * len(contexts)
+    size = 2.4 + 0.42 * min(len(contexts), MAX_ROWS)
     shown = [(labels or {}).get(name, name) for name in contexts]
     figure, axes = axes_of_panels(ax, len(models), columns, (size + 0.8, size), title)
     for each, model in zip(axes, models, strict=True):
@@ -173,7 +194,8 @@ def heat_maps(
         matrix = table.reindex(index=contexts, columns=contexts).to_numpy(float)
         heat_map(each, matrix, shown, shown, limit=1.0, label=label, numbers=len(contexts) <= MAX_NUMBERED_CONTEXTS)
         mean = np.nanmean(matrix[~np.eye(len(contexts), dtype=bool)])
-        each.set_title(f"{(labels or {}).get(model, model)} (mean {mean:.3f})", fontsize="medium")
+        each.set_title(f"{(labels or {}).get(model, model)} (mean {mean:z.3f})", fontsize="medium")
+        each.set_xlabel(left_out(len(contexts), "contexts"))
     return figure
 
 
@@ -187,29 +209,27 @@ def scatter(places: pd.DataFrame, *, title: str = "", ax: Axes | None = None, la
         labels: what is shown in the place of a name.
     """
     figure, ax = axes_of(ax, (8.6, 6.4))
-    for label in (name for name in LABEL_COLOURS if (places["label"] == name).any()):
+    for label, (colour, marker) in LABEL_STYLES.items():
         some = places[places["label"] == label]
-        ax.scatter(some["first"], some["second"], color=LABEL_COLOURS[label], label=label or "no label", s=22)
-    for _, row in places.iterrows():
-        ax.annotate(
-            (labels or {}).get(row["persona"], row["persona"]),
-            (row["first"], row["second"]),
-            xytext=(3, 3),
-            textcoords="offset points",
-            fontsize=6.5,
-        )
+        if len(some):
+            ax.scatter(some["first"], some["second"], color=colour, marker=marker, label=label or "no label", s=22)
     shares = places.attrs.get("explained", [np.nan, np.nan])
-    ax.set_xlabel(f"first component ({shares[0]:.0%} of the variance)")
+    across = f"first component ({shares[0]:.0%} of the variance)"
+    ax.set_xlabel(f"{across}\n ")  # place for what is left out
     ax.set_ylabel(f"second component ({shares[1]:.0%})")
-    ax.legend(frameon=False)
     set_title(ax, title)
+    add_legend(ax)
+    names = [(labels or {}).get(name, name) for name in places["persona"]]
+    unnamed = name_points(ax, names, places[["first", "second"]].to_numpy(float))
+    rest = f"{unnamed} of {len(places):,} names would overlap; the table has all" if unnamed else ""
+    ax.set_xlabel(note(across, rest))
     return figure
 
 
 def significance(
     tests: pd.DataFrame, order: Sequence[str], *, title: str = "", ax: Axes | None = None, labels: Labels = None
 ) -> Figure:
-    """Draw which pairs of models differ significantly: black cells (Figs. 16 to 21).
+    """Draw which pairs of models differ significantly: dark cells (Figs. 16 to 21).
 
     Args:
         tests: the columns one, other and significant, as `valstab.statistics.inference.pairwise_tests` returns them.
@@ -218,26 +238,43 @@ def significance(
         ax: where to draw; by default a new picture.
         labels: what is shown in the place of a name.
     """
-    place = {name: number for number, name in enumerate(order)}
-    matrix = np.zeros((len(order), len(order)))
-    for _, row in tests[tests["significant"]].iterrows():
-        matrix[place[row["one"]], place[row["other"]]] = matrix[place[row["other"]], place[row["one"]]] = 1
-    size = 2.4 + 0.34 * len(order)
-    figure, ax = axes_of(ax, (size + 0.4, size))
-    names = [(labels or {}).get(name, name) for name in order]
-    ax.imshow(matrix, cmap="gray_r", vmin=0, vmax=1)
-    ax.set_xticks(range(len(order)), names, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(order)), names)
-    ax.set_xticks(np.arange(-0.5, len(order)), minor=True)
-    ax.set_yticks(np.arange(-0.5, len(order)), minor=True)
+    shown = list(order[:MAX_ROWS])
+    names = [(labels or {}).get(name, name) for name in shown]
+    place = {name: number for number, name in enumerate(shown)}
+    matrix = np.zeros((len(shown), len(shown)))
+    for one, other in tests.loc[tests["significant"], ["one", "other"]].itertuples(index=False):
+        if one in place and other in place:
+            matrix[place[one], place[other]] = matrix[place[other], place[one]] = 1
+    size = 1.4 + 0.34 * len(shown) + label_inches(names)
+    figure, ax = axes_of(ax, (max(size, 4.4) + 0.6, size))
+    ax.imshow(matrix, cmap="gray_r", vmin=0, vmax=1 / DIFFERENT_GRAY)
+    ax.set_xticks(range(len(shown)), names, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(shown)), names)
+    ax.set_xticks(np.arange(-0.5, len(shown)), minor=True)
+    ax.set_yticks(np.arange(-0.5, len(shown)), minor=True)
     ax.grid(which="minor", color="lightgray")
     ax.tick_params(which="minor", length=0)
+    ax.set_xlabel(left_out(len(order), "models"))
     set_title(ax, title)
+    cells = {"they differ": str(1 - DIFFERENT_GRAY), "no difference shown": "white"}
+    add_legend(ax, [Patch(facecolor=colour, edgecolor="gray", label=name) for name, colour in cells.items()])
     return figure
 
 
 def _bars(ax: Axes, table: pd.DataFrame) -> None:
+    table = table.head(MAX_ROWS)
     places = np.arange(len(table))
-    ax.bar(places, table["mean"], yerr=table["se"].fillna(0), capsize=3, color="tab:blue", width=0.72)
-    ax.set_xticks(places, table["label"], rotation=45, ha="right", rotation_mode="anchor")
-    ax.axhline(0, color="black", linewidth=0.8)
+    ax.barh(places, table["mean"], xerr=table["se"].fillna(0), capsize=3, color="tab:blue", height=0.72)
+    ax.set_yticks(places, table["label"])
+    ax.set_ylim(len(table) - 0.5, -0.5)
+    ax.axvline(0, color="black", linewidth=0.8)
+
+
+def _size_of_bars(labels: Sequence[str]) -> tuple[float, float]:
+    """Return the width and the height (inches) of bars with their labels beside them."""
+    return BAR_INCHES + label_inches(labels), 1.4 + INCHES_PER_BAR * min(len(labels), MAX_ROWS)
+
+
+def _spread(table: pd.DataFrame) -> str:
+    """Return what the error bars of means are, in brackets."""
+    return "(mean ± SE over seeds)" if table["se"].notna().any() else "(one seed)"
