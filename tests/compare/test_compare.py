@@ -11,9 +11,12 @@ import pytest
 from scipy.stats import linregress
 
 from tests.support import synthetic
+from valstab.analysis.runs import Runs
 from valstab.commands.compare import compare_runs
 from valstab.config.compose import compose_comparison
 from valstab.config.schema import CompareConfig
+from valstab.errors import ConfigError
+from valstab.results.picture import Picture, drop_title
 from valstab.tracking.client import TrackingError
 
 SIZE = ("population.limit=8", "topics.names=[joke,chess,poem]", "seeds=[0,1,2]")
@@ -95,6 +98,44 @@ def test_tests_alone(compared, a_run):
     assert row["significant"]
     assert logged.data.metrics["significant_pairs"] == 1
     assert (results / "fig16.png").exists()
+
+
+def test_pictures_for_a_paper(compared, a_run):
+    folders = [a_run("steady", noise=0.05), a_run("chance", persona=0, noise=1)]
+    _, results, _ = compared(
+        *("figure=bars", "formats=[pdf]", "titles=false", "+labels={steady: 'Steady 7B, 4 bit'}"),
+        folders=folders,
+        drawn=True,
+    )
+    assert pd.read_csv(results / "bars.csv")["label"].tolist() == ["Steady 7B, 4 bit", "chance"]
+    assert (results / "bars.pdf").read_bytes().startswith(b"%PDF")
+    assert not list(results.glob("*.png"))
+
+
+def test_the_title_goes_and_those_of_panels_stay():
+    alone, panels = Picture(), Picture()
+    alone.subplots().set_title("Fig. 4a")
+    panels.suptitle("Fig. 4a")
+    for ax, name in zip(panels.subplots(1, 2), "ab", strict=True):
+        ax.set_title(name)
+    for picture in (alone, panels):
+        drop_title(picture)
+    assert alone.axes[0].get_title() == ""
+    assert panels.get_suptitle() == ""
+    assert [ax.get_title() for ax in panels.axes] == ["a", "b"]
+
+
+def test_names_for_people_keep_what_distinguishes_runs():
+    values = synthetic.scores(personas=3, keys=2)
+    runs = Runs(tuple(synthetic.run(label, values) for label in ("mixtral", "mixtral_4bit sys", "own")))
+    names = compose_comparison("+names=paper").labels
+    assert [run.label for run in runs.relabelled(names)] == [
+        "Mixtral 8x7B Instruct",
+        "Mixtral 8x7B Instruct, 4 bit sys",
+        "own",
+    ]
+    with pytest.raises(ConfigError, match="labels=own: stands for both mixtral and own"):
+        runs.relabelled({"mixtral": "own"})
 
 
 def test_over_length(compared, a_run):

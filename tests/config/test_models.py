@@ -83,6 +83,6 @@ def test_a_variant_is_one_override():
 
 def test_models_that_always_think_are_asked_after_a_thought():
     thinking = {name for name in OPTIONS if name != "auto" and compose_run(f"model={name}").answer == "thinking"}
-    assert thinking == {"deepseek_r1_distill_qwen_7b", "gpt5", "gpt5_mini", "gpt5_nano"}
+    assert thinking == {"control_thinks", "deepseek_r1_distill_qwen_7b", "gpt5", "gpt5_mini", "gpt5_nano"}
     assert compose_run("model=gpt5", "answer=sampled").answer == "sampled"
     assert compose_run("model=gpt5_mini").engine.name == "openai_reasoning"

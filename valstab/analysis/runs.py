@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valstab.errors import ConfigError
 from valstab.inputs.task import Task
 from valstab.statistics.scores import genders, score
 from valstab.statistics.stability import Measure, Stability, Undefined, applicable_measures, stability
@@ -164,6 +165,24 @@ class Runs:
     def __len__(self) -> int:
         """Return the number of runs."""
         return len(self.runs)
+
+    def relabelled(self, names: Mapping[str, str]) -> "Runs":
+        """Return the runs with other names in their labels: those of models, or whole labels.
+
+        Raises:
+            ConfigError: if one name stands for different labels.
+        """
+
+        def renamed(label: str) -> str:
+            model, _, settings = label.partition(" ")
+            return names[label] if label in names else f"{names.get(model, model)} {settings}".rstrip()
+
+        labels: dict[str, str] = {}
+        for run in self.runs:
+            first = labels.setdefault(renamed(run.label), run.label)
+            if first != run.label:
+                raise ConfigError("labels", renamed(run.label), f"stands for both {first} and {run.label}")
+        return replace(self, runs=tuple(replace(run, label=renamed(run.label)) for run in self.runs))
 
     @cached_property
     def table(self) -> pd.DataFrame:

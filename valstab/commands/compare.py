@@ -1,7 +1,7 @@
 """The command: `python -m valstab compare figure=fig4a [experiments=[NAME] filter="..." runs=[ID] folders=[PATH]]`.
 
-It selects finished runs, compares them and prints the findings. It writes pictures (PNG, SVG) and tables (CSV,
-Markdown) to a folder under `outputs/`, and logs everything as an MLflow run.
+It selects finished runs, compares them and prints the findings. It writes pictures (PNG, SVG, PDF) and tables
+(CSV, Markdown, LaTeX) to a folder under `outputs/`, and logs everything as an MLflow run.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from valstab.commands.start import exit_on_mistake, job_config, start
 from valstab.config.options import CONFIG_FOLDER
 from valstab.config.quoting import take_verbatim
-from valstab.config.schema import FIGURE_KINDS, MEASURES, UNDEFINED, CompareConfig
+from valstab.config.schema import FIGURE_KINDS, MEASURES, PICTURE_FORMATS, UNDEFINED, CompareConfig
 from valstab.config.terminal import say, terminal_width
 from valstab.errors import ConfigError, require
 
@@ -108,16 +108,19 @@ def _load(config: CompareConfig) -> "tuple[Runs, list[str]]":
         notes.append(f"runs left out, since others have their seeds, topics and people: {len(runs.replaced)}")
     if runs.pooled:
         notes.append(f"runs pooled with newer ones, since they differ in their seeds only: {len(runs.pooled)}")
-    return runs, notes
+    return runs.relabelled(config.labels), notes
 
 
 def _write(config: CompareConfig, comparison: "Comparison", runs: "Runs", notes: list[str], folder: Path) -> str:
     """Write pictures, tables and findings to a folder; return the findings in Markdown."""
     from valstab.results import latex, markdown
+    from valstab.results.picture import drop_title
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in comparison.pictures.items():
-        for ending in ("png", "svg"):
+        if not config.titles:
+            drop_title(picture)
+        for ending in config.formats:
             picture.savefig(folder / f"{name}.{ending}", dpi=150)
     for name, table in {**comparison.tables, "runs": runs.table}.items():
         table.to_csv(folder / f"{name}.csv", index=False)
@@ -151,6 +154,8 @@ def check_comparison(config: CompareConfig) -> None:
     require("figure.kind", config.figure.kind, FIGURE_KINDS)
     require("figure.measure", config.figure.measure, MEASURES)
     require("undefined", config.undefined, UNDEFINED)
+    for name in config.formats:
+        require("formats", name, PICTURE_FORMATS)
     if config.resamples < 1:
         raise ConfigError("resamples", config.resamples, "must be at least 1")
 

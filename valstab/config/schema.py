@@ -44,6 +44,10 @@ MEASURES = ("rank_order", "ipsative")
 """Values of `figure.measure`: the two stabilities of a run."""
 
 
+PICTURE_FORMATS = ("png", "svg", "pdf")
+"""Values of `formats`."""
+
+
 FIGURE_KINDS = (
     *("bars", "tests", "lines", "context_pairs", "values_and_behaviour", "components"),
     *("neutral_profile", "neutral_order", "appraisal", "leaderboard"),
@@ -303,4 +307,10 @@ class CompareConfig:
     """How to count an undefined correlation, of which one side is constant: `zero` as 0; `drop` leaves it out."""
     resamples: int = 1000
     """The number of random shuffles for chance levels and their p."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Names that tables and pictures show instead of the runs' own; `+names=paper` has those of the paper's models."""
+    formats: list[str] = field(default_factory=lambda: ["png", "svg"])
+    """The formats of pictures: `png`, `svg` and `pdf`."""
+    titles: bool = True
+    """Whether pictures have a title; a paper's have a caption."""
     tracking: TrackingConfig = field(default_factory=lambda: TrackingConfig(experiment="comparisons"))

@@ -34,6 +34,14 @@ def left_out(number: int, things: str, table: str = "the table") -> str:
     return f"the first {MAX_ROWS} of {number:,} {things}; {table} has all" if number > MAX_ROWS else ""
 
 
+def drop_title(figure: Figure) -> None:
+    """Remove the title of a figure, but not those of its panels."""
+    figure.suptitle("")
+    panels = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+    if len(panels) == 1:
+        panels[0].set_title("")
+
+
 class Picture(Figure):
     """A figure outside pyplot: it needs no backend, is not kept by pyplot, and need not be closed.
 
