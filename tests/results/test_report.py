@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.container import BarContainer
 
 from tests.support.reports import HOSTILE, PROMPT, study
 from tests.support.scripted import HostileEngine
+from valstab.results.plots import figures
 from valstab.results.report import page
 from valstab.results.report.transcripts import MAX_STEPS, STEPS_PER_NAT, to_steps
 
@@ -113,6 +115,18 @@ def test_what_is_luck_is_said_and_two_seeds_have_no_error(tmp_path):
     assert {each["se"] for each in (*document["per_key"], *document["per_persona"])} == {None}
     document, _ = read(study(tmp_path / "steady.html", *SCRIPTED, *SMALL).path)
     assert document["luck"] == ""
+
+
+@pytest.mark.parametrize(("seeds", "has_errors"), [("[3,7]", False), ("[3,7,8]", True)])
+def test_the_picture_of_keys_has_chance_and_errors_from_three_seeds_on(tmp_path, seeds, has_errors):
+    results = study(tmp_path / "report.html", "model=random", *SMALL[:2], f"seeds={seeds}").results
+    (ax,) = dict(figures(results, "t"))["rank_order_per_key.png"]().axes
+    (bars,) = [each for each in ax.containers if isinstance(each, BarContainer)]
+    assert (bars.errorbar is not None) == has_errors
+    assert ("SE over seeds" in ax.get_xlabel()) == has_errors
+    chance = results.conclusions["rank_order"].chance.high
+    (line,) = [each for each in ax.lines if str(each.get_label()).startswith("chance alone")]
+    assert set(line.get_xdata()) == {chance}
 
 
 def test_nothing_that_is_said_ends_its_element(hostile):

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike
 
 from valstab.results.picture import MAX_ROWS, Picture, left_out
 from valstab.results.results import Results
-from valstab.statistics.stability import MEASURE_NAMES, Stability
+from valstab.results.wording import MIN_SAMPLES
+from valstab.statistics.stability import MEASURE_NAMES
 
 MAX_NUMBERED_PERSONAS = 20
 """Largest number of personas for which each cell of the profiles shows its number."""
@@ -31,7 +32,7 @@ def figures(results: Results, title: str) -> Iterator[tuple[str, Callable[[], Pi
     if results.stabilities:
         yield "context_pairs.png", lambda: _context_pairs(results, title)
     if "rank_order" in results.stabilities:
-        yield "rank_order_per_key.png", lambda: _per_key(results.stabilities["rank_order"], title)
+        yield "rank_order_per_key.png", lambda: _per_key(results, title)
     yield "profiles.png", lambda: _profiles(results, title)
 
 
@@ -49,18 +50,22 @@ def _context_pairs(results: Results, title: str) -> Picture:
     return figure
 
 
-def _per_key(stability: Stability, title: str) -> Picture:
+def _per_key(results: Results, title: str) -> Picture:
+    stability, chance = results.stabilities["rank_order"], results.conclusions["rank_order"].chance
     keys = stability.per_unit["key"].to_numpy().tolist()[:MAX_ROWS]
-    means, errors = stability.per_unit.to_numpy()[:MAX_ROWS], np.nan_to_num(stability.per_unit_se.to_numpy())[:MAX_ROWS]
+    has_errors = results.scores.sizes["seed"] >= MIN_SAMPLES
+    errors = np.nan_to_num(stability.per_unit_se.to_numpy())[:MAX_ROWS] if has_errors else None
     figure = Picture(figsize=(7, 1.6 + 0.36 * len(keys)), layout="constrained")
     ax = figure.subplots()
-    ax.barh(keys, means, xerr=errors, capsize=3)
+    ax.barh(keys, stability.per_unit.to_numpy()[:MAX_ROWS], xerr=errors, capsize=3)
     ax.axvline(stability.mean, color="black", linestyle="--", label=f"mean {stability.mean:z.2f}")
+    if np.isfinite(chance.high):
+        ax.axvline(chance.high, color="grey", linestyle=":", label=f"chance alone: a mean of {chance.high:z.2f}")
     ax.axvline(0, color="black", linewidth=0.8)
     ax.invert_yaxis()
     rest = left_out(stability.per_unit.size, "keys", "stability.json")
-    spread = "mean ± SE over seeds" if np.isfinite(stability.per_unit_se).any() else "one seed"
-    ax.set_xlabel("\n".join(filter(None, [f"rank-order stability ({spread})", rest])))
+    spread = " (mean ± SE over seeds)" if has_errors else ""
+    ax.set_xlabel("\n".join(filter(None, [f"rank-order stability{spread}", rest])))
     figure.legend(loc="outside lower right", frameon=False)
     ax.set_title(title, fontsize="medium")
     return figure

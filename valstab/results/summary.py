@@ -13,10 +13,6 @@ from valstab.statistics.position import PositionEffect, orders_vary
 from valstab.statistics.psychometrics import LOW_ANSWER_MASS
 from valstab.statistics.stability import MEASURE_NAMES, Measure
 
-MIN_SAMPLES = 3
-"""Smallest number of samples for which their standard error is shown: two say next to nothing of their spread."""
-
-
 MAX_PLACES = 3
 """Number of damaged places that are named."""
 
@@ -175,7 +171,7 @@ def _reading(results: Results) -> list[str]:
     errors = [
         f"{MEASURE_NAMES[name].lower()} ± {conclusion.stability.se:.3f}"
         for name, conclusion in results.conclusions.items()
-        if wording.value(conclusion) != "-" and conclusion.stability.samples.size >= MIN_SAMPLES
+        if wording.value(conclusion) != "-" and conclusion.stability.samples.size >= wording.MIN_SAMPLES
     ]
     if errors:
         over = "seeds"

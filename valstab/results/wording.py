@@ -16,6 +16,10 @@ MEANINGS: Mapping[Measure, str] = {
 """What each measure compares."""
 
 
+MIN_SAMPLES = 3
+"""Smallest number of samples for which their standard error is shown: two say next to nothing of their spread."""
+
+
 def value(conclusion: Conclusion | None) -> str:
     """Return a stability as a number; `-` where there is none, or it says nothing."""
     if conclusion is None or conclusion.stability.why_not_reported:

@@ -14,7 +14,7 @@ from valstab.protocol.prompts import instruction_of
 from valstab.results import wording
 from valstab.results.fitness import empty_share
 from valstab.results.results import Results
-from valstab.results.summary import MIN_SAMPLES, read_in_words, warnings
+from valstab.results.summary import read_in_words, warnings
 from valstab.statistics.conversation_quality import cut_messages
 from valstab.statistics.position import orders_vary, position_bias
 from valstab.statistics.psychometrics import LOW_ANSWER_MASS, mass_spread
@@ -35,7 +35,7 @@ def overview(
     document = results.document()
     for name in ("per_key", "per_persona"):
         document[name] = list(document[name].values())
-        if results.scores.sizes["seed"] < MIN_SAMPLES:
+        if results.scores.sizes["seed"] < wording.MIN_SAMPLES:
             document[name] = [each and {**each, "se": None} for each in document[name]]
     document["per_seed"] = {name: list(per_seed.values()) for name, per_seed in document["per_seed"].items()}
     spread = mass_spread(results.answers["answer_mass"], LOW_ANSWER_MASS)
