@@ -137,6 +137,8 @@ def test_the_validator_says_what_it_read(valstab_forked, launch_folder):
         "            the persona is in a system message, as set\n"
         "            thinking: none\n"
         "\n"
+        "note: 6 people are few: with fewer than 10, chance alone often gives a large stability\n"
+        "\n"
         "What Ilse Marwick reads before the first message on baking:\n"
         "\n"
         "<|im_start|>system\nYou are Ilse Marwick, a 34-year-old lighthouse keeper.<|im_end|>\n"
