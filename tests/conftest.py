@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # MLflow and torch take seconds, which tests without them nee
 
 gc.set_threshold(OBJECTS_BEFORE_COLLECTION)  # as commands do
 
-settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("quick", max_examples=15, deadline=None)
 settings.register_profile("deep", max_examples=100, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 

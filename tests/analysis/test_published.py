@@ -63,6 +63,7 @@ def test_folders_become_one_run(published):
     assert load_runs(folders=[folder]).table["population"].tolist() == ["fictional_characters"]
 
 
+@pytest.mark.slow
 def test_rescored_and_loaded_they_have_the_same_stability(published, valstab):
     folder, _ = published
     command = valstab(f"answers={folder}", "task=pvq", module="valstab.rescore")

@@ -158,12 +158,24 @@ def test_a_mistake_ends_the_command_with_one_line(override, message, checked, tm
     ("override", "message"),
     [
         ("model=random,mixtral_4bits", "model=mixtral_4bits: no such option; did you mean mixtral_4bit?"),
-        ("model=random,null", "model=random,null: must be the name of an option; allowed: auto"),
-        ("modl=random,auto", "modl=random,auto: unknown key; did you mean model?"),
-        ("n_messages=1,two", "n_messages=1,two: must be a whole number"),
+        pytest.param(
+            "model=random,null",
+            "model=random,null: must be the name of an option; allowed: auto",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("modl=random,auto", "modl=random,auto: unknown key; did you mean model?", marks=pytest.mark.slow),
+        pytest.param("n_messages=1,two", "n_messages=1,two: must be a whole number", marks=pytest.mark.slow),
         ("n_messages=1,4", "n_messages=4: must be odd"),
-        ("model.path=/no/such.gguf,/nor/this.gguf", "model.path=/no/such.gguf: no such file or folder"),
-        ("topics.names=[joke,chess],[joke,ches]", "topics.names=[joke,ches]: unknown topic ches; did you mean chess?"),
+        pytest.param(
+            "model.path=/no/such.gguf,/nor/this.gguf",
+            "model.path=/no/such.gguf: no such file or folder",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "topics.names=[joke,chess],[joke,ches]",
+            "topics.names=[joke,ches]: unknown topic ches; did you mean chess?",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_mistake_in_a_sweep_ends_it_before_its_first_job(override, message, checked, tmp_path):
@@ -294,6 +306,7 @@ def test_missing_weights_end_in_one_line(checked, monkeypatch):
     assert "hf download mistralai/Mixtral-8x7B-Instruct-v0.1" in line
 
 
+@pytest.mark.slow
 def test_a_tracking_location_that_can_not_be_used(valstab):
     result = valstab("model=random", "population.limit=12", MLFLOW_TRACKING_URI="file:./mlruns")
     assert result.returncode == 1
@@ -334,6 +347,7 @@ def test_a_copy_of_an_option_is_no_other_option(tmp_path):
         refuse_hidden_options({"task": "pvq"}, [tmp_path, Path(CONFIG_FOLDER)])
 
 
+@pytest.mark.slow
 def test_rescore_answers_a_mistake_with_one_line(valstab_light):
     for arguments, message in (
         (["answers=none.parquet"], "answers=none.parquet: no such file"),
@@ -348,6 +362,7 @@ def test_rescore_answers_a_mistake_with_one_line(valstab_light):
         assert message in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("value", "has_traceback"), [("0", False), ("1", True)])
 def test_only_1_in_hydra_full_error_shows_tracebacks(value, has_traceback, valstab):
     result = valstab("n_mesages=3", HYDRA_FULL_ERROR=value)
@@ -355,6 +370,7 @@ def test_only_1_in_hydra_full_error_shows_tracebacks(value, has_traceback, valst
     assert ("Traceback" in result.stderr) is has_traceback
 
 
+@pytest.mark.slow
 def test_a_mistyped_subcommand_is_answered_in_one_line(valstab):
     result = valstab("comapre")
     assert result.returncode == 1

@@ -13,6 +13,7 @@ from valstab.run import run
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
+@pytest.mark.slow
 def test_rescoring_gives_the_runs_own_numbers_and_nothing_else(valstab, launch_folder):
     config = compose_run("model=random", "population.limit=6", "seeds=[0,1]")
     run(config, make_plan(config), launch_folder / "results")
@@ -22,6 +23,7 @@ def test_rescoring_gives_the_runs_own_numbers_and_nothing_else(valstab, launch_f
     assert result.stdout == (launch_folder / "results" / "stability.json").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_five_columns_are_enough(valstab, launch_folder):
     random = np.random.default_rng(0)
     index = pd.MultiIndex.from_product(
@@ -38,6 +40,7 @@ def test_five_columns_are_enough(valstab, launch_folder):
     assert sorted(path.name for path in launch_folder.iterdir()) == ["mine.parquet", "mlflow.db"]
 
 
+@pytest.mark.slow
 def test_undefined_correlations_can_be_left_out(valstab, launch_folder):
     index = pd.MultiIndex.from_product(
         [[0], ["a", "b", "c", "d"], ["x", "y"], range(1, 6)], names=["seed", "context", "persona", "item"]
@@ -53,6 +56,7 @@ def test_undefined_correlations_can_be_left_out(valstab, launch_folder):
     assert document["why_undefined"] == {"rank_order": reason}
 
 
+@pytest.mark.slow
 def test_a_stability_of_which_most_is_undefined_is_no_number(valstab, launch_folder):
     index = pd.MultiIndex.from_product(
         [[0], ["a", "b"], ["x", "y"], range(1, 6)], names=["seed", "context", "persona", "item"]

@@ -104,6 +104,7 @@ def test_multiple_choice_items_have_options_of_their_own(tmp_path):
     assert [item.options["F"] for item in task.items] == [("None", "Two bowls"), ("Soup", "A roast")]
 
 
+@pytest.mark.slow
 def test_the_validator_says_what_it_read(valstab_forked, launch_folder):
     result = valstab_forked("--config-dir", str(EXAMPLE), "+experiment=curiosity", module="valstab.validate")
     assert result.stderr == ""
@@ -201,6 +202,7 @@ def test_the_validator_shows_the_prompt_of_a_base_model():
     assert text.endswith("\nCHATBOT:Answer: (")
 
 
+@pytest.mark.slow
 def test_the_example_runs_from_any_folder(valstab, launch_folder):
     result = valstab("--config-dir", str(EXAMPLE), "+experiment=curiosity", "model=random")
     assert result.returncode == 0, result.stderr

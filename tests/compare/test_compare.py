@@ -188,6 +188,7 @@ def test_labels_asked_of_a_model(compared, a_run):
         assert places.loc[name, "label"] == expected
 
 
+@pytest.mark.slow
 def test_beside_the_neutral_profile_and_order(compared, a_run, tmp_path):
     talked = [a_run("m", f"n_messages={n}", noise=0.5, random=n) for n in (1, 3)]
     nobody = a_run("m", "population=none", "conversation=none", "topics=none")
@@ -247,6 +248,7 @@ def emptied(results: str, copy: Path, seeds: set[int], contexts: set[str]) -> st
     return str(copy)
 
 
+@pytest.mark.slow
 def test_what_is_left_without_the_conversations_that_went_wrong(compared, a_run, tmp_path):
     folders = [
         emptied(a_run("some"), tmp_path / "some", {0, 1}, {"joke"}),
@@ -282,6 +284,7 @@ def test_the_leaderboard_puts_only_what_can_be_compared_on_one_board(compared, a
     assert "n=3: steady (0." in printed
 
 
+@pytest.mark.slow
 def test_the_command_answers_a_mistake_with_one_line(valstab):
     for arguments, message in (
         (["figure=fig99"], "figure=fig99: no such option"),

@@ -57,6 +57,7 @@ def test_a_wording_asked_once_has_no_repetition(genders):
     assert ceiling == pytest.approx(np.mean(expected))
 
 
+@pytest.mark.slow
 def test_an_order_of_genders_alone_is_no_order_of_people():
     rng = np.random.default_rng(0)
     gender = np.array(["F"] * 5 + ["M"] * 10)

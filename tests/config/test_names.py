@@ -74,6 +74,7 @@ def settings(launch_folder):
     return config
 
 
+@pytest.mark.slow
 def test_names_of_every_kind_come_back_unharmed(settings, launch_folder):
     before = set(launch_folder.parent.iterdir())
     plan = make_plan(settings)

@@ -127,12 +127,12 @@ def test_an_address_on_the_command_line(command, launch_folder, address, sweep):
     ("text", "sweep"),
     [
         (f"url: {LOGIN}", []),
-        (f"url: {LOGIN}", ["-m"]),
-        (f"url: {ADDRESSES[2]}", []),
-        (f"key_variable: {CANARY}", ["-m"]),
+        pytest.param(f"url: {LOGIN}", ["-m"], marks=pytest.mark.slow),
+        pytest.param(f"url: {ADDRESSES[2]}", [], marks=pytest.mark.slow),
+        pytest.param(f"key_variable: {CANARY}", ["-m"], marks=pytest.mark.slow),
         ("url: http://127.0.0.1:9/${oc.env:OPENAI_API_KEY}", []),
-        ("url: http://127.0.0.1:9/${oc.env:OPENAI_API_KEY}", ["-m"]),
-        (f"url: ${{oc.env:NOT_SET,{LOGIN}}}", []),
+        pytest.param("url: http://127.0.0.1:9/${oc.env:OPENAI_API_KEY}", ["-m"], marks=pytest.mark.slow),
+        pytest.param(f"url: ${{oc.env:NOT_SET,{LOGIN}}}", [], marks=pytest.mark.slow),
     ],
 )
 def test_an_address_in_an_option_of_ones_own(command, launch_folder, text, sweep):

@@ -156,6 +156,7 @@ def test_a_run_leaves_as_much_on_disk_as_was_estimated(launch_folder, settings):
     assert found.disk_bytes == pytest.approx(sum(path.stat().st_size for path in files), rel=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "sizes"),
     [

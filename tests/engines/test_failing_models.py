@@ -73,7 +73,7 @@ def test_memory_that_is_never_enough_is_said_in_one_line(nonsense, tmp_path):
         models.gather(models.small_plan(), nonsense, tmp_path)
 
 
-@pytest.mark.parametrize("lives", [1, 7, 12, 25])
+@pytest.mark.parametrize("lives", [7, *(pytest.param(number, marks=pytest.mark.slow) for number in (1, 12, 25))])
 def test_a_run_goes_on_when_a_server_that_died_is_back(tmp_path, lives):
     assert models.goes_on_after_death(tmp_path, lives)
 

@@ -235,6 +235,7 @@ def test_a_prompt_beyond_the_last_position_is_refused_by_the_engine(short_sighte
         list(engine.generate([GenerationRequest(prompt, 0, 491 - length)]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_pictures")
 def test_a_real_run_is_refused_or_shortened_to_the_last_position(short_sighted, launch_folder):
     settings = ("model=auto", f"model.path={short_sighted}", "model.name=opt", "model.dtype=float32", *SMALL)

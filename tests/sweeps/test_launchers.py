@@ -18,6 +18,7 @@ exit 1
 """
 
 
+@pytest.mark.slow
 def test_slurm_is_asked_for_what_the_options_say(valstab, launch_folder):
     """A stand-in for sbatch keeps what it is given, and refuses it."""
     for name, content in (("sbatch", SBATCH.format(folder=launch_folder)), ("srun", "#!/bin/sh\n")):

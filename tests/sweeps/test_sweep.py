@@ -29,6 +29,7 @@ def artifacts(folder, run):
     return {one.path for one in client.list_artifacts(run.info.run_id)}
 
 
+@pytest.mark.slow
 def test_a_failing_job_leaves_the_others_and_can_be_run_alone(valstab, launch_folder):
     command = valstab(
         *("-m", *SCRIPTED, *SMALL, f"{PERSONA},{FAILING.partition('=')[2]}"),
@@ -125,6 +126,7 @@ def test_paths_are_the_launch_folder_s_where_jobs_have_folders_of_their_own(vals
     assert len(list(launch_folder.glob("multirun/*/*/*/results/stability.json"))) == 2
 
 
+@pytest.mark.slow
 def test_a_sweep_of_which_no_job_begins_leaves_no_run(valstab, launch_folder):
     command = valstab("-m", "model=randon,random")
     assert command.returncode == 1
