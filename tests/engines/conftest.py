@@ -24,5 +24,5 @@ def tiny_llama(tmp_path_factory) -> "TransformersEngine":
 def engine(request) -> "TransformersEngine":
     """A model for what holds of any; nothing is kept of the tests before."""
     engine = request.getfixturevalue(request.param)
-    engine.cached.clear()
+    engine.generation.forget()
     return engine

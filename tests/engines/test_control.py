@@ -114,7 +114,7 @@ def test_a_study_finds_what_the_controls_keep(valstab, launch_folder):
     command = valstab("-m", "+experiment=controls", "population.limit=12", "n_messages=3", "topics.names=[joke,chess]")
     assert command.returncode == 0, command.stderr
     _, children = runs(launch_folder)
-    metrics = {run.data.params["model.name"].removeprefix("control_"): run.data.metrics for run in children}
+    metrics = {run.data.params["model"].removeprefix("control_"): run.data.metrics for run in children}
     assert metrics["keeps"]["rank_order"] == metrics["keeps"]["ipsative"] == pytest.approx(1)
     assert metrics["shifted"]["rank_order"] == pytest.approx(1)
     assert metrics["thinks"]["rank_order_p"] < 0.01

@@ -73,7 +73,7 @@ def test_messages_alone_and_together_are_the_same(exact):
 def test_where_memory_runs_out_it_goes_on_in_halves(exact):
     talks = [replace(talk, seed=seed) for seed in range(16) for talk in TALKS]
     said, answered = dict(exact.generate(talks)), answers(exact)
-    exact.cached.clear()
+    exact.generation.forget()
     torch.cuda.empty_cache()
     total = torch.cuda.mem_get_info()[1]
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + MARGIN) / total)

@@ -19,10 +19,9 @@ from tests.support.tiny_models import SETTINGS, write_tiny
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, Message, Prompt, Usage
 from valstab.engines.checkpoint import locate_checkpoint
-from valstab.engines.huggingface import encoding, generation, memory, scoring, shared_prefix
+from valstab.engines.huggingface import generation, memory, scoring, shared_prefix
 from valstab.engines.huggingface.engine import TransformersEngine
 from valstab.engines.huggingface.generation import draw, filtered
-from valstab.engines.huggingface.kv_cache import PrefixCache
 from valstab.engines.huggingface.memory import Limits
 from valstab.engines.huggingface.packed import PackedLinear
 from valstab.engines.huggingface.scoring import COPIES, SHARED, WHOLE, Scoring
@@ -56,9 +55,7 @@ def scoring_of(
     ways: tuple[str, ...] = (SHARED, COPIES, WHOLE),
 ) -> Scoring:
     """Make another scoring of the same model, with limits and ways of its own."""
-    return Scoring(
-        engine.causal, Limits(rows, 100_000, min_rows), Usage(), cached=PrefixCache(0), tokens=8192, ways=ways
-    )
+    return Scoring(engine.causal, Limits(rows, 100_000, min_rows), Usage(), tokens=8192, ways=ways)
 
 
 def replies(engine: TransformersEngine, requests) -> dict[int, str]:
@@ -216,9 +213,9 @@ def test_prompts_that_are_encoded_piece_by_piece_are_continued_alike(engine, mon
         for seed, text in enumerate((LONG, "Tell me a joke.", "1. e4"))
     ]
     at_once = replies(engine, requests)
-    engine.cached.clear()
+    engine.generation.forget()
     widths = Mock(side_effect=engine.causal.forward)
-    monkeypatch.setattr(encoding, "TOKENS_AT_ONCE", 3 * 16)
+    monkeypatch.setattr(generation, "TOKENS_AT_ONCE", 3 * 16)
     monkeypatch.setattr(engine.causal, "forward", widths)
     assert replies(engine, requests) == at_once
     assert max(call.args[0].shape[1] for call in widths.call_args_list) == 16
@@ -380,12 +377,12 @@ def test_an_architecture_of_its_own_kind_falls_back_with_one_warning(tiny, caplo
 
 def dialogue_of(engine, rounds: int, *, forgets: bool) -> tuple[list[str], int]:
     """Hold two dialogues in which two speakers take turns, and count the tokens encoded for it."""
-    engine.cached.clear()
+    engine.generation.forget()
     before = engine.usage.encoded_tokens
     texts = [["Tell me about your garden."], ["What do you think of chess, and why?"]]
     for number in range(rounds):
         if forgets:
-            engine.cached.clear()
+            engine.generation.forget()
         requests = []
         for row, said in enumerate(texts):
             speakers = ("user", "assistant") if number % 2 == 0 else ("assistant", "user")
@@ -403,44 +400,6 @@ def test_a_dialogue_goes_on_without_encoding_its_past_again(engine):
     expected, encoded_again = dialogue_of(engine, 6, forgets=True)
     assert texts == expected
     assert encoded < 0.6 * encoded_again
-
-
-def test_questions_after_a_dialogue_do_not_encode_it_again(engine):
-    def asked(prompts: list[Prompt], *, forgets: bool) -> tuple[np.ndarray, int]:
-        texts = replies(engine, [GenerationRequest(p, seed, 25) for seed, p in enumerate(prompts)])
-        if forgets:
-            engine.cached.clear()
-        before = engine.usage.encoded_tokens
-        dialogues = [
-            [
-                ChoiceRequest(
-                    Prompt((*p.messages, Message("assistant", texts[i]), *question(n).messages), ""), "ABC", 0
-                )
-                for n in range(3)
-            ]
-            for i, p in enumerate(prompts)
-        ]
-        logprobs = [each for _, each in engine.score_options(dialogues)]
-        return np.array(logprobs), engine.usage.encoded_tokens - before
-
-    prompts = [Prompt((Message("user", text),), "") for text in (LONG, "Tell me a joke.", LONG + " Why?")]
-    asked(prompts[:1], forgets=True)  # the ways to share are compared only once
-    expected, encoded_again = asked(prompts, forgets=True)
-    logprobs, encoded = asked(prompts, forgets=False)
-    np.testing.assert_allclose(logprobs, expected, atol=1e-4)
-    known = sum(len(engine.tokens.encode(prompt)) for prompt in prompts)
-    assert encoded_again - encoded > 0.9 * known
-    assert len(engine.cached) == 0
-
-
-def test_what_is_known_gives_way_to_what_is_used_only_when_room_is_needed():
-    cached, states = PrefixCache(30), torch.zeros(2, 1, 10, 4)
-    for first in range(5):
-        cached.put([first] * 9, [first, first], [states], dialogues=1)
-    # Each has ten tokens, so there is room for three; the dialogue at work used the last four.
-    assert [[first] * 9 in cached for first in range(5)] == [True, True, True, False, False]
-    cached.put([5] * 9, [5, 5], [states], dialogues=1)
-    assert [[first] * 9 in cached for first in range(6)] == [False, True, True, False, False, True]
 
 
 def test_what_no_longer_fits_in_memory_goes_on_in_halves(engine, monkeypatch):

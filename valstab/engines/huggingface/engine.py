@@ -37,8 +37,7 @@ from valstab.engines.huggingface.causal_lm import CausalLM
 from valstab.engines.huggingface.compiled import can_compile, compile_model
 from valstab.engines.huggingface.generation import Generation, draw, filtered
 from valstab.engines.huggingface.int8 import quantise, require_int8
-from valstab.engines.huggingface.kv_cache import PrefixCache
-from valstab.engines.huggingface.memory import Limits, free_bytes, gpu_peak_bytes, trim_memory
+from valstab.engines.huggingface.memory import Limits, free_bytes, gpu_peak_bytes
 from valstab.engines.huggingface.packed import can_pack, pack
 from valstab.engines.huggingface.process_settings import ProcessSettings
 from valstab.engines.huggingface.scoring import Scoring
@@ -117,10 +116,7 @@ class TransformersEngine:
             length = context_window(loaded.config)
         self.window = None if length is None else Window(length, lambda prompt: len(self.tokens.encode(prompt)))
         self._sampling = resolved_sampling(model.sampling, loaded.generation_config)
-        self.cached = PrefixCache(self.cache.tokens)
-        self.scoring = Scoring(
-            self.causal, self._limits(1), self.usage, cached=self.cached, tokens=MAX_TOKENS_AT_ONCE[device_type]
-        )
+        self.scoring = Scoring(self.causal, self._limits(1), self.usage, tokens=MAX_TOKENS_AT_ONCE[device_type])
         self.generation = Generation(
             self.causal,
             sampling=self._sampling,
@@ -128,7 +124,6 @@ class TransformersEngine:
             decode=self.tokens.decode,
             limits=self._limits(MIN_ROWS),
             usage=self.usage,
-            cached=self.cached,
         )
         self.identity: Mapping[str, str] = {
             "engine": "transformers",
@@ -155,7 +150,7 @@ class TransformersEngine:
         return Cache(int(cache_bytes / 2 / token_bytes), token_bytes, rows, peak)
 
     def _limits(self, min_rows: int) -> Limits:
-        return Limits(self.cache.rows, self.cache.tokens, None if self._has_fixed_rows else min_rows, self.cached.clear)
+        return Limits(self.cache.rows, self.cache.tokens, None if self._has_fixed_rows else min_rows)
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         """Yield each request's index and text as it ends."""
@@ -241,6 +236,7 @@ class TransformersEngine:
         These are after each request's prompt; for labels of several characters, also after their tokens, in the order
         of `valstab.engines.labels.nodes`.
         """
+        self.generation.forget()
         asked: deque[Sequence[Choice]] = deque()
 
         def encoded() -> Iterator[list[list[int]]]:
@@ -256,8 +252,6 @@ class TransformersEngine:
 
         for distributions in self.scoring.run(encoded()):
             yield asked.popleft(), distributions
-        self.cached.clear()
-        trim_memory()
 
     def _sum_labels(
         self, distributions: Sequence[Tensor], labels: Sequence[Sequence[LabelWays]]

@@ -10,14 +10,17 @@ from transformers import DynamicCache, MinPLogitsWarper, RepetitionPenaltyLogits
 from valstab.engines.base import GenerationRequest, Usage
 from valstab.engines.huggingface.batch import Batch, PaddedBatch, Queue, Row, SlotBatch
 from valstab.engines.huggingface.causal_lm import CausalLM
-from valstab.engines.huggingface.encoding import encode
-from valstab.engines.huggingface.kv_cache import PrefixCache, has_plain_layers, is_uniform
+from valstab.engines.huggingface.kv_cache import PrefixCache, has_plain_layers, is_uniform, stack_rows
 from valstab.engines.huggingface.memory import Limits, make_room, trim_memory
 from valstab.engines.limits import require_numbers
 from valstab.engines.loading import ResolvedSampling
 
 MIN_ALIVE = 7 / 8
 """Share of rows at work: with fewer, others join, or the free places leave, which copies the cache."""
+
+
+TOKENS_AT_ONCE = 8192
+"""Number of prompt tokens that are encoded at a time: more is not faster, and activations take memory too."""
 
 
 class Generation:
@@ -28,9 +31,8 @@ class Generation:
         sampling: how a token is drawn.
         ends: the tokens that end a message.
         decode: returns the text of tokens.
-        limits: of a batch; `rows` shrinks when memory runs out.
+        limits: of a batch; `rows` shrinks when memory runs out, and as many `tokens` are kept between messages.
         usage: where tokens are counted.
-        cached: what was encoded for the last messages.
     """
 
     def __init__(
@@ -42,7 +44,6 @@ class Generation:
         decode: Callable[[list[int]], str],
         limits: Limits,
         usage: Usage,
-        cached: PrefixCache,
     ) -> None:
         self.limits = limits
         self._causal = causal
@@ -50,10 +51,15 @@ class Generation:
         self._ends = ends
         self._decode = decode
         self._usage = usage
-        self._cached = cached
+        self._cached = PrefixCache(limits.tokens)
         cache = causal.empty_cache()
         self._has_rows = all(hasattr(layer, "batch_select_indices") for layer in cache.layers)
         self._has_slots = has_plain_layers(cache)
+
+    def forget(self) -> None:
+        """Free the prefixes that are kept between messages."""
+        self._cached.clear()
+        trim_memory()
 
     def run(
         self, waiting: Iterable[tuple[list[int], GenerationRequest]], more_ends: Collection[int] = ()
@@ -75,6 +81,7 @@ class Generation:
             try:
                 yield from self._run_batch(queue, ends)
             except (RuntimeError, MemoryError) as error:
+                self._cached.clear()
                 make_room(error, queue.begun, alone, self.limits)
                 queue.restart()
             trim_memory()
@@ -137,10 +144,30 @@ class Generation:
         """Return the logits after the last token of each row: (rows, vocabulary)."""
         return batch.step()
 
+    @torch.compiler.set_stance("force_eager")  # type: ignore[untyped-decorator]
     def _encode(self, rows: Sequence[Row]) -> DynamicCache:
         """Return a cache with all tokens but the last of each prompt, padded on the left."""
-        self._usage.encoded_tokens += len(rows)
-        return encode(self._causal, [row.prompt[:-1] for row in rows], self._cached, self._usage)
+        prompts = [row.prompt[:-1] for row in rows]
+        tokens, mask = self._causal.pad(prompts, left=True)
+        cache, new = self._start(prompts)
+        self._usage.encoded_tokens += sum(min(new, len(prompt)) + 1 for prompt in prompts)
+        # A state-space model can process several tokens at once only from its empty state.
+        columns = max(1, TOKENS_AT_ONCE // len(rows)) if self._has_rows else new
+        for start in range(-new, 0, columns):
+            end = min(0, start + columns)
+            width = mask.shape[1] + end
+            self._causal.forward(tokens[:, start : end or None], mask[:, :width], cache)
+        return cache
+
+    def _start(self, prompts: Sequence[list[int]]) -> tuple[DynamicCache, int]:
+        """Return a cache with the known prefixes, and the number of last tokens that it does not hold."""
+        taken = [self._cached.take(prompt) for prompt in prompts]
+        prefixes = [prefix for prefix in taken if prefix is not None]
+        if len(prefixes) < len(prompts):
+            return self._causal.empty_cache(), max(map(len, prompts))
+        new = max(len(prompt) - len(prefix.tokens) for prompt, prefix in zip(prompts, prefixes, strict=True))
+        lengths = [max(0, len(prompt) - new) for prompt in prompts]
+        return stack_rows(prefixes, lengths, self._causal.model.config), new
 
     def _sample(self, rows: Sequence[Row | None], logits: Tensor) -> Tensor:
         """Draw one token per row."""

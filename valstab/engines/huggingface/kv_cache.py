@@ -130,8 +130,8 @@ class CachedPrefix(NamedTuple):
 class PrefixCache:
     """What was encoded for the last messages, looked up by the tokens that a new prompt begins with.
 
-    In a dialogue, a speaker's next prompt begins with the same speaker's last prompt, and so do the questions after it.
-    Prefixes that were not used while `MAX_AGE` messages of each dialogue came go when room is needed, the oldest first.
+    In a dialogue, a speaker's next prompt begins with the same speaker's last prompt. Prefixes that are not used while
+    `MAX_AGE` messages of each of so many dialogues come are dropped.
 
     Args:
         max_tokens: capacity in tokens; prefixes beyond it are not stored.
@@ -174,20 +174,12 @@ class PrefixCache:
         """
         tokens = [*prompt, *generated[:-1]]
         self._n_messages += 1
-        if self._has_room(len(tokens), self._n_messages - MAX_AGE * dialogues):
+        oldest = self._n_messages - MAX_AGE * dialogues
+        self._prefixes = {key: entry for key, entry in self._prefixes.items() if entry[0] >= oldest}
+        in_use = sum(len(prefix.tokens) for _, prefix in self._prefixes.values())
+        if in_use + len(tokens) <= self._max_tokens:
             *_, key = _running_keys(prompt)
-            self._prefixes.pop(key, None)
             self._prefixes[key] = (self._n_messages, CachedPrefix(tokens, torch.stack(list(states))))
-
-    def _has_room(self, tokens: int, oldest: int) -> bool:
-        """Drop prefixes from before message `oldest` until so many tokens fit; return whether they do."""
-        room = self._max_tokens - sum(len(prefix.tokens) for _, prefix in self._prefixes.values())
-        for key, (message, prefix) in list(self._prefixes.items()):
-            if room >= tokens or message >= oldest:
-                break
-            del self._prefixes[key]
-            room += len(prefix.tokens)
-        return room >= tokens
 
 
 def stack_rows(prefixes: Sequence[CachedPrefix], lengths: Sequence[int], config: Any) -> DynamicCache:

@@ -4,7 +4,7 @@ import ctypes
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 import psutil
@@ -31,8 +31,6 @@ class Limits:
     tokens: int
     min_rows: int | None = None
     """Number of rows down to which slow batches shrink; None for no shrinking."""
-    free: Callable[[], None] = field(default=lambda: None)
-    """Frees what can be done without when memory runs out."""
 
     def shrink_if_slow(self, rows: int, seconds: float) -> None:
         """Halve the rows after a batch of so many rows if it was slow."""
@@ -132,7 +130,6 @@ def make_room(error: Exception, rows: Collection[int], alone: set[int], limits: 
     """
     if not rows or not is_out_of_memory(error):
         raise error
-    limits.free()
     if len(rows) > 1:
         limits.rows = min(limits.rows, len(rows) // 2)
     elif alone.issuperset(rows):

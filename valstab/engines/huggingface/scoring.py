@@ -6,7 +6,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import NamedTuple, Self
 
 import torch
@@ -15,8 +14,7 @@ from torch import Tensor
 from valstab.engines.base import Usage
 from valstab.engines.huggingface import shared_prefix
 from valstab.engines.huggingface.causal_lm import CausalLM
-from valstab.engines.huggingface.encoding import encode
-from valstab.engines.huggingface.kv_cache import PrefixCache, common_prefix_length
+from valstab.engines.huggingface.kv_cache import common_prefix_length
 from valstab.engines.huggingface.memory import (
     SLOW_BATCH_SECONDS,
     Limits,
@@ -94,7 +92,6 @@ class Scoring:
         causal: the model.
         limits: of a batch; `rows` shrinks when memory runs out.
         usage: where tokens are counted.
-        cached: what was encoded for the messages before.
         tokens: the most tokens that are encoded at once, except for a single prompt; fewer if they would take more
             than `SLOW_BATCH_SECONDS` and slow batches shrink.
         ways: the ways to choose from, the fastest first.
@@ -106,15 +103,13 @@ class Scoring:
         limits: Limits,
         usage: Usage,
         *,
-        cached: PrefixCache,
         tokens: int,
         ways: Sequence[str] = (SHARED, COPIES, WHOLE),
     ) -> None:
         self.limits = limits
         self._causal = causal
-        self._prefix_limits = replace(limits, min_rows=None)
+        self._prefix_limits = Limits(limits.rows, limits.tokens)
         self._usage = usage
-        self._cached = cached
         self._tokens = tokens
         can_share = shared_prefix.install(causal.model)
         self._ways = [way for way in ways if way != SHARED or can_share]
@@ -156,7 +151,7 @@ class Scoring:
         suffixes = [(index, row) for index, group in enumerate(groups) for row in group.own]
         lengths = [len(row) + (0 if way == SHARED else len(groups[index].shared)) for index, row in suffixes]
         self._usage.encoded_tokens += sum(
-            sum(map(len, group.own)) + (len(group.shared) * len(group.own) if way == WHOLE else 0) for group in groups
+            sum(map(len, group.own)) + len(group.shared) * (len(group.own) if way == WHOLE else 1) for group in groups
         )
 
         def score(rows: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
@@ -181,29 +176,18 @@ class Scoring:
         return self.way
 
     def _encode_prefixes(self, groups: Sequence[PrefixGroup]) -> list[SharedPrefix]:
-        """Encode the shared tokens of each group, or what is not known of them."""
-        prefixes: dict[int, SharedPrefix] = {}
-        known = {index for index, group in enumerate(groups) if group.shared in self._cached}
+        """Encode the shared tokens of each group."""
 
-        def add(indices: Sequence[int]) -> Iterator[tuple[int, SharedPrefix]]:
+        def encode(indices: Sequence[int]) -> Iterator[tuple[int, SharedPrefix]]:
             shared = [groups[index].shared for index in indices]
-            width = max(map(len, shared))
-            if known.issuperset(indices):
-                cache = encode(self._causal, shared, self._cached, self._usage)
-                starts = [width - len(row) for row in shared]
-            else:
-                cache, starts = self._causal.empty_cache(), [0] * len(shared)
-                self._causal.forward(*self._causal.pad(shared, left=False), cache)
-                self._usage.encoded_tokens += sum(map(len, shared))
-            yield from (
-                (index, SharedPrefix(cache, row, len(shared[row]), starts[row])) for row, index in enumerate(indices)
-            )
+            cache = self._causal.empty_cache()
+            self._causal.forward(*self._causal.pad(shared, left=False), cache)
+            yield from ((index, SharedPrefix(cache, row, len(shared[row]))) for row, index in enumerate(indices))
 
-        for some in (known, set(range(len(groups))) - known):
-            for batch in batches(
-                {index: len(groups[index].shared) for index in some}, self._prefix_limits, self._tokens
-            ):
-                prefixes.update(retry_in_halves(batch, add, self._prefix_limits))
+        prefixes: dict[int, SharedPrefix] = {}
+        lengths = {index: len(group.shared) for index, group in enumerate(groups)}
+        for batch in batches(lengths, self._prefix_limits, self._tokens):
+            prefixes.update(retry_in_halves(batch, encode, self._prefix_limits))
         return [prefixes[index] for index in range(len(groups))]
 
     def _score(

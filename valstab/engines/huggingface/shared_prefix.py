@@ -54,17 +54,16 @@ Part = tuple[slice, tuple[Tensor, Tensor]]
 
 
 class SharedPrefix(NamedTuple):
-    """An encoded prefix: a row of a padded cache, the number of tokens, and the column of the first."""
+    """An encoded prefix: a row of a cache that is padded on the right, and the number of tokens."""
 
     cache: DynamicCache
     row: int
     tokens: int
-    start: int = 0
 
     def states(self, layer: int) -> tuple[Tensor, Tensor]:
         """Return the keys and values of a layer: (groups, tokens, size)."""
-        states, columns = self.cache.layers[layer], slice(self.start, self.start + self.tokens)
-        return states.keys[self.row, :, columns], states.values[self.row, :, columns]
+        states = self.cache.layers[layer]
+        return states.keys[self.row, :, : self.tokens], states.values[self.row, :, : self.tokens]
 
 
 class PrefixBatch:
