@@ -111,7 +111,7 @@ def test_a_scale_without_an_option_on_offer():
 
 @pytest.mark.slow
 def test_a_study_finds_what_the_controls_keep(valstab, launch_folder):
-    command = valstab("-m", "+experiment=controls", "population.limit=12", "n_messages=3", "topics.names=[joke,chess]")
+    command = valstab("-m", "+experiment=controls", "population.limit=12", "n_messages=3")
     assert command.returncode == 0, command.stderr
     _, children = runs(launch_folder)
     metrics = {run.data.params["model"].removeprefix("control_"): run.data.metrics for run in children}

@@ -59,7 +59,7 @@ def test_a_sweep_is_a_table_with_its_stabilities_and_charts_that_start_with_them
         columns += ["metrics.`rank_order`", "metrics.`rank_order_chance`"]
         first = ordered.index(columns[0])
         assert ordered[first : first + len(columns)] == columns
-        assert "what chance alone reaches" in browser.find_element(By.TAG_NAME, "body").text  # the experiment's note
+        wait_for(browser, "what chance alone reaches")  # the experiment's note
         shown = [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "[col-id='params.`n_messages`']")]
         assert sorted(shown) == ["1", "3", "n_messages"]
         stabilities = [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "[col-id='metrics.`rank_order`']")]
