@@ -114,6 +114,7 @@ def test_what_can_not_be_made_again_is_a_line(made, launch_folder):
         ("model=random", "engine=vllm_server", "engine.url=http://h/v1", "+engine.body.seed=1"),
         ("model=smollm2_135m", "engine.cache_gib=1.5", "+model.template.enable_thinking=false"),
         ("model=smollm2_135m", "engine=vllm"),
+        ("model=control_drifts", "engine.shift=1"),
     ],
 )
 def test_a_configuration_comes_back_from_its_file(overrides, tmp_path):

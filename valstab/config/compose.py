@@ -1,6 +1,6 @@
 """Compose configurations from the YAML files with Hydra, and return them as dataclasses."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -18,8 +18,14 @@ from valstab.config.options import CONFIG_FOLDER
 from valstab.config.schema import CompareConfig, Config, RescoreConfig
 from valstab.errors import ConfigError, UserError, one_line
 
-ENGINES = (EngineConfig, TransformersConfig, OpenaiConfig, VllmConfig)
-"""The settings of engines, the fewest first."""
+ENGINES: Mapping[str, type[EngineConfig]] = {
+    "random": EngineConfig,
+    "transformers": TransformersConfig,
+    "openai": OpenaiConfig,
+    "control": ControlConfig,
+    "vllm": VllmConfig,
+}
+"""The settings of engines by the name of their schema; the first that has all of a run's is its own."""
 
 
 def register_schemas() -> None:
@@ -33,11 +39,8 @@ def register_schemas() -> None:
     store.store(name="run_schema", node=Config)
     store.store(name="rescore_schema", node=RescoreConfig)
     store.store(name="compare_schema", node=CompareConfig)
-    store.store(group="engine/schema", name="transformers", node=TransformersConfig)
-    store.store(group="engine/schema", name="openai", node=OpenaiConfig)
-    store.store(group="engine/schema", name="vllm", node=VllmConfig)
-    store.store(group="engine/schema", name="random", node=EngineConfig)
-    store.store(group="engine/schema", name="control", node=ControlConfig)
+    for name, engine in ENGINES.items():
+        store.store(group="engine/schema", name=name, node=engine)
 
 
 def _itself(store: ConfigStore, _memo: dict[int, Any]) -> ConfigStore:
@@ -82,7 +85,7 @@ def load_config(file: Path) -> Config:
     try:
         saved = cast("DictConfig", OmegaConf.load(file))
         names = set(saved["engine"])
-        engine = next(kind for kind in ENGINES if names <= {field.name for field in fields(kind)})
+        engine = next(kind for kind in ENGINES.values() if names <= {field.name for field in fields(kind)})
         schema = OmegaConf.structured(Config(engine=engine()))
         return to_dataclass(cast("DictConfig", OmegaConf.merge(schema, saved)), Config)
     except (OSError, ValueError, TypeError, KeyError, StopIteration, YAMLError, OmegaConfBaseException) as error:
