@@ -112,7 +112,7 @@ def collect(config: Config, plan: Plan, engine: Engine, folder: Path) -> Collect
     usage = engine.usage
     with display(run_name(config), tokens=lambda: usage.encoded_tokens + usage.generated_tokens) as begin:
         start = time.perf_counter()
-        stage = begin("conversing", "messages", len(plan.sessions) * plan.n_messages)
+        stage = begin("conversing", "messages", len(plan.conversing) * plan.n_messages)
         conversations = converse(plan, engine, conversation_log, stage)
         write_conversations(conversations, folder)
         conversed = time.perf_counter()

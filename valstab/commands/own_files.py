@@ -15,7 +15,13 @@ from valstab.config.labels import flatten
 from valstab.config.schema import Config
 from valstab.inputs.files import find_path, is_packaged
 
-FILE_SETTINGS = (("task", "items"), ("population", "personas"), ("topics", "openings"), ("figure", "labels"))
+FILE_SETTINGS = (
+    ("task", "items"),
+    ("population", "personas"),
+    ("topics", "openings"),
+    ("topics", "posts"),
+    ("figure", "labels"),
+)
 """The settings that name a data file, as group and name."""
 
 

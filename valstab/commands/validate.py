@@ -80,13 +80,13 @@ def _prompts(plan: Plan, tokens: "PromptTokenizer | None") -> Iterator[str]:
         from valstab.engines.prompts.prompt_check import check_prompts
 
         check_prompts(tokens, list(sample_prompts(plan)), thinks=plan.answer_thought_tokens is not None)
-    session = plan.sessions[0]
+    session = plan.first
     persona, topic = session.persona.name, session.context.name
-    if session.context.opening:
+    if session.opening:
         yield f"What {persona} reads before the first message on {topic}:"
         request = reply_request(plan, session, opening_messages(session))
         yield show(request.prompt, request.max_thought_tokens)
-    yield f"The first question to {persona}" + (f", after one message on {topic}:" if session.context.opening else ":")
+    yield f"The first question to {persona}" + (f", after one message on {topic}:" if session.opening else ":")
     yield show(first_question(plan, session), plan.answer_thought_tokens)
 
 
@@ -128,7 +128,7 @@ def notes(plan: Plan) -> Iterator[str]:
     for what, texts in (
         ("items", [item.text["F"] for item in plan.task.items]),
         ("personas", [persona.introduction for persona in plan.personas if persona.introduction]),
-        ("topics", [context.opening for context in plan.contexts if context.opening]),
+        ("topics", [opening for context in plan.contexts for opening in context.openings]),
     ):
         for text, number in Counter(texts).items():
             if number > 1:
@@ -187,9 +187,14 @@ def _population(config: PopulationConfig, plan: Plan) -> Iterator[str]:
 def _topics(name: str, contexts: tuple[Context, ...]) -> Iterator[str]:
     yield f"{name}: {len(contexts)}"
     for context in contexts:
-        yield f"{context.name}: " + (
-            f"an opening of {len(context.opening):,} characters" if context.opening else "none"
-        )
+        yield f"{context.name}: {_openings(context)}"
+
+
+def _openings(context: Context) -> str:
+    lengths = sorted(map(len, context.openings))
+    if context.own_openings:
+        return f"{len(lengths)} openings, each persona its own, of {lengths[0]:,} to {lengths[-1]:,} characters"
+    return f"an opening of {lengths[0]:,} characters" if lengths else "none"
 
 
 def _section(title: str, lines: Iterable[str]) -> str:

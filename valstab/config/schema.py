@@ -139,9 +139,17 @@ class TopicsConfig:
     name: str = MISSING
     """The name of this set of topics in results."""
     openings: str | None = None
-    """A YAML file that maps the name of each topic to its opening, the interlocutor's first message."""
+    """A file with the opening of each topic, the interlocutor's first message; each persona may have its own.
+
+    YAML maps the name of each topic to its opening, or to a mapping of personas to theirs. CSV or JSON has a row for
+    each opening, with the columns topic, text and, optionally, persona.
+    """
+    posts: str | None = None
+    """A second such file, whose topics are added to those of `openings`, or replace them; null is none."""
     names: list[str] | None = None
-    """The topics to use, by their names in the file; null uses all."""
+    """The topics to use, by their names in the files; null uses all."""
+    neutral: str | None = None
+    """The name of a context without conversation that comes before the topics; null is none."""
 
 
 @dataclass

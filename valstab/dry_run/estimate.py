@@ -91,7 +91,7 @@ def estimate(plan: Plan, engine: Engine, conversation_log: RecordLog, answer_log
     overflow = (longest, window.tokens) if window and longest > window.tokens else None
     if not n_asked:
         return Estimate(*size, overflow=overflow)
-    sample = spread_evenly(sessions or plan.sessions, SAMPLE_CONVERSATIONS)
+    sample = spread_evenly(sessions or plan.conversing or plan.sessions, SAMPLE_CONVERSATIONS)
     measured = measure_conversations(plan, engine, sample)
     conversations = [
         _conversation(plan, session, texts, window) for session, texts in zip(sample, measured.texts, strict=True)
@@ -126,7 +126,7 @@ def _remaining(plan: Plan, window: Window | None, conversation_log: RecordLog, a
     sessions, n_asked = [], 0
     for session in plan.sessions:
         texts = replay_stored(plan, session, conversation_log, window)
-        if len(texts) < plan.n_texts:
+        if len(texts) < plan.n_texts(session):
             sessions.append(session)
             n_asked += 1 + plan.retests
         else:

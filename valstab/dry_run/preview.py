@@ -84,13 +84,15 @@ def _assume_earlier(plan: Plan, engine: Engine, log: RecordLog, messages: dict[s
         The number of conversations that are complete by those of earlier jobs only.
     """
     window = window_if_truncating(plan, engine)
-    stored = {session for session in plan.sessions if len(replay_stored(plan, session, log, window)) == plan.n_texts}
+    stored = {
+        session for session in plan.sessions if len(replay_stored(plan, session, log, window)) == plan.n_texts(session)
+    }
     log.assume(messages)
     shared, planned = 0, {}
     for session in plan.sessions:
         texts = replay_stored(plan, session, log, window)
-        shared += len(texts) == plan.n_texts and session not in stored
-        while len(texts) < plan.n_texts:
+        shared += len(texts) == plan.n_texts(session) and session not in stored
+        while len(texts) < plan.n_texts(session):
             planned[message_key(plan, session, texts, dropped_for_reply(plan, session, texts, window))] = UNKNOWN_TEXT
             texts.append(UNKNOWN_TEXT)
     messages.update(planned)

@@ -1,15 +1,12 @@
 """Contexts across which stability is measured: topics of a conversation, or the neutral context."""
 
-from dataclasses import dataclass
-
-import yaml
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from valstab.config.schema import TopicsConfig
-from valstab.errors import ConfigError, allowed, require_text
-from valstab.inputs.files import locate, read_text
-
-YAML_TEXT_TAG = "tag:yaml.org,2002:str"
-"""Tag of text nodes in YAML."""
+from valstab.errors import ConfigError, allowed
+from valstab.inputs.openings import Openings, read_openings
+from valstab.inputs.population import Persona
 
 
 @dataclass(frozen=True)
@@ -18,23 +15,45 @@ class Context:
 
     name: str
     opening: str | None
-    """First message of the interlocutor; None in the neutral context, which has no conversation."""
+    """First message of the interlocutor; None in the neutral context, which has no conversation.
+
+    None also where each persona has an opening of its own.
+    """
+    own_openings: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """The openings of personas by their names, where these differ."""
+
+    def opening_for(self, persona: str) -> str | None:
+        """Return the interlocutor's first message to a persona; None in the neutral context."""
+        return self.own_openings.get(persona, self.opening)
+
+    @property
+    def openings(self) -> list[str]:
+        """The different openings; none in the neutral context."""
+        return list(dict.fromkeys([*([self.opening] if self.opening else []), *self.own_openings.values()]))
 
 
 NEUTRAL = Context("neutral", None)
 
 
-def load_contexts(config: TopicsConfig, n_messages: int) -> tuple[Context, ...]:
+def load_contexts(config: TopicsConfig, n_messages: int, personas: Sequence[Persona] = ()) -> tuple[Context, ...]:
     """Return the contexts of a run: its topics, or only the neutral context if `n_messages` is 0.
 
+    Args:
+        config: the topics.
+        n_messages: messages of a conversation.
+        personas: those who need an opening.
+
     Raises:
-        ConfigError: if the file can't be used, a topic is unknown, or there are no topics for a conversation.
+        ConfigError: if a file can't be used, a topic is unknown, there are no topics for a conversation, or a persona
+            has no opening.
     """
     if n_messages == 0:
         return (NEUTRAL,)
     if config.openings is None:
         raise ConfigError("topics", config.name, "has no opening for a conversation; allowed only with n_messages=0")
-    openings = _read_openings(config.openings)
+    openings = read_openings("topics.openings", config.openings)
+    if config.posts is not None:
+        openings |= read_openings("topics.posts", config.posts)
     names = list(openings) if config.names is None else config.names
     for name in names:
         if name not in openings:
@@ -43,29 +62,21 @@ def load_contexts(config: TopicsConfig, n_messages: int) -> tuple[Context, ...]:
             )
     if not names or len(set(names)) < len(names):
         raise ConfigError("topics.names", f"[{','.join(names)}]", "needs at least one topic, each only once")
-    return tuple(Context(name, openings[name]) for name in names)
+    topics = tuple(_topic(name, openings[name], [persona.name for persona in personas]) for name in names)
+    if config.neutral is None:
+        return topics
+    if config.neutral in names or not config.neutral.strip():
+        raise ConfigError("topics.neutral", config.neutral, "must be another name than those of the topics")
+    return (Context(config.neutral, None), *topics)
 
 
-def _read_openings(name: str) -> dict[str, str]:
-    setting = "topics.openings"
-    path = locate(setting, name)
-    try:
-        # Nodes, not objects: `2024-01-01` is no text, and a repeated name would be lost in a dictionary.
-        document = yaml.compose(read_text(setting, path), Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(setting, path, f"must be a YAML file ({error})") from None
-    openings: dict[str, str] = {}
-    for pair in document.value if isinstance(document, yaml.MappingNode) else [()]:
-        if not all(node.tag == YAML_TEXT_TAG and node.value.strip() for node in pair) or not pair:
-            raise ConfigError(setting, path, "must map each topic's name to its opening message")
-        name, opening = (_join_surrogates(node.value) for node in pair)
-        if name in openings:
-            raise ConfigError(setting, path, f"has {name} twice; each topic may occur only once")
-        require_text(setting, path, name + opening)
-        openings[name] = opening
-    return openings
-
-
-def _join_surrogates(text: str) -> str:
-    """Return a text with its surrogate pairs joined, as which JSON (a kind of YAML) writes some characters."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+def _topic(name: str, openings: Openings, personas: Sequence[str]) -> Context:
+    """Return a topic with an opening for each persona."""
+    if not openings.own and len(openings.others) == 1:
+        return Context(name, openings.others[0])
+    own = openings.of(personas)
+    if lacking := [persona for persona in personas if persona not in own]:
+        raise ConfigError(
+            "topics", name, f"has no opening for {lacking[0]}{f' and {n} more' if (n := len(lacking) - 1) else ''}"
+        )
+    return Context(name, None, own)

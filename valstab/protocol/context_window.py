@@ -150,7 +150,7 @@ class _LongestPrompts:
         self._plan, self._count = plan, window.count
         genders = {persona.gender for persona in plan.personas}
         self._questions = {gender: _longest_question(plan, gender, window) for gender in genders}
-        openings = [context.opening for context in plan.contexts if context.opening]
+        openings = [opening for context in plan.contexts for opening in context.openings]
         openings.sort(
             key=lambda text: window.count(
                 reply_prompt(plan.chat_format, plan.personas[0], [text], language=plan.language)

@@ -72,7 +72,7 @@ def converse(plan: Plan, engine: Engine, log: RecordLog, stage: Stage) -> list[C
 
     def next_request(talk: _Talk) -> GenerationRequest | None:
         """Add what is stored, and return the request for the first message that is not; None at the end."""
-        while len(talk.texts) < plan.n_texts:
+        while len(talk.texts) < plan.n_texts(talk.session):
             n_dropped = dropped_for_reply(plan, talk.session, talk.texts, window)
             talk.n_truncated += n_dropped > 0
             talk.key = message_key(plan, talk.session, talk.texts, n_dropped)
@@ -103,7 +103,7 @@ def converse(plan: Plan, engine: Engine, log: RecordLog, stage: Stage) -> list[C
         Conversation(
             talk.session,
             tuple(talk.texts),
-            reused=plan.n_messages > 0 and talk.reused,
+            reused=talk.session.opening is not None and talk.reused,
             n_dropped=dropped_for_questions(plan, talk.session, talk.texts, window),
             n_truncated=talk.n_truncated,
         )
@@ -133,13 +133,13 @@ def window_if_truncating(plan: Plan, engine: Engine) -> Window | None:
 
 def opening_messages(session: Session) -> list[str]:
     """Return the first texts of a conversation: its opening, or none in the neutral context."""
-    return [session.context.opening] if session.context.opening else []
+    return [session.opening] if session.opening else []
 
 
 def replay_stored(plan: Plan, session: Session, log: RecordLog, window: Window | None = None) -> list[str]:
     """Return the opening and the messages that follow it in `log`, up to the first that is missing."""
     texts = opening_messages(session)
-    while len(texts) < plan.n_texts:
+    while len(texts) < plan.n_texts(session):
         text = stored_message(log, message_key(plan, session, texts, dropped_for_reply(plan, session, texts, window)))
         if text is None:
             break

@@ -34,6 +34,11 @@ class Session:
         """Seed, context name and persona name: unique within a plan."""
         return self.seed, self.context.name, self.persona.name
 
+    @property
+    def opening(self) -> str | None:
+        """The interlocutor's first message; None in the neutral context."""
+        return self.context.opening_for(self.persona.name)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -68,10 +73,19 @@ class Plan:
         """All combinations of seed, context and persona, in this order."""
         return tuple(itertools.starmap(Session, itertools.product(self.seeds, self.contexts, self.personas)))
 
+    def n_texts(self, session: Session) -> int:
+        """Return the number of texts of a complete conversation: the opening and the messages."""
+        return self.n_messages + 1 if session.opening else 0
+
     @property
-    def n_texts(self) -> int:
-        """Number of texts of a complete conversation: the opening and the messages."""
-        return self.n_messages + 1 if self.n_messages else 0
+    def conversing(self) -> tuple[Session, ...]:
+        """The sessions with a conversation."""
+        return tuple(session for session in self.sessions if session.opening)
+
+    @property
+    def first(self) -> Session:
+        """The first session with a conversation, or else the first."""
+        return next((session for session in self.sessions if session.opening), self.sessions[0])
 
     @property
     def n_questions(self) -> int:
@@ -92,8 +106,8 @@ def make_plan(config: Config) -> Plan:
     """
     refuse_secrets(asdict(config))
     check_config(config)
-    task, contexts = load_task(config.task), load_contexts(config.topics, config.n_messages)
-    personas = load_population(config.population)
+    task, personas = load_task(config.task), load_population(config.population)
+    contexts = load_contexts(config.topics, config.n_messages, personas)
     _require_wordings(task, personas)
     _check_labels(config, task)
     return Plan(

@@ -12,11 +12,11 @@ MADE_MESSAGES = ("(its reply)", "(the interlocutor's reply)", "(its second reply
 
 
 def sample_prompts(plan: Plan) -> Iterator[Prompt]:
-    """Yield prompts of the plan's first session: of each message while there are made ones, and of a question.
+    """Yield prompts of the plan's first conversation: of each message while there are made ones, and of a question.
 
     The question is asked after one message, and after as many as there are.
     """
-    session = plan.sessions[0]
+    session = plan.first
     texts = opening_messages(session)
     made = MADE_MESSAGES[: plan.n_messages] if texts else ()
     for message in made:

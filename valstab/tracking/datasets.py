@@ -42,4 +42,9 @@ def _dataset(name: str, source: str | None, content: Any) -> MetaDataset:
 
 
 def _as_dicts(inputs: tuple[Any, ...]) -> list[dict[str, Any]]:
-    return [dataclasses.asdict(each) for each in inputs]
+    """Return inputs as plain data, without what is empty among that which older versions did not have."""
+    newer = {"own_openings"}
+    return [
+        {name: value for name, value in dataclasses.asdict(each).items() if value or name not in newer}
+        for each in inputs
+    ]
