@@ -8,15 +8,15 @@ from types import MappingProxyType
 from valstab.config.labels import run_name
 from valstab.config.schema import Config
 from valstab.engines.base import Engine
-from valstab.engines.factory import load_engine
+from valstab.engines.factory import as_interlocutor, load_engine
 from valstab.protocol.ask import ask_all
 from valstab.protocol.collected import CollectedData, StageTimes, run_cost
-from valstab.protocol.context_window import require_fit
-from valstab.protocol.converse import converse
+from valstab.protocol.context_window import require_fit, require_interlocutor_fit
+from valstab.protocol.converse import Speaker, converse
 from valstab.protocol.plan import Plan
 from valstab.protocol.progress import display
 from valstab.protocol.sample_prompts import question_as_messages, rendered_question
-from valstab.protocol.store import open_store
+from valstab.protocol.store import open_conversations, open_store
 from valstab.results.fitness import unfit_error, why_withheld
 from valstab.results.interim import InterimEstimate
 from valstab.results.methods import methods, tables
@@ -75,8 +75,11 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
     with tracked_run(config, plan, tags, folder) as tracking:
         engine = load_engine(config)
         require_fit(plan, engine.window, config.model.name)
+        interlocutor = None if plan.interlocutor_format is None else load_engine(as_interlocutor(config))
+        if interlocutor is not None:
+            require_interlocutor_fit(plan, interlocutor.window, config.interlocutor.name)
         tracking.record.inputs = describe_datasets(config, plan, engine.identity)
-        data = collect(config, plan, engine, folder)
+        data = collect(config, plan, engine, folder, interlocutor)
         withheld = why_withheld(data, config)
         results = measure(
             data.answers, plan.task, config.undefined, without_personas=plan.without_personas, withheld=withheld
@@ -106,14 +109,25 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
     return results
 
 
-def collect(config: Config, plan: Plan, engine: Engine, folder: Path) -> CollectedData:
-    """Generate the plan's conversations and ask its questions; write both to `folder`."""
+def collect(
+    config: Config, plan: Plan, engine: Engine, folder: Path, interlocutor: Engine | None = None
+) -> CollectedData:
+    """Generate the plan's conversations and ask its questions; write both to `folder`.
+
+    Args:
+        config: the configuration.
+        plan: its plan.
+        engine: the tested model.
+        folder: folder of the results.
+        interlocutor: another model that speaks with it; None for a second instance.
+    """
     conversation_log, answer_log = open_store(config.store.path, plan, engine, config.model.name)
+    other = None if interlocutor is None else open_speaker(config, interlocutor)
     usage = engine.usage
     with display(run_name(config), tokens=lambda: usage.encoded_tokens + usage.generated_tokens) as begin:
         start = time.perf_counter()
         stage = begin("conversing", "messages", len(plan.conversing) * plan.n_messages)
-        conversations = converse(plan, engine, conversation_log, stage)
+        conversations = converse(plan, engine, conversation_log, stage, other)
         write_conversations(conversations, folder)
         conversed = time.perf_counter()
         stage = begin("asking", "questions", plan.n_questions)
@@ -124,9 +138,23 @@ def collect(config: Config, plan: Plan, engine: Engine, folder: Path) -> Collect
         conversations=conversations,
         answers=asked.answers,
         retests=asked.retests,
-        cost=run_cost(plan, conversations, engine, times, reused_answers=asked.reused),
-        engine={**engine.identity, **engine.properties},
-        damaged=conversation_log.damaged + answer_log.damaged,
+        cost=run_cost(
+            plan, conversations, [engine, *([interlocutor] if interlocutor else [])], times, reused_answers=asked.reused
+        ),
+        engine={**engine.identity, **engine.properties, **_identity_of(interlocutor)},
+        damaged=conversation_log.damaged + answer_log.damaged + (other.log.damaged if other else []),
     )
     write_answers(data, folder)
     return data
+
+
+def open_speaker(config: Config, interlocutor: Engine) -> Speaker:
+    """Return another model as the interlocutor, with what it has said before."""
+    return Speaker(interlocutor, open_conversations(config.store.path, interlocutor, config.interlocutor.name))
+
+
+def _identity_of(interlocutor: Engine | None) -> dict[str, str]:
+    """Return what determines the messages of another model, by names that say so; empty without one."""
+    return (
+        {} if interlocutor is None else {f"interlocutor_{name}": text for name, text in interlocutor.identity.items()}
+    )

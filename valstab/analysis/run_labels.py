@@ -15,6 +15,7 @@ FORMS: Mapping[str, str | Mapping[str, str]] = {
     "answer": "{}",
     "model.path": "{}",
     "language.name": "{}",
+    "interlocutor.name": "with {}",
 }
 """How a setting is written in a label, where not as `name=value`. These come first."""
 

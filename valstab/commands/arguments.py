@@ -12,6 +12,10 @@ SEVERAL = ("experiment",)
 """The groups of which several options can be chosen."""
 
 
+NESTED = ("model@interlocutor.model", "engine@interlocutor.engine")
+"""The groups that a part of the configuration has besides its own."""
+
+
 def refuse_arguments(arguments: list[str], groups: Collection[str]) -> None:
     """Refuse arguments that are no settings, or settings in a form that only Hydra's own commands have.
 
@@ -32,7 +36,7 @@ def refuse_arguments(arguments: list[str], groups: Collection[str]) -> None:
         group, at, _ = key.partition("@")
         if argument.startswith("~"):
             raise UserError(f"{argument}: a setting can't be removed; KEY=VALUE gives it another value")
-        if at and group in groups:
+        if at and group in groups and key not in NESTED:
             raise UserError(f"{argument}: unknown key; did you mean {group}={value}?")
         if equals and key in groups and key not in SEVERAL and value.startswith("["):
             several = f"{key}={value.strip('[]').replace(' ', '')}"

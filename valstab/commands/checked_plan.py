@@ -1,9 +1,11 @@
 """A run's plan, after all checks that need no model."""
 
+from dataclasses import replace
+
 from valstab.config.check import check_config
 from valstab.config.schema import Config
-from valstab.engines.factory import require_model
-from valstab.engines.prompts.chat_format import resolve_chat_format
+from valstab.engines.factory import as_interlocutor, require_model
+from valstab.engines.prompts.chat_format import require_prompts, resolve_chat_format
 from valstab.protocol.plan import Plan, make_plan
 
 
@@ -16,6 +18,27 @@ def checked_plan(config: Config) -> Plan:
     """
     check_config(config)
     config.model = resolve_chat_format(config)
+    other = config.interlocutor
+    if other.model is not None:
+        other.model = resolve_chat_format(as_interlocutor(config))
+        other.name = other.model.name
     plan = make_plan(config)
     require_model(config)
+    if other.model is not None:
+        require_model(as_interlocutor(config))
     return plan
+
+
+def require_sample_prompts(config: Config, plan: Plan) -> None:
+    """Check some of a run's prompts with the chat templates of the models that read them.
+
+    Raises:
+        ConfigError: at the first setting to change.
+        EngineError: if a tokenizer can't be loaded, or no setting helps.
+    """
+    # Only now, since this imports pandas.
+    from valstab.protocol.sample_prompts import interlocutor_prompts, sample_prompts
+
+    require_prompts(config, sample_prompts(plan))
+    if config.interlocutor.model is not None:
+        require_prompts(replace(as_interlocutor(config), answer="letter"), interlocutor_prompts(plan))

@@ -18,8 +18,10 @@ from valstab.inputs.files import find_path, is_packaged
 FILE_SETTINGS = (
     ("task", "items"),
     ("population", "personas"),
+    ("population", "interlocutors"),
     ("topics", "openings"),
     ("topics", "posts"),
+    ("interlocutor", "turns"),
     ("figure", "labels"),
 )
 """The settings that name a data file, as group and name."""

@@ -52,7 +52,7 @@ def rerun(results: Path, folder: Path) -> list[str]:
         ConfigError: if there are no results, or they can't be made again.
         EngineError: if the model can't be loaded or run.
     """
-    from valstab.commands.checked_plan import checked_plan
+    from valstab.commands.checked_plan import checked_plan, require_sample_prompts
     from valstab.commands.run import require_own_folder
     from valstab.results.saved_inputs import read_saved
 
@@ -66,14 +66,12 @@ def rerun(results: Path, folder: Path) -> list[str]:
     asked = json.loads((old / "stability.json").read_text(encoding="utf-8"))["wording_sha256"]
     if plan.task.digest != asked:
         raise ConfigError("task.items", config.task.items, f"has other questions than {old}, and no copy is there")
-    from valstab.engines.prompts.chat_format import require_prompts
-    from valstab.protocol.sample_prompts import sample_prompts
     from valstab.results.fitness import UnfitRunError
     from valstab.results.repetition import changed_provenance, differences, size
     from valstab.results.write import UnwrittenError
     from valstab.run import run
 
-    require_prompts(config, sample_prompts(plan))
+    require_sample_prompts(config, plan)
     command = shlex.join(["python", "-m", "valstab", "rerun", str(results)])
     try:
         run(config, plan, folder, {"rerun_of": str(old)}, command)

@@ -30,14 +30,11 @@ def app(composed: DictConfig) -> float | None:
         if not config.dry_run:
             require_own_folder(folder)
         # Imported only here, since these take long: neither help nor a mistake above waits for what it does not need.
-        from valstab.commands.checked_plan import checked_plan
-        from valstab.engines.prompts.chat_format import require_prompts
+        from valstab.commands.checked_plan import checked_plan, require_sample_prompts
         from valstab.protocol.design import shortcomings
 
         plan = checked_plan(config)
-        from valstab.protocol.sample_prompts import sample_prompts
-
-        require_prompts(config, sample_prompts(plan))
+        require_sample_prompts(config, plan)
         for shortcoming in shortcomings(plan):
             warn(f"valstab: {shortcoming}")
         if config.dry_run:

@@ -149,8 +149,32 @@ def check_config(config: Config) -> None:
             raise ConfigError(
                 "engine.batch", "true", "a dry run measures single requests: set engine.batch=false for it"
             )
+    _check_interlocutor(config)
     if isinstance(config.engine, VllmConfig) and config.engine.distributed_executor_backend is not None:
         require("engine.distributed_executor_backend", config.engine.distributed_executor_backend, BACKENDS)
+
+
+def _check_interlocutor(config: Config) -> None:
+    other = config.interlocutor
+    if (other.model is None) != (other.engine is None):
+        raise ConfigError("interlocutor.model", other.model and other.model.name, "needs a model and its engine")
+    if other.model is not None and other.turns is not None:
+        raise ConfigError("interlocutor.turns", other.turns, "is a person's, so there can be no interlocutor.model")
+    if other.name == "recorded" and other.turns is None:
+        raise ConfigError("interlocutor.turns", other.turns, "needs a file with the recorded turns")
+    if config.dry_run and (other.model or other.turns):
+        raise ConfigError(
+            "interlocutor", other.name, "a dry run measures the model alone: set interlocutor=same for it"
+        )
+    if other.model is None:
+        return
+    require("interlocutor.model.format", other.model.format, FORMATS)
+    require("interlocutor.model.dtype", other.model.dtype, DTYPES)
+    require("interlocutor.model.quantization", other.model.quantization, QUANTIZATIONS)
+    _check_ranges("interlocutor.engine.", other.engine, ENGINE_RANGES)
+    _check_ranges("interlocutor.model.sampling.", other.model.sampling, SAMPLING_RANGES)
+    if isinstance(other.engine, OpenaiConfig):
+        _check_server(other.engine, other.model.quantization)
 
 
 def _check_numbers(config: Config) -> None:

@@ -84,13 +84,22 @@ def load_config(file: Path) -> Config:
     """
     try:
         saved = cast("DictConfig", OmegaConf.load(file))
-        names = set(saved["engine"])
-        engine = next(kind for kind in ENGINES.values() if names <= {field.name for field in fields(kind)})
-        schema = OmegaConf.structured(Config(engine=engine()))
+        schema = OmegaConf.structured(Config(engine=_settings_of(saved["engine"])))
+        if other := OmegaConf.select(saved, "interlocutor.engine"):
+            schema.interlocutor.engine = _settings_of(other)
         return to_dataclass(cast("DictConfig", OmegaConf.merge(schema, saved)), Config)
     except (OSError, ValueError, TypeError, KeyError, StopIteration, YAMLError, OmegaConfBaseException) as error:
         why = one_line(str(error)) or "an engine that is unknown"
         raise ConfigError("config.yaml", file, f"is not the configuration of a run of this version ({why})") from None
+
+
+def _settings_of(engine: DictConfig) -> EngineConfig:
+    """Return the settings of an engine, of the kind that has all of those that were saved.
+
+    Raises:
+        StopIteration: if no kind has.
+    """
+    return next(kind for kind in ENGINES.values() if set(engine) <= {field.name for field in fields(kind)})()
 
 
 def compose_run(*overrides: str) -> Config:

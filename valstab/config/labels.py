@@ -31,7 +31,8 @@ def model_label(name: str, quantization: str) -> str:
 
 
 def run_name(config: Config) -> str:
-    """Return the name of a run: its model, engine, population, task and number of messages."""
+    """Return the name of a run: its model, engine, interlocutor, population, task and number of messages."""
     model = model_label(config.model.name, config.model.quantization)
     engine = "" if config.engine.name in {"transformers", config.model.name} else f" {config.engine.name}"
-    return f"{model}{engine} · {config.population.name} · {config.task.name} · n={config.n_messages}"
+    other = "" if config.interlocutor.name == "same" else f" with {config.interlocutor.name}"
+    return f"{model}{engine}{other} · {config.population.name} · {config.task.name} · n={config.n_messages}"

@@ -8,14 +8,20 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from valstab.errors import ConfigError
 
-FIELDS: Mapping[str, str] = {
-    "you_are": "{introduction}",
-    "interlocutor": "{pretending}",
-    "pretending": "{name}",
-    "base_persona": "{introduction}",
-    "base_interlocutor": "{pretending}",
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "you_are": ("{introduction}",),
+    "interlocutor": ("{pretending}",),
+    "pretending": ("{name}",),
+    "base_persona": ("{introduction}",),
+    "base_interlocutor": ("{pretending}",),
+    "persona_interlocutor": ("{introduction}", "{name}"),
+    "base_persona_interlocutor": ("{introduction}", "{name}"),
 }
-"""The field of each text that has one."""
+"""The fields of each text that has some."""
+
+
+OPTIONAL = ("persona_interlocutor", "base_persona_interlocutor")
+"""Texts that only populations with interlocutors need."""
 
 
 OPENED_BRACKET = "("
@@ -42,6 +48,13 @@ class LanguageConfig:
     """The persona's instruction for a base model, with `{introduction}`."""
     base_interlocutor: str = MISSING
     """The interlocutor's instruction for a base model, with `{pretending}`."""
+    persona_interlocutor: str = ""
+    """The instruction of an interlocutor who is a persona, with its `{introduction}` and the other's `{name}`.
+
+    This text and the next are needed only where a population has interlocutors.
+    """
+    base_persona_interlocutor: str = ""
+    """The same for a base model."""
     context_label: str = MISSING
     """For a base model: what stands before the instruction."""
     user_label: str = MISSING
@@ -69,9 +82,12 @@ def check_language(language: LanguageConfig) -> None:
         ConfigError: at the first that has not.
     """
     for name, text in vars(language).items():
-        wanted = [FIELDS[name]] if name in FIELDS else []
-        if re.findall(r"\{[^{}]*\}", text) != wanted:
-            rule = f"must have {wanted[0]} once, and no other field" if wanted else "must have no field in braces"
+        if not text and name in OPTIONAL:
+            continue
+        wanted = sorted(FIELDS.get(name, ()))
+        if sorted(re.findall(r"\{[^{}]*\}", text)) != wanted:
+            fields_once = f"{' and '.join(wanted)} once{'' if len(wanted) == 1 else ' each'}"
+            rule = f"must have {fields_once}, and no other field" if wanted else "must have no field in braces"
             raise ConfigError(f"language.{name}", text, rule)
         if not text.strip():
             raise ConfigError(f"language.{name}", text, "must have a text")

@@ -109,6 +109,23 @@ class ModelConfig:
 
 
 @dataclass
+class InterlocutorConfig:
+    """Who speaks with the tested model: a second instance of it, another model, or a person with recorded turns."""
+
+    name: str = "same"
+    """The interlocutor's name in results."""
+    model: ModelConfig | None = None
+    """Another model; null is the tested one."""
+    engine: EngineConfig | None = None
+    """The engine of the other model."""
+    turns: str | None = None
+    """A file (CSV or JSON) with recorded turns, a row for each, in their order; the opening is not among them.
+
+    The columns are topic, text and, optionally, persona. Rows without a persona are for everybody else.
+    """
+
+
+@dataclass
 class PopulationConfig:
     """The personas that the model plays, or a number of repetitions without a persona."""
 
@@ -123,6 +140,11 @@ class PopulationConfig:
     """The text after "You are", as a template with the file's columns in braces, such as `{name}`.
 
     null is the file's column description, or else the name alone.
+    """
+    interlocutors: str | None = None
+    """A file with the columns persona and interlocutor: for each persona another one, which speaks with it.
+
+    A column interlocutor in the file of `personas` does the same. null is a human without a name.
     """
     permutations: int = 0
     """Without personas: the number of repetitions, each with its own option orders and conversations."""
@@ -150,6 +172,8 @@ class TopicsConfig:
     """The topics to use, by their names in the files; null uses all."""
     neutral: str | None = None
     """The name of a context without conversation that comes before the topics; null is none."""
+    between_personas: list[str] | None = None
+    """The topics on which the population's interlocutors speak, if it has some; null is all."""
 
 
 @dataclass
@@ -215,6 +239,7 @@ class Config:
     topics: TopicsConfig = MISSING
     task: TaskConfig = MISSING
     language: LanguageConfig = MISSING
+    interlocutor: InterlocutorConfig = field(default_factory=InterlocutorConfig)
     n_messages: int = MISSING
     """Messages that are generated for a conversation: odd, so that the tested model speaks last, or 0 for none."""
     max_new_tokens: int = 100

@@ -8,6 +8,7 @@ from valstab.config.engines import TransformersConfig, VllmConfig
 from valstab.config.schema import Config
 from valstab.engines.base import Engine
 from valstab.engines.checkpoint import require_checkpoint
+from valstab.errors import ConfigError
 
 
 def require_model(config: Config) -> None:
@@ -18,6 +19,18 @@ def require_model(config: Config) -> None:
     """
     if isinstance(config.engine, TransformersConfig | VllmConfig):
         require_checkpoint(config.model)
+
+
+def as_interlocutor(config: Config) -> Config:
+    """Return the configuration with the interlocutor's model and engine in the place of the tested one's.
+
+    Raises:
+        ConfigError: if the interlocutor is no other model.
+    """
+    other = config.interlocutor
+    if other.model is None or other.engine is None:
+        raise ConfigError("interlocutor.model", other.model and other.model.name, "needs a model and its engine")
+    return dataclasses.replace(config, model=other.model, engine=other.engine)
 
 
 def load_engine(config: Config) -> Engine:

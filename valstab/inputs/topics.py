@@ -1,7 +1,7 @@
 """Contexts across which stability is measured: topics of a conversation, or the neutral context."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from valstab.config.schema import TopicsConfig
 from valstab.errors import ConfigError, allowed
@@ -21,6 +21,8 @@ class Context:
     """
     own_openings: Mapping[str, str] = field(default_factory=dict, hash=False)
     """The openings of personas by their names, where these differ."""
+    between_personas: bool = True
+    """Whether the interlocutors of the population speak, if it has some; otherwise a human without a name does."""
 
     def opening_for(self, persona: str) -> str | None:
         """Return the interlocutor's first message to a persona; None in the neutral context."""
@@ -62,12 +64,30 @@ def load_contexts(config: TopicsConfig, n_messages: int, personas: Sequence[Pers
             )
     if not names or len(set(names)) < len(names):
         raise ConfigError("topics.names", f"[{','.join(names)}]", "needs at least one topic, each only once")
-    topics = tuple(_topic(name, openings[name], [persona.name for persona in personas]) for name in names)
+    between = names if config.between_personas is None else config.between_personas
+    _check_between(config, names, personas)
+    topics = tuple(
+        replace(_topic(name, openings[name], [persona.name for persona in personas]), between_personas=name in between)
+        for name in names
+    )
     if config.neutral is None:
         return topics
     if config.neutral in names or not config.neutral.strip():
         raise ConfigError("topics.neutral", config.neutral, "must be another name than those of the topics")
     return (Context(config.neutral, None), *topics)
+
+
+def _check_between(config: TopicsConfig, names: Sequence[str], personas: Sequence[Persona]) -> None:
+    for name in config.between_personas or ():
+        if name not in names:
+            raise ConfigError("topics.between_personas", name, f"is not among the topics; {allowed(name, names)}")
+    if config.between_personas and personas and personas[0].interlocutor is None:
+        raise ConfigError(
+            "topics.between_personas",
+            f"[{','.join(config.between_personas)}]",
+            "the population has no interlocutors; name them in population.interlocutors=FILE, or set "
+            "topics.between_personas=null",
+        )
 
 
 def _topic(name: str, openings: Openings, personas: Sequence[str]) -> Context:

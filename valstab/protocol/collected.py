@@ -57,20 +57,26 @@ class CollectedData:
 
 
 def run_cost(
-    plan: Plan, conversations: Sequence[Conversation], engine: Engine, times: StageTimes, *, reused_answers: int
+    plan: Plan,
+    conversations: Sequence[Conversation],
+    engines: Sequence[Engine],
+    times: StageTimes,
+    *,
+    reused_answers: int,
 ) -> RunCost:
-    """Return what a run cost, from its engine's counters and the times of its stages."""
+    """Return what a run cost, from its engines' counters and the times of its stages."""
+    prices = [engine.usage.usd for engine in engines if engine.usage.usd is not None]
     return RunCost(
         queries_per_second=(plan.n_questions - reused_answers) / times.asking,
         conversing_seconds=times.conversing,
         asking_seconds=times.asking,
-        peak_memory_gib=engine.cache.peak_bytes() / GIB,
-        encoded_tokens=engine.usage.encoded_tokens,
-        generated_tokens=engine.usage.generated_tokens,
+        peak_memory_gib=max(engine.cache.peak_bytes() for engine in engines) / GIB,
+        encoded_tokens=sum(engine.usage.encoded_tokens for engine in engines),
+        generated_tokens=sum(engine.usage.generated_tokens for engine in engines),
         reused_conversations=sum(conversation.reused for conversation in conversations),
         reused_answers=reused_answers,
         shortened_prompts=sum(_truncated_prompts(plan, conversation) for conversation in conversations),
-        usd=engine.usage.usd,
+        usd=sum(prices) if prices else None,
     )
 
 

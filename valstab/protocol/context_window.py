@@ -72,6 +72,30 @@ def require_fit(plan: Plan, window: Window | None, model: str) -> None:
         )
 
 
+def require_interlocutor_fit(plan: Plan, window: Window | None, model: str) -> None:
+    """Check that all prompts of another model, the interlocutor, fit its context window.
+
+    Args:
+        plan: the plan of the run.
+        window: the interlocutor's context window; None if it is unknown or unlimited.
+        model: the interlocutor's name, for the error.
+
+    Raises:
+        ConfigError: if a prompt may not fit.
+    """
+    if window is None or plan.truncates or plan.n_messages < FIRST_INTERLOCUTOR_MESSAGES:
+        return
+    tokens = _LongestPrompts(plan, window).interlocutor_tokens(plan.n_messages)
+    if tokens > window.tokens:
+        raise ConfigError(
+            "n_messages",
+            plan.n_messages,
+            f"a conversation may have up to {tokens:,} tokens, but the interlocutor {model} can read "
+            f"{window.tokens:,}; "
+            "take fewer, or overflow=truncate leaves the oldest messages out",
+        )
+
+
 def longest_prompt(plan: Plan, window: Window) -> int:
     """Return the maximum number of tokens of a prompt and its continuation, if nothing is dropped."""
     return _LongestPrompts(plan, window).tokens(plan.n_messages)
@@ -80,7 +104,7 @@ def longest_prompt(plan: Plan, window: Window) -> int:
 def dropped_for_reply(plan: Plan, session: Session, texts: Sequence[str], window: Window | None) -> int:
     """Return how many of the oldest texts to drop so that the next message fits; 0 without a window."""
     return _n_dropped(
-        lambda visible: reply_prompt(plan.chat_format, session.persona, visible, language=plan.language),
+        lambda visible: plan.reply_prompt(session, visible),
         texts,
         window,
         reserved_tokens=plan.max_new_tokens + _reserved(plan.message_thought_tokens),
@@ -148,6 +172,7 @@ class _LongestPrompts:
 
     def __init__(self, plan: Plan, window: Window) -> None:
         self._plan, self._count = plan, window.count
+        self._pairs = list(dict.fromkeys((each.persona, each.interlocutor) for each in plan.sessions))
         genders = {persona.gender for persona in plan.personas}
         self._questions = {gender: _longest_question(plan, gender, window) for gender in genders}
         openings = [opening for context in plan.contexts for opening in context.openings]
@@ -161,17 +186,20 @@ class _LongestPrompts:
     def tokens(self, n_messages: int) -> int:
         """Return the tokens after `n_messages` messages: of a question, or of the interlocutor's last message."""
         longest = max(self._question_tokens(persona, n_messages) for persona in self._plan.personas)
-        if n_messages < FIRST_INTERLOCUTOR_MESSAGES:
+        if n_messages < FIRST_INTERLOCUTOR_MESSAGES or self._plan.interlocutor_format is not None:
             return longest
-        replies = (self._reply_tokens(persona, self._opening, n_messages - 2) for persona in self._plan.personas)
-        return max(longest, *replies)
+        return max(longest, self.interlocutor_tokens(n_messages))
+
+    def interlocutor_tokens(self, n_messages: int) -> int:
+        """Return the tokens of the interlocutor's last of `n_messages` messages."""
+        return max(self._reply_tokens(*pair, self._opening, n_messages - 2) for pair in self._pairs)
 
     def truncated_tokens(self) -> int:
         """Return the tokens after all droppable texts are dropped: of a question, or of a reply to 1 or 2 texts."""
         starts = ((self._opening, 0), (self._opening, 1), ([], 1), ([], 2)) if self._opening else ()
         return max(
-            max([self._question_tokens(persona, 0), *(self._reply_tokens(persona, *start) for start in starts)])
-            for persona in self._plan.personas
+            max([self._question_tokens(pair[0], 0), *(self._reply_tokens(*pair, *start) for start in starts)])
+            for pair in self._pairs
         )
 
     def _question_tokens(self, persona: Persona, n_messages: int) -> int:
@@ -182,8 +210,16 @@ class _LongestPrompts:
         reserved = _answer_tokens(self._plan) + _reserved(self._plan.answer_thought_tokens)
         return self._count(prompt) + n_messages * self._plan.max_new_tokens + reserved
 
-    def _reply_tokens(self, persona: Persona, opening: Sequence[str], n_messages: int) -> int:
+    def _reply_tokens(
+        self, persona: Persona, interlocutor: Persona | None, opening: Sequence[str], n_messages: int
+    ) -> int:
         texts = [*opening, *[PLACEHOLDER_MESSAGE] * n_messages]
-        prompt = reply_prompt(self._plan.chat_format, persona, texts, language=self._plan.language)
+        prompt = reply_prompt(
+            self._plan.format_after(len(texts)),
+            persona,
+            texts,
+            language=self._plan.language,
+            interlocutor=interlocutor,
+        )
         reserved = _reserved(self._plan.message_thought_tokens)
         return self._count(prompt) + (n_messages + 1) * self._plan.max_new_tokens + reserved

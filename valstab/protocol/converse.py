@@ -1,9 +1,9 @@
-"""Generate the conversations between the tested model and its interlocutor, a second instance of it (paper, 3.1)."""
+"""Generate the conversations between the tested model and its interlocutor, mostly a second instance (paper, 3.1)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from valstab.engines.base import Cache, Engine, GenerationRequest, Reply, Window
 from valstab.hashing import content_hash, derive_seed
@@ -11,7 +11,13 @@ from valstab.inputs.population import Persona
 from valstab.protocol.context_window import dropped_for_questions, dropped_for_reply
 from valstab.protocol.plan import Plan, Session
 from valstab.protocol.progress import Stage
-from valstab.protocol.prompts import PROTOCOL_VERSION, TESTED_ROLES, language_key, reply_prompt, stop_pattern
+from valstab.protocol.prompts import (
+    PROTOCOL_VERSION,
+    TESTED_ROLES,
+    interlocutor_instruction,
+    language_key,
+    stop_pattern,
+)
 from valstab.protocol.records import received_text
 from valstab.protocol.store import RecordLog
 
@@ -48,6 +54,21 @@ class Conversation:
         return {"seed": seed, "context": context, "persona": persona, "messages": messages}
 
 
+class Speaker(NamedTuple):
+    """One side of the conversations: a model, and the log of what it has said."""
+
+    engine: Engine
+    log: RecordLog
+
+
+class _Turn(NamedTuple):
+    """A message to be generated."""
+
+    talk: "_Talk"
+    request: GenerationRequest
+    speaker: Speaker
+
+
 @dataclass
 class _Talk:
     """A conversation in the making."""
@@ -60,45 +81,62 @@ class _Talk:
     n_truncated: int = 0
 
 
-def converse(plan: Plan, engine: Engine, log: RecordLog, stage: Stage) -> list[Conversation]:
-    """Return every conversation of the plan; generate and store the messages that `log` lacks.
+def converse(
+    plan: Plan, engine: Engine, log: RecordLog, stage: Stage, interlocutor: Speaker | None = None
+) -> list[Conversation]:
+    """Return every conversation of the plan; generate and store the messages that the logs lack.
 
     A message depends only on the texts before it and on the random stream of its seed, context, persona and number.
     It depends neither on the task nor on `n_messages`. Some conversations are held at a time, each at its own pace; the
     next one begins when one has ended. The stage counts messages.
+
+    Args:
+        plan: the plan of the run.
+        engine: the tested model.
+        log: what it has said so far.
+        stage: counts messages.
+        interlocutor: another model that takes the interlocutor's part; None is the tested one.
     """
+    tested = Speaker(engine, log)
     window = window_if_truncating(plan, engine)
     talks = [_Talk(session, opening_messages(session)) for session in plan.sessions]
 
-    def next_request(talk: _Talk) -> GenerationRequest | None:
-        """Add what is stored, and return the request for the first message that is not; None at the end."""
+    def next_turn(talk: _Talk) -> _Turn | None:
+        """Add what is known, and return the first message that is not; None at the end."""
         while len(talk.texts) < plan.n_texts(talk.session):
-            n_dropped = dropped_for_reply(plan, talk.session, talk.texts, window)
+            speaker = interlocutor if interlocutor and plan.is_other_model(len(talk.texts)) else tested
+            n_dropped = dropped_for_reply(plan, talk.session, talk.texts, window_if_truncating(plan, speaker.engine))
             talk.n_truncated += n_dropped > 0
             talk.key = message_key(plan, talk.session, talk.texts, n_dropped)
-            text = stored_message(log, talk.key)
+            text = known_message(plan, talk.session, talk.texts, speaker.log, talk.key)
             if text is None:
                 talk.reused = False
-                return reply_request(plan, talk.session, talk.texts, n_dropped)
+                return _Turn(talk, reply_request(plan, talk.session, talk.texts, n_dropped), speaker)
             talk.texts.append(text)
             stage.skip(1)
         return None
 
-    begun = ((talk, request) for talk in talks if (request := next_request(talk)))
+    begun = (turn for talk in talks if (turn := next_turn(talk)))
     at_work = list(islice(begun, conversations_per_batch(plan.n_messages, plan.max_new_tokens, engine.cache)))
     while at_work:
-        requests, left = [request for _, request in at_work], dict(enumerate(at_work))
-        for number, generated in engine.generate(requests):
-            talk, text = left.pop(number)[0], received_text(generated)
-            log.put({talk.key: [text, text.thought] if isinstance(text, Reply) else text})
+        speaker = at_work[0].speaker
+        theirs = [turn for turn in at_work if turn.speaker is speaker]
+        others = [turn for turn in at_work if turn.speaker is not speaker]
+        requests, left = [turn.request for turn in theirs], dict(enumerate(theirs))
+        for number, generated in speaker.engine.generate(requests):
+            talk, text = left.pop(number).talk, received_text(generated)
+            speaker.log.put({talk.key: [text, text.thought] if isinstance(text, Reply) else text})
             talk.texts.append(text)
             stage.advance(1)
-            request = next_request(talk)
-            following = (talk, request) if request else next(begun, None)
-            if following:
+            following = next_turn(talk) or next(begun, None)
+            if following is None:
+                continue
+            if following.speaker is speaker:
                 left[len(requests)] = following
-                requests.append(following[1])
-        at_work = list(left.values())
+                requests.append(following.request)
+            else:
+                others.append(following)
+        at_work = [*others, *left.values()]
     return [
         Conversation(
             talk.session,
@@ -140,7 +178,8 @@ def replay_stored(plan: Plan, session: Session, log: RecordLog, window: Window |
     """Return the opening and the messages that follow it in `log`, up to the first that is missing."""
     texts = opening_messages(session)
     while len(texts) < plan.n_texts(session):
-        text = stored_message(log, message_key(plan, session, texts, dropped_for_reply(plan, session, texts, window)))
+        key = message_key(plan, session, texts, dropped_for_reply(plan, session, texts, window))
+        text = known_message(plan, session, texts, log, key)
         if text is None:
             break
         texts.append(text)
@@ -150,12 +189,22 @@ def replay_stored(plan: Plan, session: Session, log: RecordLog, window: Window |
 def reply_request(plan: Plan, session: Session, texts: Sequence[str], n_dropped: int = 0) -> GenerationRequest:
     """Return the request for the message that follows `texts`, without the oldest `n_dropped` in the prompt."""
     return GenerationRequest(
-        prompt=reply_prompt(plan.chat_format, session.persona, texts[n_dropped:], language=plan.language),
+        prompt=plan.reply_prompt(session, texts[n_dropped:]),
         seed=derive_seed("message", *session.labels, len(texts) - 1),
         max_new_tokens=plan.max_new_tokens,
-        stop=stop_pattern(plan.chat_format, session.persona, language=plan.language),
-        max_thought_tokens=plan.message_thought_tokens,
+        stop=stop_pattern(
+            plan.format_after(len(texts)),
+            session.persona,
+            language=plan.language,
+            interlocutor=None if len(texts) % 2 else session.interlocutor,
+        ),
+        max_thought_tokens=None if plan.is_other_model(len(texts)) else plan.message_thought_tokens,
     )
+
+
+def known_message(plan: Plan, session: Session, texts: Sequence[str], log: RecordLog, key: str) -> str | None:
+    """Return the message that follows `texts`: a person's recorded turn, or the log's record; None if it is missing."""
+    return plan.recorded_turn(session, len(texts)) or stored_message(log, key)
 
 
 def stored_message(log: RecordLog, key: str) -> str | None:
@@ -169,17 +218,30 @@ def message_key(plan: Plan, session: Session, texts: Sequence[str], n_dropped: i
     return content_hash(
         [
             PROTOCOL_VERSION,
-            plan.chat_format.name,
+            plan.format_after(len(texts)).name,
             session.persona.introduction,
             session.labels,
             plan.max_new_tokens,
             texts,
             *truncation_key(n_dropped),
-            *thinking_key(plan.message_thought_tokens),
+            *thinking_key(None if plan.is_other_model(len(texts)) else plan.message_thought_tokens),
             *naming_key(session.persona),
             *language_key(plan.language),
+            *interlocutor_key(plan, session, len(texts)),
         ]
     )
+
+
+def interlocutor_key(plan: Plan, session: Session, n_texts: int) -> tuple[str, ...]:
+    """Return the part of a store key that keeps the messages of interlocutors who are personas apart.
+
+    It has all that such a message depends on besides: its instruction, and the name in its labels.
+    """
+    if n_texts % 2 or session.interlocutor is None:
+        return ()
+    chat_format = plan.format_after(n_texts)
+    instruction = interlocutor_instruction(chat_format, session.persona, session.interlocutor, language=plan.language)
+    return "by a persona", session.interlocutor.name, instruction
 
 
 def naming_key(persona: Persona) -> tuple[str, ...]:

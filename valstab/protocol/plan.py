@@ -8,14 +8,16 @@ from string import ascii_uppercase
 from valstab.config.check import check_config
 from valstab.config.engines import OpenaiConfig, VllmConfig
 from valstab.config.language import LanguageConfig
-from valstab.config.schema import Config
+from valstab.config.schema import Config, ModelConfig
 from valstab.config.secrets import refuse_secrets
+from valstab.engines.base import Prompt
 from valstab.engines.labels import are_whole
 from valstab.errors import ConfigError
 from valstab.inputs.population import Persona, load_population
 from valstab.inputs.task import Task, load_task
 from valstab.inputs.topics import Context, load_contexts
-from valstab.protocol.prompts import ChatFormat, option_labels
+from valstab.inputs.turns import Turns, load_turns
+from valstab.protocol.prompts import ChatFormat, option_labels, reply_prompt
 
 MAX_LETTERS = len(ascii_uppercase)
 """Largest number of options that letters name."""
@@ -38,6 +40,11 @@ class Session:
     def opening(self) -> str | None:
         """The interlocutor's first message; None in the neutral context."""
         return self.context.opening_for(self.persona.name)
+
+    @property
+    def interlocutor(self) -> Persona | None:
+        """The interlocutor's persona; None for a human without a name."""
+        return self.persona.interlocutor if self.context.between_personas else None
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,10 @@ class Plan:
     """Maximum length of the thought before an answer, in tokens; None for a model that does not think."""
     message_thought_tokens: int | None = None
     """The same before a message; 0 for none."""
+    interlocutor_format: ChatFormat | None = None
+    """Format of the interlocutor's prompts if it is another model; None for the same model."""
+    turns: Turns | None = None
+    """A person's recorded turns, in place of the interlocutor's messages."""
 
     @property
     def sessions(self) -> tuple[Session, ...]:
@@ -76,6 +87,30 @@ class Plan:
     def n_texts(self, session: Session) -> int:
         """Return the number of texts of a complete conversation: the opening and the messages."""
         return self.n_messages + 1 if session.opening else 0
+
+    def recorded_turn(self, session: Session, n_texts: int) -> str | None:
+        """Return the recorded turn that follows so many texts; None if a model speaks."""
+        if self.turns is None or not n_texts or n_texts % 2:
+            return None
+        return self.turns.of(session.context.name, session.persona.name)[n_texts // 2 - 1]
+
+    def is_other_model(self, n_texts: int) -> bool:
+        """Return whether another model than the tested one speaks after so many texts."""
+        return self.interlocutor_format is not None and n_texts % 2 == 0
+
+    def reply_prompt(self, session: Session, texts: Sequence[str]) -> Prompt:
+        """Return the prompt for the message that follows `texts`, as its speaker reads it."""
+        return reply_prompt(
+            self.format_after(len(texts)),
+            session.persona,
+            texts,
+            language=self.language,
+            interlocutor=session.interlocutor,
+        )
+
+    def format_after(self, n_texts: int) -> ChatFormat:
+        """Return the format of the prompts of the one who speaks after so many texts."""
+        return (self.is_other_model(n_texts) and self.interlocutor_format) or self.chat_format
 
     @property
     def conversing(self) -> tuple[Session, ...]:
@@ -110,8 +145,12 @@ def make_plan(config: Config) -> Plan:
     contexts = load_contexts(config.topics, config.n_messages, personas)
     _require_wordings(task, personas)
     _check_labels(config, task)
+    if any(persona.interlocutor for persona in personas):
+        _require_interlocutor_text(config)
+    turns = config.interlocutor.turns
+    other = config.interlocutor.model
     return Plan(
-        chat_format=_chat_format(config),
+        chat_format=_chat_format(config.model),
         language=config.language,
         task=task,
         seeds=tuple(config.seeds),
@@ -126,6 +165,8 @@ def make_plan(config: Config) -> Plan:
         answer_samples=config.answer_samples if config.answer == "sampled" else 0,
         answer_thought_tokens=config.max_thought_tokens if config.answer == "thinking" else None,
         message_thought_tokens=_message_thought_tokens(config),
+        interlocutor_format=None if other is None else _chat_format(other),
+        turns=None if turns is None else load_turns(turns, contexts, personas, config.n_messages // 2),
     )
 
 
@@ -171,7 +212,19 @@ def _message_thought_tokens(config: Config) -> int | None:
     return config.max_thought_tokens if config.thinking_messages else 0
 
 
-def _chat_format(config: Config) -> ChatFormat:
-    if config.model.format == "base":
+def _require_interlocutor_text(config: Config) -> None:
+    """Check that the language has the instruction of an interlocutor who is a persona."""
+    model = config.interlocutor.model or config.model
+    name = "base_persona_interlocutor" if model.format == "base" else "persona_interlocutor"
+    if not getattr(config.language, name):
+        raise ConfigError(
+            f"language.{name}",
+            "",
+            f"{config.language.name} needs it for personas with interlocutors, as english has it",
+        )
+
+
+def _chat_format(model: ModelConfig) -> ChatFormat:
+    if model.format == "base":
         return ChatFormat.BASE
-    return ChatFormat.SYSTEM if config.model.system_prompt else ChatFormat.NO_SYSTEM
+    return ChatFormat.SYSTEM if model.system_prompt else ChatFormat.NO_SYSTEM

@@ -10,10 +10,11 @@ from dataclasses import asdict
 from enum import Enum
 from string import ascii_uppercase
 
-from valstab.config.language import LanguageConfig
+from valstab.config.language import OPTIONAL, LanguageConfig
 from valstab.engines.base import Message, Prompt
 from valstab.hashing import content_hash
 from valstab.inputs.population import Persona
+from valstab.inputs.templates import render
 
 PROTOCOL_VERSION = 1
 """Part of every store key. Raise it when a prompt changes, so that records of older prompts are not reused."""
@@ -41,16 +42,29 @@ class ChatFormat(Enum):
 
 def language_key(language: LanguageConfig) -> tuple[str, ...]:
     """Return the part of a store key that keeps languages apart; none for the paper's English."""
-    digest = content_hash({name: text for name, text in asdict(language).items() if name != "name"})
+    # Keys of messages have the optional texts where they are used.
+    digest = content_hash({name: text for name, text in asdict(language).items() if name not in {"name", *OPTIONAL}})
     return () if digest == ENGLISH else (f"in the language {digest}",)
 
 
 def reply_prompt(
-    chat_format: ChatFormat, persona: Persona, conversation: Sequence[str], *, language: LanguageConfig
+    chat_format: ChatFormat,
+    persona: Persona,
+    conversation: Sequence[str],
+    *,
+    language: LanguageConfig,
+    interlocutor: Persona | None = None,
 ) -> Prompt:
     """Return the prompt for the next message of a `conversation`.
 
     The tested model speaks after an odd number of texts, the interlocutor after an even number.
+
+    Args:
+        chat_format: the format of the speaker's prompts.
+        persona: the tested model's persona.
+        conversation: the texts so far.
+        language: the texts of the prompts.
+        interlocutor: the interlocutor's persona; None for a human without a name.
 
     Raises:
         ValueError: if the conversation has no opening.
@@ -59,16 +73,27 @@ def reply_prompt(
         raise ValueError("a conversation starts with its opening")
     if len(conversation) % 2 == 1:
         return _tested_prompt(chat_format, persona, conversation, "", language)
-    pretending = _persona_sentence(persona, language)
+    instruction = interlocutor_instruction(chat_format, persona, interlocutor, language=language)
     if chat_format is ChatFormat.BASE:
-        instruction = language.base_interlocutor.replace("{pretending}", pretending)
-        labels = (language.human_label, _chatbot_label(persona, language))
-        return _lines(instruction, labels, conversation, language)
-    instruction = language.interlocutor.replace("{pretending}", pretending)
+        return _lines(instruction, _labels_of_interlocutor(persona, interlocutor, language), conversation, language)
     messages = _alternate(INTERLOCUTOR_ROLES, conversation)
     if chat_format is ChatFormat.SYSTEM:
         return Prompt((Message("system", instruction), Message("user", ""), *messages), "")
     return Prompt((Message("user", instruction), *messages), "")
+
+
+def interlocutor_instruction(
+    chat_format: ChatFormat, persona: Persona, interlocutor: Persona | None, *, language: LanguageConfig
+) -> str:
+    """Return what the interlocutor is told: that it is a human, or a persona, and with whom it speaks."""
+    is_base = chat_format is ChatFormat.BASE
+    if interlocutor is None:
+        pretending = "" if persona.introduction is None else language.pretending.replace("{name}", _who(persona))
+        text = language.base_interlocutor if is_base else language.interlocutor
+        return text.replace("{pretending}", pretending)
+    text = language.base_persona_interlocutor if is_base else language.persona_interlocutor
+    fields = {"introduction": interlocutor.introduction or "", "name": _who(persona)}
+    return render("language", text, fields)
 
 
 def question_prompt(
@@ -121,12 +146,18 @@ def letters(number: int) -> str:
     return ascii_uppercase[:number]
 
 
-def stop_pattern(chat_format: ChatFormat, persona: Persona, *, language: LanguageConfig) -> str | None:
-    """Return the regular expression that ends a base model's message: a line that starts with a label."""
+def stop_pattern(
+    chat_format: ChatFormat, persona: Persona, *, language: LanguageConfig, interlocutor: Persona | None = None
+) -> str | None:
+    """Return the regular expression that ends a base model's message: a line that starts with a label.
+
+    The persona of an `interlocutor` has a label in its own prompts only.
+    """
     if chat_format is not ChatFormat.BASE:
         return None
     tested = (_tested_label(persona, language), _chatbot_label(persona, language))
-    labels = (language.context_label, language.user_label, *tested, language.human_label)
+    own = (interlocutor.name.upper(),) if interlocutor and _has_label(interlocutor) else ()
+    labels = (language.context_label, language.user_label, *tested, language.human_label, *own)
     # Models also write the label without the space, as the paper does.
     chatbot = re.escape(f"({language.chatbot_label})")
     patterns = (re.escape(label).replace(rf"\ {chatbot}", rf"\ ?{chatbot}") for label in labels)
@@ -160,11 +191,19 @@ def _lines(instruction: str | None, labels: tuple[str, str], texts: Sequence[str
     return Prompt((), "\n".join([*lines, f"{labels[len(texts) % 2]}:"]))
 
 
-def _persona_sentence(persona: Persona, language: LanguageConfig) -> str:
-    if persona.introduction is None:
-        return ""
-    who = persona.name if persona.is_named else persona.introduction.rstrip(". \u3002")
-    return language.pretending.replace("{name}", who)
+def _who(persona: Persona) -> str:
+    """Return the name of a persona, or its introduction within a sentence if it has none."""
+    return persona.name if persona.is_named else (persona.introduction or "").rstrip(". \u3002")
+
+
+def _labels_of_interlocutor(
+    persona: Persona, interlocutor: Persona | None, language: LanguageConfig
+) -> tuple[str, str]:
+    """Return the labels of the interlocutor's and of the tested model's messages, as the interlocutor reads them."""
+    if interlocutor is None:
+        return language.human_label, _chatbot_label(persona, language)
+    own = interlocutor.name.upper() if _has_label(interlocutor) else language.human_label
+    return own, _tested_label(persona, language)
 
 
 def _tested_label(persona: Persona, language: LanguageConfig) -> str:

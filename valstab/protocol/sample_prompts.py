@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from valstab.engines.base import Engine, Prompt
 from valstab.protocol.ask import choice_requests, option_orders
-from valstab.protocol.converse import Conversation, opening_messages, reply_request
+from valstab.protocol.converse import Conversation, opening_messages
 from valstab.protocol.plan import Plan, Session
 
 MADE_MESSAGES = ("(its reply)", "(the interlocutor's reply)", "(its second reply)")
@@ -20,11 +20,21 @@ def sample_prompts(plan: Plan) -> Iterator[Prompt]:
     texts = opening_messages(session)
     made = MADE_MESSAGES[: plan.n_messages] if texts else ()
     for message in made:
-        yield reply_request(plan, session, texts).prompt
+        if not plan.is_other_model(len(texts)):
+            yield plan.reply_prompt(session, texts)
         texts.append(message)
     yield first_question(plan, session, n_messages=min(1, len(made)))
     if len(made) > 1:
         yield first_question(plan, session, n_messages=len(made))
+
+
+def interlocutor_prompts(plan: Plan) -> Iterator[Prompt]:
+    """Yield prompts of another model, the interlocutor, in the plan's first conversation; none if it is the same."""
+    session = plan.first
+    texts = [*opening_messages(session), *MADE_MESSAGES[: plan.n_messages]]
+    for number in range(2, len(texts)):
+        if plan.is_other_model(number):
+            yield plan.reply_prompt(session, texts[:number])
 
 
 def first_question(plan: Plan, session: Session, n_messages: int = 1) -> Prompt:

@@ -188,6 +188,17 @@ def _checksum(content: bytes) -> bytes:
     return hashlib.sha256(content).hexdigest()[:CHECKSUM_DIGITS].encode()
 
 
+def open_conversations(path: str | None, engine: Engine, name: str = "") -> RecordLog:
+    """Return the log of what a model has said; without a path, it is empty and in memory.
+
+    Args:
+        path: the store's folder.
+        engine: the engine of the model.
+        name: the model's name in results.
+    """
+    return Store(Path(path) if path else None, engine.identity, name).log("conversations")
+
+
 def open_store(path: str | None, plan: Plan, engine: Engine, name: str = "") -> tuple[RecordLog, RecordLog]:
     """Return the logs of the plan's conversations and of its answers; without a path, they are empty and in memory.
 

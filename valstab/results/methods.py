@@ -138,13 +138,23 @@ def _sessions(config: Config, plan: Plan) -> str:
         who = f"It played {len(plan.personas)} personas ({config.population.name}), introduced {place}"
     topics = ", ".join(context.name for context in plan.contexts)
     seeds = f"{_count(len(plan.seeds), 'seed')} ({', '.join(map(str, plan.seeds))})"
-    talk = (
-        f"it exchanged {_count(plan.n_messages, 'message')} with a second instance of itself that simulated a human, "
-        "after a fixed opening"
-        if plan.n_messages
-        else "there was no conversation"
-    )
-    return f"{who}. For each of {_count(len(plan.contexts), 'topic')} ({topics}) and {seeds}, {talk}."
+    return f"{who}. For each of {_count(len(plan.contexts), 'topic')} ({topics}) and {seeds}, {_talk(config, plan)}."
+
+
+def _talk(config: Config, plan: Plan) -> str:
+    if not plan.n_messages:
+        return "there was no conversation"
+    other, contexts = config.interlocutor, plan.contexts
+    speaker = "a second instance of itself" if other.model is None else other.model.name
+    role = "that simulated a human"
+    acted = [context.name for context in contexts if context.between_personas and context.openings]
+    if plan.personas[0].interlocutor is not None and acted:
+        role += f" or, on {', '.join(acted)}, another persona of the population"
+    partner = "a person's recorded turns" if other.turns is not None else f"{speaker} {role}"
+    own = [context.name for context in contexts if context.own_openings]
+    opening = "a fixed opening" + (f" (for each persona its own on {', '.join(own)})" if own else "")
+    neutral = "".join(f"; in {context.name} there was no conversation" for context in contexts if not context.openings)
+    return f"it exchanged {_count(plan.n_messages, 'message')} with {partner}, after {opening}{neutral}"
 
 
 def _questions(config: Config, plan: Plan) -> str:

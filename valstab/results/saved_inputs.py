@@ -10,7 +10,14 @@ from valstab.inputs.files import locate
 from valstab.inputs.published_wording import published_files
 from valstab.whole_file import whole_file
 
-FILE_SETTINGS = (("task", "items"), ("population", "personas"), ("topics", "openings"), ("topics", "posts"))
+FILE_SETTINGS = (
+    ("task", "items"),
+    ("population", "personas"),
+    ("population", "interlocutors"),
+    ("topics", "openings"),
+    ("topics", "posts"),
+    ("interlocutor", "turns"),
+)
 """The settings that name a data file, as group and name."""
 
 

@@ -42,9 +42,9 @@ def _dataset(name: str, source: str | None, content: Any) -> MetaDataset:
 
 
 def _as_dicts(inputs: tuple[Any, ...]) -> list[dict[str, Any]]:
-    """Return inputs as plain data, without what is empty among that which older versions did not have."""
-    newer = {"own_openings"}
+    """Return inputs as plain data, without unused settings that older versions did not have."""
+    newer = {"own_openings": {}, "between_personas": True, "interlocutor": None}
     return [
-        {name: value for name, value in dataclasses.asdict(each).items() if value or name not in newer}
+        {name: value for name, value in dataclasses.asdict(each).items() if name not in newer or value != newer[name]}
         for each in inputs
     ]

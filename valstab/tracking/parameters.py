@@ -10,7 +10,7 @@ from valstab.tracking.names import shorten
 
 NOT_PARAMETERS = re.compile(
     r"model\.quantization|.*\b_target_$|.*\.name$|(task|language|store|tracking|dry_run|max_unread_answers|max_empty_messages)\b"
-    r"|population\.(personas|introduction|seeds)|topics\.(openings|posts)"
+    r"|population\.(personas|interlocutors|introduction|seeds)|topics\.(openings|posts)|interlocutor\."
 )
 """Settings that are not logged as parameters."""
 
@@ -28,6 +28,7 @@ def run_parameters(config: Config) -> dict[str, str]:
         "topics": config.topics.name,
         "task": config.task.name,
         "language": config.language.name,
+        "interlocutor": config.interlocutor.name,
     }
     settings = {key: value for key, value in flatten(asdict(config)).items() if not NOT_PARAMETERS.match(key)}
     return {key: shorten(value) for key, value in {**settings, **names}.items()}
