@@ -28,7 +28,19 @@ from valstab.run import run
 CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"
 RUN = ("tutorial.md", "own-model.md", "own-questionnaire.md", "own-population.md")
-PARTS = {"model", "language", "engine", "figure", "population", "topics", "task", "sampling", "store", "tracking"}
+PARTS = {
+    "model",
+    "language",
+    "interlocutor",
+    "engine",
+    "figure",
+    "population",
+    "topics",
+    "task",
+    "sampling",
+    "store",
+    "tracking",
+}
 """Fields that have fields of their own."""
 LENIENT = ELLIPSIS | NORMALIZE_WHITESPACE
 
