@@ -32,8 +32,9 @@ COLUMNS = {
     "engines": 1,
     "inputs": 2,
     "config": 1.5,
-    "errors": 1.5,
+    "errors": 2,
     "hashing": 0,
+    "random_streams": 1,
     "whole_file": 3,
 }
 """The column of each room, chosen so that no arrow crosses a box."""

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 
@@ -10,8 +12,22 @@ def derive_seed(*labels: str | int) -> int:
 
     Each random draw has a stream of its own, so that no result depends on the order of computation.
     """
-    digest = hashlib.blake2b(json.dumps(labels).encode(), digest_size=8).digest()
-    return int.from_bytes(digest) >> 1
+    return _seed(json.dumps(labels))
+
+
+def derive_seeds(labels: tuple[str | int, ...], endings: Iterable[tuple[str | int, ...]]) -> list[int]:
+    """Return `derive_seed(*labels, *ending)` for each ending: the seeds of many streams with a common beginning."""
+    beginning = json.dumps(labels)[:-1]
+    return [_seed(f"{beginning}, {_written_ending(ending)}") for ending in endings]
+
+
+@lru_cache(maxsize=1 << 12)
+def _written_ending(labels: tuple[str | int, ...]) -> str:
+    return json.dumps(labels)[1:]
+
+
+def _seed(written: str) -> int:
+    return int.from_bytes(hashlib.blake2b(written.encode(), digest_size=8).digest()) >> 1
 
 
 def content_hash(content: Any) -> str:

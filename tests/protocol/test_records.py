@@ -12,7 +12,7 @@ from valstab.protocol.ask import ask
 from valstab.protocol.converse import Conversation
 from valstab.protocol.plan import make_plan
 from valstab.protocol.progress import Stage
-from valstab.protocol.records import received_answers, record_check, stored_answers
+from valstab.protocol.records import received_answers, record_reader, stored_answers
 from valstab.protocol.store import RecordLog, Store
 
 NAN, INF = math.nan, math.inf
@@ -64,7 +64,7 @@ def test_records_of_version_0_1_are_read():
 )
 def test_what_is_no_record_of_answers(record):
     assert stored_answers(record) is None
-    assert not record_check("answers-pvq-n3")(record)
+    assert record_reader("answers-pvq-n3")(record) is None
 
 
 class FaultyEngine(PersonaEngine):

@@ -37,7 +37,7 @@ from valstab.errors import ConfigError, UserError
 from valstab.inputs.files import DATA
 from valstab.inputs.task import load_task
 from valstab.protocol.plan import make_plan
-from valstab.protocol.records import record_check
+from valstab.protocol.records import AnswerRecord, record_reader
 from valstab.protocol.store import CHECKSUM_DIGITS, RecordLog
 
 EXAMPLES = 500
@@ -156,7 +156,8 @@ def _shelf(folder: Path, content: bytes) -> None:
     """Read lines whose checksums are right, and check that what is accepted can be an answer."""
     lines = (hashlib.sha256(line).hexdigest()[:CHECKSUM_DIGITS].encode() + b" " + line for line in content.split(b"\n"))
     (folder / "a.jsonl").write_bytes(b"\n".join([*lines, b""]))
-    record = RecordLog(folder, record_check("answers-x")).get("x")
+    record = RecordLog(folder, record_reader("answers-x")).get("x")
+    record = record.to_json() if isinstance(record, AnswerRecord) else record
     if isinstance(record, dict):
         probabilities = np.exp(np.minimum(np.array(record["logprobs"], float), 1))
         known = np.where(np.isposinf(record["logprobs"]), 0, np.nan_to_num(probabilities))

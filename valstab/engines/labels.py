@@ -49,8 +49,10 @@ def padded(rows: Sequence[Sequence[float] | NDArray[np.float64]]) -> NDArray[np.
 
     Shape: (questions, largest number of options).
     """
-    longest = max(map(len, rows))
-    return np.array([[*row, *[math.nan] * (longest - len(row))] for row in rows])
+    table = np.full((len(rows), max(map(len, rows))), math.nan)
+    for place, row in enumerate(rows):
+        table[place, : len(row)] = row
+    return table
 
 
 def read_tokens(labels: Sequence[LabelWays]) -> set[int]:

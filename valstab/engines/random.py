@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import Cache, ChoiceRequest, GenerationRequest, SampleRequest, ThoughtfulChoice, Usage
 from valstab.engines.labels import padded
+from valstab.random_streams import random_streams
 
 WORDS = ("yes", "no", "perhaps", "well", "so", "today", "here", "often", "good", "again")
 """The vocabulary of messages."""
@@ -37,7 +38,8 @@ class RandomEngine:
         """Yield log-probabilities (nats) of all options; the probabilities add up to one."""
         for index, choices in enumerate(dialogues):
             # Exponential variates over their sum are uniform on the simplex, as those of `Generator.dirichlet`.
-            drawn = padded([np.random.default_rng(c.seed).standard_exponential(len(c.options)) for c in choices])
+            streams = zip(random_streams([choice.seed for choice in choices]), choices, strict=True)
+            drawn = padded([stream.standard_exponential(len(choice.options)) for stream, choice in streams])
             yield index, np.log(drawn * (1 / np.nansum(drawn, axis=1, keepdims=True)))
 
     def sample_options(self, dialogues: Iterable[Sequence[SampleRequest]]) -> Iterator[tuple[int, list[list[str]]]]:

@@ -109,7 +109,7 @@ def reads_of(engine: Engine) -> Reads:
 
 def stored(record: Any, plan: Plan, engine: Engine) -> AnswerRecord | None:
     """Return the answers of a record; None if there is none, or not for this task."""
-    found = None if record is None else stored_answers(record, reads_of(engine))
+    found = record if isinstance(record, AnswerRecord | None) else stored_answers(record, reads_of(engine))
     shape = len(plan.task.items), len(plan.task.scores)
     return found if found is not None and found.logprobs.shape == shape else None
 
@@ -183,7 +183,7 @@ def _from_records(
         number = missing[place]
         record = incomplete[number].mended(received) if number in incomplete else received
         key = _incomplete_key(keys[number]) if FAILED in record.readings else keys[number]
-        log.put({key: record.to_json()})
+        log.put({key: record})
         yield Answered(number, _most_probable(record), reused=False)
 
 

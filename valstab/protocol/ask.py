@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from valstab.engines.base import ChoiceRequest, Engine
 from valstab.engines.labels import padded
-from valstab.hashing import content_hash, derive_seed
+from valstab.hashing import content_hash, derive_seeds
+from valstab.inputs.task import Task
 from valstab.protocol.answers import Answers, answer_all
 from valstab.protocol.converse import Conversation, naming_key, thinking_key, truncation_key
 from valstab.protocol.plan import Plan, Session
 from valstab.protocol.progress import Stage
-from valstab.protocol.prompts import PROTOCOL_VERSION, language_key, option_labels, question_prompt, question_text
+from valstab.protocol.prompts import PROTOCOL_VERSION, option_labels, question_prompt, question_text
 from valstab.protocol.store import RecordLog
+from valstab.random_streams import random_streams
 
 SESSION_COLUMNS = ["seed", "context", "persona"]
 """Columns that name the session of an answer."""
@@ -138,7 +140,7 @@ def answers_key(plan: Plan, conversation: Conversation, retest: int = 0) -> str:
             *naming_key(session.persona),
             *([plan.task.they_digest] if session.persona.gender == "X" else []),
             *_options_key(plan),
-            *language_key(plan.language),
+            *plan.language_key,
         ]
     )
 
@@ -158,13 +160,19 @@ def option_orders(plan: Plan, session: Session, retest: int = 0) -> NDArray[np.i
     """
     task, scale = plan.task, np.arange(len(plan.task.scores), dtype=np.int16)
     orders = np.tile(scale, (len(task.items), 1))
-    for order, item in zip(orders, task.items, strict=True):
-        if plan.option_order == "reversed":
+    if plan.option_order == "reversed":
+        for order, item in zip(orders, task.items, strict=True):
             order[: item.n_options] = scale[: item.n_options][::-1]
-        elif plan.option_order == "random":
-            seed = derive_seed("options", task.name, *session.labels, item.number, *_retest_label(retest))
-            order[: item.n_options] = np.random.default_rng(seed).permutation(item.n_options)
+    elif plan.option_order == "random":
+        seeds = derive_seeds(("options", task.name, *session.labels), _endings(task, retest))
+        for order, item, stream in zip(orders, task.items, random_streams(seeds), strict=True):
+            order[: item.n_options] = stream.permutation(item.n_options)
     return orders
+
+
+def _endings(task: Task, retest: int) -> list[tuple[int | str, ...]]:
+    """Return the last labels of each item's random streams."""
+    return [(item.number, *_retest_label(retest)) for item in task.items]
 
 
 def _retest_label(retest: int) -> tuple[str, ...]:
@@ -184,8 +192,9 @@ def choice_requests(
         retest: number of the retest, 0 for the test.
     """
     session, gender = conversation.session, conversation.session.persona.gender
+    seeds = derive_seeds(("answer", plan.task.name, plan.n_messages, *session.labels), _endings(plan.task, retest))
     requests = []
-    for item, order in zip(plan.task.items, orders, strict=True):
+    for item, order, seed in zip(plan.task.items, orders.tolist(), seeds, strict=True):
         options = [item.options[gender][place] for place in order[: item.n_options]]
         question = question_text(plan.task.description, item.text[gender], options, plan.option_labels)
         requests.append(
@@ -194,25 +203,23 @@ def choice_requests(
                     plan.chat_format, session.persona, conversation.visible_texts, question, language=plan.language
                 ),
                 options=option_labels(plan.option_labels, options),
-                seed=derive_seed(
-                    "answer", plan.task.name, plan.n_messages, *session.labels, item.number, *_retest_label(retest)
-                ),
+                seed=seed,
             )
         )
     return requests
 
 
-def _offered(names: NDArray[Any], position: NDArray[np.intp], numbers: NDArray[np.intp]) -> NDArray[Any]:
+def _offered(names: NDArray[Any], position: NDArray[np.int16], numbers: NDArray[np.intp]) -> NDArray[Any]:
     """Return each question's labels, as `valstab.statistics.position.offered_labels` reads them.
 
     Args:
         names: the labels of the letters.
-        position: the letter that offers each option of the scale. Shape: (questions, options).
+        position: the letter that offers each option of the scale, 0-based. Shape: (questions, options).
         numbers: how many options each question has.
     """
     separator = " " if any(len(name) > 1 for name in names) else ""
     # There are few different orders among many questions, and each is written once.
-    rows = pd.DataFrame(np.column_stack([position, numbers]))
+    rows = pd.DataFrame(np.column_stack([position, numbers.astype(position.dtype)]))
     which = rows.groupby(list(rows), sort=False).ngroup().to_numpy()
     written = [separator.join(names[row[:number]]) for *row, number in rows.drop_duplicates().to_numpy().tolist()]
     return np.array(written, dtype=object)[which]
@@ -236,13 +243,17 @@ def _table(
     # Options that are their own labels are recorded by their places.
     kind = "letters" if plan.option_labels == "letters" else "numbers"
     names = np.array([*option_labels(kind, [""] * options), None])
-    scores = np.tile(padded([task.scores_of(item) for item in task.items]), (len(sessions), 1))
-    chosen = np.take_along_axis(orders, best, axis=1)
+    scores = padded([task.scores_of(item) for item in task.items])
+    chosen = np.take_along_axis(orders, best, axis=1).reshape(-1, n_items)
     is_read = ~np.isnan(logprobs).all(axis=1)
-    is_sampled = np.isposinf(logprobs).any(axis=1)
-    known = np.where(np.isposinf(logprobs), np.nan, logprobs)
-    position = orders.argsort(axis=1)
-    on_scale = np.take_along_axis(known, position, axis=1)
+    is_from_text = np.isposinf(logprobs)
+    is_sampled = is_from_text.any(axis=1)
+    logprobs[is_from_text] = np.nan
+    mass = np.nansum(np.exp(logprobs), axis=1)
+    position = orders.argsort(axis=1).astype(orders.dtype)
+    # A large study has millions of questions: nothing that is as large as all log-probabilities is kept beside them.
+    on_scale = np.take_along_axis(logprobs, position, axis=1)
+    del logprobs
     labels = pd.DataFrame([session.labels for session in sessions], columns=SESSION_COLUMNS)
     labels["gender"] = [session.persona.gender for session in sessions]
     thoughts = [thought for each in answers if each.thoughts is not None for thought in each.thoughts]
@@ -251,8 +262,8 @@ def _table(
         .assign(
             item=np.tile([item.number for item in task.items], len(sessions)),
             letter=names[np.where(is_read, best.ravel(), options)],
-            score=np.where(is_read, np.take_along_axis(scores, chosen, axis=1).ravel(), np.nan),
-            answer_mass=np.where(is_read & ~is_sampled, np.nansum(np.exp(known), axis=1), np.nan),
+            score=np.where(is_read, scores[np.arange(n_items), chosen].ravel(), np.nan),
+            answer_mass=np.where(is_read & ~is_sampled, mass, np.nan),
             reading=[reading for each in answers for reading in each.readings],
             letters=_offered(names[:-1], position, np.tile([item.n_options for item in task.items], len(sessions))),
             **{f"logprob_{scale}": on_scale[:, scale - 1] for scale in range(1, options + 1)},

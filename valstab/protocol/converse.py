@@ -15,7 +15,6 @@ from valstab.protocol.prompts import (
     PROTOCOL_VERSION,
     TESTED_ROLES,
     interlocutor_instruction,
-    language_key,
     stop_pattern,
 )
 from valstab.protocol.records import received_text
@@ -226,7 +225,7 @@ def message_key(plan: Plan, session: Session, texts: Sequence[str], n_dropped: i
             *truncation_key(n_dropped),
             *thinking_key(None if plan.is_other_model(len(texts)) else plan.message_thought_tokens),
             *naming_key(session.persona),
-            *language_key(plan.language),
+            *plan.language_key,
             *interlocutor_key(plan, session, len(texts)),
         ]
     )

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from string import ascii_uppercase
 
 from valstab.config.check import check_config
@@ -17,7 +18,7 @@ from valstab.inputs.population import Persona, load_population
 from valstab.inputs.task import Task, load_task
 from valstab.inputs.topics import Context, load_contexts
 from valstab.inputs.turns import Turns, load_turns
-from valstab.protocol.prompts import ChatFormat, option_labels, reply_prompt
+from valstab.protocol.prompts import ChatFormat, language_key, option_labels, reply_prompt
 
 MAX_LETTERS = len(ascii_uppercase)
 """Largest number of options that letters name."""
@@ -79,10 +80,15 @@ class Plan:
     turns: Turns | None = None
     """A person's recorded turns, in place of the interlocutor's messages."""
 
-    @property
+    @cached_property
     def sessions(self) -> tuple[Session, ...]:
         """All combinations of seed, context and persona, in this order."""
         return tuple(itertools.starmap(Session, itertools.product(self.seeds, self.contexts, self.personas)))
+
+    @cached_property
+    def language_key(self) -> tuple[str, ...]:
+        """The part of each store key that tells languages apart, as `valstab.protocol.prompts.language_key` returns."""
+        return language_key(self.language)
 
     def n_texts(self, session: Session) -> int:
         """Return the number of texts of a complete conversation: the opening and the messages."""

@@ -1,7 +1,9 @@
 """The records of a store: messages and answers. What has another form, or impossible numbers, is not read."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +12,9 @@ from valstab.engines.base import EngineError, Reply
 from valstab.engines.received import FAILED, MAX_TEXT_CHARACTERS, READINGS, Reads, read_text, readings
 
 
-class AnswerRecord(NamedTuple):
-    """The answers after one conversation."""
+@dataclass(frozen=True, slots=True, eq=False)
+class AnswerRecord:
+    """The answers after one conversation. A study keeps one for each, so it is an array, and repeats no text."""
 
     logprobs: NDArray[np.float64]
     """As `Engine.score_options` yields them, without failed rows. Shape: (items, options)."""
@@ -53,7 +56,8 @@ def received_answers(logprobs: Any, reads: Reads, thoughts: Sequence[str] | None
     rows = np.array(logprobs, dtype=float)
     how = readings(rows, reads)
     rows[how == FAILED] = np.nan
-    return AnswerRecord(rows, how.tolist(), None if thoughts is None else [received_text(text) for text in thoughts])
+    texts = None if thoughts is None else [received_text(text) for text in thoughts]
+    return AnswerRecord(rows, _each_once(how.tolist()), texts)
 
 
 def stored_answers(record: Any, reads: Reads = Reads()) -> AnswerRecord | None:  # noqa: B008  (immutable)
@@ -79,14 +83,23 @@ def stored_answers(record: Any, reads: Reads = Reads()) -> AnswerRecord | None: 
     is_whole = _are_texts(how, n_items) and (thoughts is None or _are_texts(thoughts, n_items))
     if not is_whole or FAILED in derived or not set(how) <= set(READINGS):
         return None
-    return AnswerRecord(rows, how, thoughts)
+    return AnswerRecord(rows, _each_once(how), thoughts)
 
 
-def record_check(log_name: str) -> Callable[[Any], bool]:
-    """Return a function that tells whether a log of this name can hold a record."""
+def _each_once(names: Iterable[str]) -> list[str]:
+    """Return the names, each text as one object however often it stands there."""
+    return [sys.intern(name) for name in names]
+
+
+def record_reader(log_name: str) -> Callable[[Any], Any | None]:
+    """Return a function that reads the records of a log of this name.
+
+    It returns the record as the log keeps it in memory, or None if such a log can't hold it. Answers that say how they
+    were read become an `AnswerRecord`. Those of version 0.1 stay as they are, since only an engine knows it.
+    """
     if log_name == "conversations":
-        return _is_message
-    return _is_answer if log_name.startswith("answers-") else lambda _: True
+        return lambda record: record if _is_message(record) else None
+    return _read_answers if log_name.startswith("answers-") else lambda record: record
 
 
 def _is_message(record: Any) -> bool:
@@ -95,10 +108,12 @@ def _is_message(record: Any) -> bool:
     return all(isinstance(text, str) and len(text) <= MAX_TEXT_CHARACTERS for text in texts)
 
 
-def _is_answer(record: Any) -> bool:
-    """Return whether a record holds answers, or the labels of one sample."""
-    is_sample = isinstance(record, str) or (isinstance(record, list) and record and _are_texts(record, len(record)))
-    return bool(is_sample) or stored_answers(record) is not None
+def _read_answers(record: Any) -> Any | None:
+    """Return the answers in a record, or the labels of one sample; None if it holds neither."""
+    if isinstance(record, str) or (isinstance(record, list) and record and _are_texts(record, len(record))):
+        return record
+    answers = stored_answers(record)
+    return answers if answers is None or (isinstance(record, dict) and "read" in record) else record
 
 
 def _are_texts(value: Any, number: int) -> bool:

@@ -24,7 +24,7 @@ from valstab.engines.received import read_json
 from valstab.errors import ConfigError
 from valstab.hashing import content_hash
 from valstab.protocol.plan import Plan
-from valstab.protocol.records import record_check
+from valstab.protocol.records import record_reader
 from valstab.whole_file import whole_file
 
 MAX_FOLDER_NAME_CHARACTERS = 60
@@ -48,14 +48,15 @@ class RecordLog:
 
     Args:
         folder: the folder; None for memory only.
-        accepts: returns whether a line holds a record of this log; others are skipped as damaged ones are.
+        read: returns a line's record as it is kept in memory; None for what is no record of this log, which is skipped
+            as a damaged line is. What it returns is JSON, or has a method `to_json`.
     """
 
-    def __init__(self, folder: Path | None, accepts: Callable[[Any], bool] = lambda _: True) -> None:
+    def __init__(self, folder: Path | None, read: Callable[[Any], Any | None] = lambda record: record) -> None:
         self.damaged: list[str] = []
         """The lines that were skipped, as `FILE:LINE`, and files that can't be read."""
         self._folder = folder
-        self._accepts = accepts
+        self._read_record = read
         self._file = folder / f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}.jsonl" if folder else None
         self._records: dict[str, Any] = {}
         for path in sorted(folder.glob("*.jsonl")) if folder else ():
@@ -95,22 +96,22 @@ class RecordLog:
 
     def copy_to(self, folder: Path) -> None:
         """Write the records that another folder lacks into one file there."""
-        known = RecordLog(folder, self._accepts)
+        known = RecordLog(folder, self._read_record)
         known.put({key: record for key, record in self._records.items() if known.get(key) is None})
 
     def _read(self, path: Path) -> None:
         try:
-            *lines, unfinished = path.read_bytes().split(b"\n")
+            with path.open("rb") as file:
+                for number, line in enumerate(file, start=1):
+                    key, content = _pair(line)
+                    record = None if content is None else self._read_record(content)
+                    if record is None:
+                        self.damaged.append(f"{path}:{number}")
+                    else:
+                        # Two processes may have computed the same record: every reader takes the first.
+                        self._records.setdefault(key, record)
         except OSError:
             self.damaged.append(str(path))
-            return
-        for number, line in enumerate([*lines, *filter(None, [unfinished])], start=1):
-            pair = _pair(line) if number <= len(lines) else None
-            if pair is None or not self._accepts(pair[1]):
-                self.damaged.append(f"{path}:{number}")
-                continue
-            # Two processes may have computed the same record: every reader takes the first.
-            self._records.setdefault(*pair)
 
 
 class Store:
@@ -164,23 +165,23 @@ def open_log(folder: Path | None, name: str) -> RecordLog:
     """
     if folder is not None and folder.exists() and not folder.is_dir():
         raise ConfigError("store.path", folder.parents[1], f"has a file in place of the folder {folder}; move it away")
-    return RecordLog(folder, record_check(name))
+    return RecordLog(folder, record_reader(name))
 
 
-def _pair(line: bytes) -> tuple[str, Any] | None:
-    """Return the key and the record of a line; None if it is damaged."""
-    check, _, content = line.partition(b" ")
-    if check != _checksum(content):
-        return None
+def _pair(line: bytes) -> tuple[str, Any | None]:
+    """Return the key and the record of a line; the record is None if the line is damaged or unfinished."""
+    check, _, content = line.removesuffix(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or check != _checksum(content):
+        return "", None
     try:
         key, record = read_json(content)
     except (ValueError, TypeError):
-        return None
-    return (key, record) if isinstance(key, str) else None
+        return "", None
+    return (key, record) if isinstance(key, str) else ("", None)
 
 
 def _line(key: str, record: Any) -> bytes:
-    content = json.dumps([key, record]).encode()
+    content = json.dumps([key, record], default=lambda answers: answers.to_json()).encode()
     return _checksum(content) + b" " + content + b"\n"
 
 

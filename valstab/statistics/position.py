@@ -6,11 +6,13 @@ its content. Pure functions of a run's answers (`valstab.protocol.ask.ask`).
 
 import math
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import chdtrc
 
 from valstab.statistics.resampling import ALPHA
@@ -19,8 +21,12 @@ CELLS = (("persona", "item", "context"), ("persona", "item"), ("item",))
 """Columns of the answers that should agree, narrowest first."""
 
 
+Offer = tuple[str, ...]
+"""The labels of a question's options, in the order of the scale."""
+
+
 @lru_cache(maxsize=1 << 16)
-def offered_labels(letters: str) -> tuple[str, ...]:
+def offered_labels(letters: str) -> Offer:
     """Return the label that offered each option of a question, from its cell in the column letters.
 
     Labels of one character stand beside each other, longer ones with a space between.
@@ -80,10 +86,10 @@ def position_effect(answers: pd.DataFrame, *, resamples: int = 9999, seed: int =
     given = answers[answers["letter"].notna()]
     if given.empty:
         return PositionEffect(math.nan, math.nan, math.nan, math.nan)
-    labels = given["letters"].astype(str).map(offered_labels)
-    options = [offered.index(letter) for offered, letter in zip(labels, given["letter"], strict=True)]
-    table = given.assign(option=options, chance=1 / labels.map(len))
-    p = _p_of_letters(given["letter"].astype(str), labels, resamples, seed)
+    offers, which = _offers(given)
+    options = [offers[offer].index(letter) for offer, letter in zip(which.tolist(), given["letter"], strict=True)]
+    table = given.assign(option=options, chance=np.array([1 / len(offer) for offer in offers])[which])
+    p = _p_of_letters(given["letter"].astype(str), offers, which, resamples, seed)
     for columns in CELLS:
         cell = table.groupby(list(columns), sort=False)
         sizes = cell.size()
@@ -106,15 +112,15 @@ def position_bias(answers: pd.DataFrame) -> pd.DataFrame:
         question, so it holds however answers depend on the content), probability (mean, where it is known, of the
         letter where it was offered). NaN where there are no answers.
     """
-    offered = answers["letters"].astype(str).map(offered_labels)
-    alphabet = _alphabet(offered)
-    probabilities = _letter_probabilities(answers, alphabet)
-    given = answers["letter"].notna()
+    offers, which = _offers(answers)
+    alphabet = _alphabet(offers)
+    probabilities = _letter_probabilities(answers, offers, which, alphabet)
+    given = answers["letter"].notna().to_numpy()
     number = int(given.sum())
     rows = []
     for letter in alphabet:
         chosen = int((answers["letter"] == letter).sum())
-        chance = offered[given].map(lambda labels, letter=letter: (letter in labels) / len(labels))
+        chance = pd.Series(np.array([(letter in offer) / len(offer) for offer in offers])[which[given]])
         share = chosen / number if number else math.nan
         expected = float(chance.mean())
         by_chance = float(chance.sum())
@@ -126,7 +132,9 @@ def position_bias(answers: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["letter", "share", "expected", "difference", "p", "probability"])
 
 
-def _letter_probabilities(answers: pd.DataFrame, alphabet: list[str]) -> dict[str, float]:
+def _letter_probabilities(
+    answers: pd.DataFrame, offers: Sequence[Offer], which: NDArray[np.intp], alphabet: list[str]
+) -> dict[str, float]:
     """Average each letter's probability; `letters` says under which letter each option of the scale stood."""
     columns = sorted(
         (name for name in answers if str(name).startswith("logprob_")), key=lambda name: int(str(name).split("_")[1])
@@ -135,15 +143,24 @@ def _letter_probabilities(answers: pd.DataFrame, alphabet: list[str]) -> dict[st
     widest = len(columns)
     if not widest:
         return dict.fromkeys(alphabet, math.nan)
-    offered = (offered_labels(str(letters))[:widest] for letters in answers["letters"])
-    under = np.array([labels + ("",) * (widest - len(labels)) for labels in offered]).reshape(-1, widest)
-    found = {letter: probabilities[(under == letter) & ~np.isnan(probabilities)] for letter in alphabet}
+    under = np.array([(offer + ("",) * widest)[:widest] for offer in offers]).reshape(-1, widest)
+    known = ~np.isnan(probabilities)
+    found = {letter: probabilities[(under == letter)[which] & known] for letter in alphabet}
     return {letter: float(values.mean()) if len(values) else math.nan for letter, values in found.items()}
 
 
-def _alphabet(offered: pd.Series) -> list[str]:
+def _offers(answers: pd.DataFrame) -> tuple[list[Offer], NDArray[np.intp]]:
+    """Return the different orders of labels, in the order of the answers, and the number of each answer's.
+
+    There are few among many answers: 720 orders of six options.
+    """
+    which, cells = pd.factorize(answers["letters"].astype(str), use_na_sentinel=False)
+    return [offered_labels(str(cell)) for cell in cells], which
+
+
+def _alphabet(offers: Iterable[Offer]) -> list[str]:
     """Return all labels that were offered, in order: A, B, ... or 1, 2, ..., 10, ..."""
-    return sorted({label for labels in offered.unique() for label in labels}, key=lambda label: (len(label), label))
+    return sorted({label for offer in offers for label in offer}, key=lambda label: (len(label), label))
 
 
 def _same_pairs(table: pd.DataFrame, columns: list[str]) -> float:
@@ -152,13 +169,19 @@ def _same_pairs(table: pd.DataFrame, columns: list[str]) -> float:
     return float((sizes * (sizes - 1)).sum())
 
 
-def _p_of_letters(chosen: pd.Series, offered: pd.Series, resamples: int, seed: int) -> float:
+def _p_of_letters(
+    chosen: pd.Series, offers: Sequence[Offer], which: NDArray[np.intp], resamples: int, seed: int
+) -> float:
     """Test whether the chosen letters are uniform draws from the offered ones."""
     rng = np.random.default_rng(seed)
-    alphabet = _alphabet(offered)
+    alphabet = _alphabet(offers)
+    # Chance has no order: a random draw for each set of labels, in the order of the answers.
+    numbers: Counter[frozenset[str]] = Counter()
+    for offer, number in zip(offers, np.bincount(which, minlength=len(offers)).tolist(), strict=True):
+        numbers[frozenset(offer)] += number
     observed = chosen.value_counts().reindex(alphabet, fill_value=0).to_numpy(dtype=float)
     expected, drawn = np.zeros(len(alphabet)), np.zeros((resamples, len(alphabet)))
-    for labels, number in Counter(offered.map(frozenset)).items():
+    for labels, number in numbers.items():
         probability = np.isin(alphabet, list(labels)) / len(labels)
         expected += number * probability
         drawn += rng.multinomial(number, probability, size=resamples)

@@ -41,22 +41,23 @@ def blocks(plan: Plan, answers: pd.DataFrame, conversations: Sequence[Conversati
     """
     options, items, personas = len(plan.task.scores), len(plan.task.items), len(plan.personas)
     names = [f"logprob_{number}" for number in range(1, options + 1)]
-    steps = to_steps(answers[names].to_numpy(dtype=float)).reshape(-1, items, options)
+    logprobs = answers[names].to_numpy(dtype=float).reshape(-1, items, options)
     letters = answers["letters"].to_numpy(dtype=object).reshape(-1, items)
     reasons = answers["thought"].to_numpy(dtype=object).reshape(-1, items) if "thought" in answers else None
     chosen = answers["letter"].astype(object).where(answers["letter"].notna(), None).to_numpy().reshape(-1, items)
     for persona in range(personas):
+        steps = to_steps(logprobs[persona::personas])
         sessions: list[dict[str, Any]] = [
             {
                 "texts": conversations[place].texts,
                 "cut": cut_messages(conversations[place].texts, plan.max_new_tokens),
                 "letters": letters[place].tolist(),
                 "chosen": chosen[place].tolist(),
-                "logprobs": [[None if step < 0 else step for step in row] for row in steps[place].tolist()],
+                "logprobs": [[None if step < 0 else step for step in row] for row in of_session.tolist()],
                 **({} if reasons is None else {"reasons": reasons[place].tolist()}),
                 **_thoughts(conversations[place]),
             }
-            for place in range(persona, len(conversations), personas)
+            for place, of_session in zip(range(persona, len(conversations), personas), steps, strict=True)
         ]
         document = json.dumps(sessions, separators=(",", ":")).encode()
         yield base64.b64encode(gzip.compress(document, compresslevel=6, mtime=0)).decode()
