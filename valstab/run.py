@@ -126,12 +126,12 @@ def collect(
     usage = engine.usage
     with display(run_name(config), tokens=lambda: usage.encoded_tokens + usage.generated_tokens) as begin:
         start = time.perf_counter()
-        stage = begin("conversing", "messages", len(plan.conversing) * plan.n_messages)
+        stage = begin("conversing", "messages", len(plan.conversing) * plan.n_messages, f"{plan.n_questions:,} questions")
         conversations = converse(plan, engine, conversation_log, stage, other)
         write_conversations(conversations, folder)
         conversed = time.perf_counter()
         stage = begin("asking", "questions", plan.n_questions)
-        interim = InterimEstimate(plan.task, config.undefined, without_personas=plan.without_personas)
+        interim = InterimEstimate(plan, config.undefined)
         asked = ask_all(plan, conversations, engine, answer_log, stage, note=interim.text)
         times = StageTimes(conversed - start, time.perf_counter() - conversed)
     data = CollectedData(

@@ -9,7 +9,6 @@ import pytest
 
 from tests.support.composed import compose_run
 from valstab.engines.factory import load_engine
-from valstab.inputs.task import load_task
 from valstab.protocol import progress
 from valstab.protocol.converse import converse
 from valstab.protocol.plan import make_plan
@@ -38,7 +37,7 @@ def test_rate_and_time_left_are_of_what_was_computed_not_of_what_the_store_had(c
     clock(10)
     stage.advance(250)
     # 250 in 10 s; 750 are left, which take 30 s.
-    assert str(stage) == "asking 9,250 of 10,000 questions · 25.0 a second · 0:00:30 left in this stage"
+    assert str(stage) == "asking 9,250 of 10,000 questions · 25.0 a second · 0:00:30 left"
     stage.note = "rank-order so far 0.25"
     clock(30)
     stage.advance(750)
@@ -49,7 +48,21 @@ def test_the_time_of_one_unit_is_shown_where_it_takes_more_than_a_second(clock):
     stage = Stage("conversing", "messages", 5)
     clock(24)
     stage.advance(2)
-    assert str(stage) == "conversing 2 of 5 messages · 12 s a message · 0:00:36 left in this stage"
+    assert str(stage) == "conversing 2 of 5 messages · 12 s a message · 0:00:36 left"
+
+
+def test_time_is_left_for_this_stage_and_the_next_is_named_while_its_rate_is_unknown(clock):
+    log = io.StringIO()
+    with display("run", log) as begin:
+        stage = begin("conversing", "messages", 50, "2,000 questions")
+        clock(20)
+        stage.advance(40)
+        clock(5)
+        stage.advance(10)
+    assert log.getvalue().splitlines() == [
+        "run: conversing 40 of 50 messages · 2.0 a second · 0:00:05 left for messages, then 2,000 questions",
+        "run: conversing 50 of 50 messages · 2.0 a second",
+    ]
 
 
 def test_off_a_terminal_a_plain_line_now_and_then_and_at_the_end(clock):
@@ -60,10 +73,10 @@ def test_off_a_terminal_a_plain_line_now_and_then_and_at_the_end(clock):
             clock(10)
             stage.advance(10)
     assert log.getvalue().splitlines() == [
-        "run [a]: asking 20 of 100 questions · 1.0 a second · 0:01:20 left in this stage",
-        "run [a]: asking 40 of 100 questions · 1.0 a second · 0:01:00 left in this stage",
-        "run [a]: asking 60 of 100 questions · 1.0 a second · 0:00:40 left in this stage",
-        "run [a]: asking 80 of 100 questions · 1.0 a second · 0:00:20 left in this stage",
+        "run [a]: asking 20 of 100 questions · 1.0 a second · 0:01:20 left",
+        "run [a]: asking 40 of 100 questions · 1.0 a second · 0:01:00 left",
+        "run [a]: asking 60 of 100 questions · 1.0 a second · 0:00:40 left",
+        "run [a]: asking 80 of 100 questions · 1.0 a second · 0:00:20 left",
         "run [a]: asking 100 of 100 questions · 1.0 a second",
     ]
 
@@ -106,7 +119,7 @@ def test_on_a_terminal_one_display(clock, monkeypatch):
         clock(10)
         stage.advance(40)
     assert "\x1b[" in screen.getvalue()
-    assert "40/100 questions · 4.0 a second · 0:00:15 left in this stage" in screen.getvalue()
+    assert "40/100 questions · 4.0 a second · 0:00:15 left" in screen.getvalue()
     assert "run:" not in screen.getvalue()
 
 
@@ -119,33 +132,48 @@ def rows(scores):
     )
 
 
-def test_the_stability_so_far_is_over_what_is_answered():
-    task = load_task(compose_run("task=religion").task)
-    one = {(0, "joke", name): [level] * 5 for name, level in zip("abcd", (1, 2, 3, 4), strict=True)}
-    assert estimate_so_far(rows(one), task, "zero", without_personas=False) == ""  # one context
-    # Of the second context three persons are there: 1 2 3 and 1 3 2, so rho is 0.5.
-    two = one | {(0, "chess", name): [level] * 5 for name, level in zip("abc", (1, 3, 2), strict=True)}
-    assert estimate_so_far(rows(two), task, "zero", without_personas=False) == "rank-order so far 0.50"
+def everybody(seed, context, levels):
+    """Return the answers of a few people to the five items of religion; each answers all alike."""
+    return {(seed, context, str(person)): [level] * 5 for person, level in enumerate(levels)}
+
+
+def plan_of(*overrides):
+    return make_plan(compose_run(*overrides))
+
+
+def test_the_stability_so_far_is_of_contexts_that_everybody_has_answered_and_stands_beside_chance():
+    plan = plan_of("task=religion", "population.limit=4")
+    one = everybody(0, "joke", (1, 2, 3, 4))
+    assert estimate_so_far(rows(one), plan, "zero") == ""
+    three = one | everybody(0, "chess", (4, 3, 2))  # one person has not answered
+    assert estimate_so_far(rows(three), plan, "zero") == ""
+    # rho of 1 2 3 4 and 1 2 4 3 is 0.8. Of the 24 orders of four people one has 1.0 and three have 0.8.
+    two = one | everybody(0, "chess", (1, 2, 4, 3))
+    assert estimate_so_far(rows(two), plan, "zero") == "rank-order so far 0.80, where chance alone reaches 0.80"
+    # The second seed has one context only.
+    more = two | everybody(1, "joke", (4, 3, 2, 1))
+    assert estimate_so_far(rows(more), plan, "zero") == estimate_so_far(rows(two), plan, "zero")
+    # Then it has both, with -0.8: the mean is 0.
+    all_of_them = more | everybody(1, "chess", (1, 2, 4, 3))
+    assert estimate_so_far(rows(all_of_them), plan, "zero").startswith("rank-order so far 0.00, where")
 
 
 def test_constant_sides_count_so_far_as_they_do_at_the_end():
-    task = load_task(compose_run("task=religion").task)
-    levels = {"joke": (1, 2, 3), "chess": (2, 2, 2), "poem": (1, 2, 3)}
-    everybody = {
-        (0, context, name): [level] * 5
-        for context, each in levels.items()
-        for name, level in zip("abc", each, strict=True)
-    }
-    # One pair of three is 1, two have a side where all are equal.
-    assert estimate_so_far(rows(everybody), task, "zero", without_personas=False) == "rank-order so far 0.33"
-    assert estimate_so_far(rows(everybody), task, "drop", without_personas=False) == "rank-order so far 1.00"
+    plan = plan_of("task=religion", "population.limit=3")
+    contexts = {"joke": (1, 2, 3), "chess": (2, 2, 2), "poem": (1, 2, 3), "grammar": (1, 2, 3)}
+    answers = rows({at: each for name, levels in contexts.items() for at, each in everybody(0, name, levels).items()})
+    # Three pairs of six are 1, the others have a side where all are equal.
+    assert estimate_so_far(answers, plan, "zero").startswith("rank-order so far 0.50")
+    assert estimate_so_far(answers, plan, "drop").startswith("rank-order so far 1.00")
+    # Of the first three contexts two pairs of three are undefined, so there is nothing to report.
+    assert estimate_so_far(answers[answers["context"] != "grammar"], plan, "zero") == ""
 
 
 def test_without_personas_it_is_the_ipsative_stability():
-    task = load_task(compose_run("task=pvq").task)
+    plan = plan_of("task=pvq", "population=none", "population.permutations=1")
     items = np.random.default_rng(0).permutation(40).astype(float).tolist()
     same = {(0, context, "1"): items for context in ("joke", "chess")}
-    assert estimate_so_far(rows(same), task, "zero", without_personas=True) == "ipsative so far 1.00"
+    assert estimate_so_far(rows(same), plan, "zero").startswith("ipsative so far 1.00, where chance alone reaches 0.")
 
 
 def test_estimates_are_rare(monkeypatch):
@@ -154,14 +182,14 @@ def test_estimates_are_rare(monkeypatch):
     monkeypatch.setattr(interim.time, "monotonic", lambda: now[0])
     calls = []
 
-    def slow(given, task, *_, **__):
-        assert task is plan.task
+    def slow(given, planned, _):
+        assert planned is plan
         calls.append(now[0])
         now[0] += 1.0
         return f"estimate {len(calls)} of {given}"
 
     monkeypatch.setattr(interim, "estimate_so_far", slow)
-    estimate = InterimEstimate(plan.task, "zero", without_personas=False)
+    estimate = InterimEstimate(plan, "zero")
     texts = []
     for second in range(61):
         now[0] = max(now[0], second)

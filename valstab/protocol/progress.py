@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -29,6 +29,7 @@ class Stage:
         name: what is done, such as `asking`.
         unit: what is counted, in the plural.
         total: how many there are.
+        then: what the run does after this stage, such as `2,000 questions`; nothing for the last one.
         show: is called after each change.
         tokens: returns the tokens that the engine has processed so far; shown until the first unit is computed.
     """
@@ -38,12 +39,14 @@ class Stage:
         name: str,
         unit: str,
         total: int,
+        then: str = "",
         show: Callable[["Stage"], None] = lambda _: None,
         tokens: Callable[[], int] = lambda: 0,
     ) -> None:
         self.name = name
         self.unit = unit
         self.total = total
+        self.then = then
         self.done = 0
         self.note = ""
         """Text that is shown after the rate and the time left."""
@@ -80,8 +83,13 @@ class Stage:
         return f"{1 / self.rate:,.0f} s a {self.unit.removesuffix('s')}"
 
     @property
+    def _after(self) -> str:
+        """What follows this stage and has no rate yet; without it, the time left is that of the run."""
+        return f" for {self.unit}, then {self.then}" if self.then else ""
+
+    @property
     def details(self) -> str:
-        """The rate, the time left and the note, without those that are not known yet."""
+        """The rate, the time left of the run and the note, without those that are not known yet."""
         parts = []
         tokens = self._tokens() - self._first_token
         if tokens and not self._n_computed:
@@ -89,7 +97,7 @@ class Stage:
         if self._n_computed:
             parts.append(self._speed)
             if self.done < self.total:
-                parts.append(f"{timedelta(seconds=round((self.total - self.done) / self.rate))} left in this stage")
+                parts.append(f"{timedelta(seconds=round((self.total - self.done) / self.rate))} left{self._after}")
         return " · ".join([*parts, self.note] if self.note else parts)
 
     def __str__(self) -> str:
@@ -98,8 +106,11 @@ class Stage:
         return f"{line} · {self.details}" if self.details else line
 
 
-Begin = Callable[[str, str, int], Stage]
-"""Begins a stage, given its name, its unit and the total number of units."""
+class Begin(Protocol):
+    """Begins a stage."""
+
+    def __call__(self, name: str, unit: str, total: int, then: str = "") -> Stage:
+        """Return the stage, as `Stage` describes it."""
 
 
 @contextmanager
@@ -114,8 +125,8 @@ def display(title: str, stream: TextIO | None = None, tokens: Callable[[], int] 
     latest: list[Stage] = []
     with _shown(title, stream, tokens) as begin_shown:
 
-        def begin(name: str, unit: str, total: int) -> Stage:
-            latest[:] = [begin_shown(name, unit, total)]
+        def begin(name: str, unit: str, total: int, then: str = "") -> Stage:
+            latest[:] = [begin_shown(name, unit, total, then)]
             return latest[0]
 
         def beat() -> None:
@@ -152,9 +163,11 @@ def _shown(title: str, stream: TextIO | None, tokens: Callable[[], int]) -> Iter
     if console.is_terminal and multiprocessing.current_process().name == "MainProcess":
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
         with Progress(*columns, console=console) as progress:
-            yield lambda name, unit, total: Stage(name, unit, total, _live(progress, name, total), tokens)
+            yield lambda name, unit, total, then="": Stage(
+                name, unit, total, then, _live(progress, name, total), tokens
+            )
     else:
-        yield lambda name, unit, total: Stage(name, unit, total, _plain(shown, title), tokens)
+        yield lambda name, unit, total, then="": Stage(name, unit, total, then, _plain(shown, title), tokens)
 
 
 def _live(progress: Progress, name: str, total: int) -> Callable[[Stage], None]:

@@ -1,15 +1,16 @@
 """An interim estimate of stability, while a run is still asking."""
 
-import math
 import time
 from collections.abc import Callable
 from typing import cast
 
 import pandas as pd
 
-from valstab.inputs.task import Task
-from valstab.statistics.scores import score
-from valstab.statistics.stability import MEASURE_NAMES, Undefined, applicable_measures, stability_so_far
+from valstab.protocol.plan import Plan
+from valstab.statistics.inference import permutation_null
+from valstab.statistics.resampling import Exchange
+from valstab.statistics.scores import genders, score
+from valstab.statistics.stability import MEASURE_NAMES, Undefined, applicable_measures, stability
 
 MIN_PAUSE_SECONDS = 5.0
 """Minimum time between two estimates, in seconds."""
@@ -19,19 +20,21 @@ MAX_TIME_SHARE = 0.02
 """Maximum share of the run's time that estimates take."""
 
 
+RESAMPLES = 99
+"""Number of shuffles for the chance level of an estimate."""
+
+
 class InterimEstimate:
     """Estimates the stability between the contexts that are answered so far, at intervals.
 
     Args:
-        task: the questionnaire.
+        plan: the plan of the run.
         undefined: what an undefined correlation counts as.
-        without_personas: whether there are repetitions instead of personas.
     """
 
-    def __init__(self, task: Task, undefined: str, *, without_personas: bool) -> None:
-        self._task = task
+    def __init__(self, plan: Plan, undefined: str) -> None:
+        self._plan = plan
         self._undefined = cast("Undefined", undefined)
-        self._without_personas = without_personas
         self._text = ""
         self._due = time.monotonic() + MIN_PAUSE_SECONDS
 
@@ -43,24 +46,46 @@ class InterimEstimate:
         """
         start = time.monotonic()
         if start >= self._due:
-            self._text = estimate_so_far(so_far(), self._task, self._undefined, without_personas=self._without_personas)
+            self._text = estimate_so_far(so_far(), self._plan, self._undefined)
             now = time.monotonic()
             self._due = now + max(MIN_PAUSE_SECONDS, (now - start) / MAX_TIME_SHARE)
         return self._text
 
 
-def estimate_so_far(answers: pd.DataFrame, task: Task, undefined: Undefined, *, without_personas: bool) -> str:
-    """Return an estimate in words: rank-order stability, or ipsative where rank-order does not apply.
+def estimate_so_far(answers: pd.DataFrame, plan: Plan, undefined: Undefined) -> str:
+    """Return an estimate in words, with what chance gives: rank-order, or ipsative where rank-order does not apply.
 
-    Correlations that lack answers are left out, and the text is empty if none is left. Others that are undefined count
-    as at the end.
+    It is over the contexts that everybody has answered; the text is empty before there are two of a seed.
     """
-    names = ["seed", "context", "persona", "item"]
-    given = answers.set_index(names)["score"]
-    grid = pd.MultiIndex.from_product([given.index.unique(name) for name in names], names=names)
-    scores = score(given.astype(float).reindex(grid).reset_index(), task)
-    for measure in applicable_measures(scores, without_personas=without_personas):
-        mean = stability_so_far(scores, measure, undefined)
-        if not math.isnan(mean):
-            return f"{MEASURE_NAMES[measure].lower()} so far {mean:.2f}"
+    whole = _answered_by_all(answers, len(plan.personas) * len(plan.task.items))
+    if whole.empty:
+        return ""
+    scores = score(whole, plan.task)
+    for measure in applicable_measures(scores, without_personas=plan.without_personas):
+        found = stability(scores, measure, undefined, without_personas=plan.without_personas)
+        chance = permutation_null(
+            scores,
+            measure,
+            without_personas=plan.without_personas,
+            undefined=undefined,
+            resamples=RESAMPLES,
+            exchange=Exchange(genders(whole, scores["persona"].to_numpy().tolist())),
+        )
+        if not found.why_not_reported:
+            name = MEASURE_NAMES[measure].lower()
+            return f"{name} so far {found.mean:z.2f}, where chance alone reaches {chance.high:z.2f}"
     return ""
+
+
+def _answered_by_all(answers: pd.DataFrame, number: int) -> pd.DataFrame:
+    """Return the answers of the contexts that the most advanced seed has whole, for all seeds that have them whole.
+
+    Args:
+        answers: as `estimate_so_far` takes them.
+        number: of answers that a whole context has.
+    """
+    is_whole = answers.groupby(["seed", "context"]).size().unstack(fill_value=0) == number
+    ahead = is_whole.loc[is_whole.sum(axis=1).idxmax()]
+    contexts = ahead.index[ahead]
+    seeds = is_whole.index[is_whole[contexts].all(axis=1)]
+    return answers[answers["seed"].isin(seeds) & answers["context"].isin(contexts)]

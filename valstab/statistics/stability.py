@@ -244,12 +244,6 @@ def unanswered(scores: xr.DataArray, measure: Measure) -> xr.DataArray:
     return both < 2  # noqa: PLR2004
 
 
-def stability_so_far(scores: xr.DataArray, measure: Measure, undefined: Undefined = "zero") -> float:
-    """Return the stability of what is answered; NaN if nothing is. Pairs of contexts without answers are left out."""
-    rho = fill_undefined(correlations(scores, measure), undefined).where(~unanswered(scores, measure))
-    return float(mean_over_pairs(rho).mean())
-
-
 def mean_over_pairs(rho: xr.DataArray, across: str = "context") -> xr.DataArray:
     """Average the correlations over the pairs of different contexts (or seeds)."""
     return rho.where(_differ(rho, across)).mean([across, "other"])
