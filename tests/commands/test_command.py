@@ -195,7 +195,19 @@ def test_a_mistake_in_a_sweep_ends_it_before_its_first_job(override, message, ch
         (["--seeds", "3"], "--seeds: no such option; settings have no dashes: seeds=3"),
         (["--n-messages=3"], "--n-messages=3: no such option; settings have no dashes: n_messages=3"),
         (["seeds=[0]", "-n"], "-n: no such option; settings have no dashes: n=VALUE"),
-        (["--multirun=x"], "argument --multirun/-m: ignored explicit argument 'x'"),
+        (["--multirun=x"], "--multirun takes no value; leave out x"),
+        (["-cn"], "--config-name needs a value after it"),
+        (["--cfg", "x"], "--cfg x: allowed: job, hydra, all"),
+        (["--conf", "x"], "--conf may mean --config-path, --config-name, --config-dir"),
+        (["--resolve"], "--resolve goes with --cfg job or with --help"),
+        (["--experimental-rerun=x"], "--experimental-rerun: no such option; valstab rerun RESULTS makes a run again"),
+        (
+            ["--shell-completion"],
+            "--shell-completion needs install=SHELL or uninstall=SHELL after it, such as install=bash",
+        ),
+        (["=random"], "=random: needs the name of a setting before ="),
+        (["model=random", "seeds"], "seeds: needs a value: seeds=VALUE"),
+        (["hydra/launcher=slurm"], "hydra/launcher=slurm: starts the jobs of a sweep: add -m"),
         (["~n_messages"], "~n_messages: a setting can't be removed; KEY=VALUE gives it another value"),
         (["model@x=random"], "model@x=random: unknown key; did you mean model=random?"),
         (
@@ -212,7 +224,10 @@ def test_what_is_no_setting_is_answered_with_what_to_type(arguments, message):
 
 def test_settings_and_hydra_s_own_options_pass():
     settings = ["model=random", "+experiment=[a,b]", "seeds=[0,1]", "topics.names=[joke]"]
-    refuse_arguments(["-m", "--config-dir", "mine", *settings, "--cfg", "job"], ["model", "experiment", "topics"])
+    launcher = "hydra/launcher=slurm"
+    refuse_arguments(["-m", "--config-dir", "mine", *settings, launcher], ["model", "experiment", "topics"])
+    refuse_arguments(["hydra.mode=MULTIRUN", launcher, "--cfg", "job", "--resolve"], [])
+    refuse_arguments(["-sc", "install=bash"], [])
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,11 @@ def test_other_arguments_get_the_rule(argument):
     )
 
 
+@pytest.mark.parametrize("argument", ["figure", "model:random"])
+def test_what_has_no_value_is_told_so(argument):
+    assert answered(argument) == f"{argument}: has no value; settings are KEY=VALUE"
+
+
 def test_a_secret_is_not_in_the_advice(monkeypatch):
     monkeypatch.setenv("MY_TOKEN", 'secret"#word')
     assert "word" not in answered('model.name=secret"#word')

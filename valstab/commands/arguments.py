@@ -1,12 +1,14 @@
 """Check the arguments of a command before Hydra reads them, and say what to type instead."""
 
 import typing
+from argparse import Namespace
 from collections.abc import Collection, Iterable
 
 from hydra._internal.utils import get_args_parser
 
+from valstab.commands.parser import in_own_words
 from valstab.config.schema import Config
-from valstab.errors import UserError, one_line
+from valstab.errors import UserError
 
 SEVERAL = ("experiment",)
 """The groups of which several options can be chosen."""
@@ -14,6 +16,10 @@ SEVERAL = ("experiment",)
 
 NESTED = ("model@interlocutor.model", "engine@interlocutor.engine")
 """The groups that a part of the configuration has besides its own."""
+
+
+COMPLETION_COMMANDS = ("install", "uninstall", "query")
+"""What Hydra's option for Tab completion needs one of."""
 
 
 def refuse_arguments(arguments: list[str], groups: Collection[str]) -> None:
@@ -31,11 +37,19 @@ def refuse_arguments(arguments: list[str], groups: Collection[str]) -> None:
     known, unknown = parser.parse_known_args(arguments)
     for option in unknown:
         raise UserError(f"{option}: no such option; settings have no dashes: {_as_setting(option, arguments)}")
+    _refuse_options(known)
+    in_turn = not (known.multirun or any("hydra.mode" in argument for argument in known.overrides))
     for argument in known.overrides:
+        if advice := missing_value(argument):
+            raise UserError(advice)
         key, equals, value = argument.lstrip("+").partition("=")
         group, at, _ = key.partition("@")
         if argument.startswith("~"):
             raise UserError(f"{argument}: a setting can't be removed; KEY=VALUE gives it another value")
+        if equals and not key:
+            raise UserError(f"{argument}: needs the name of a setting before =")
+        if key == "hydra/launcher" and in_turn:
+            raise UserError(f"{argument}: starts the jobs of a sweep: add -m")
         if at and group in groups and key not in NESTED:
             raise UserError(f"{argument}: unknown key; did you mean {group}={value}?")
         if equals and key in groups and key not in SEVERAL and value.startswith("["):
@@ -50,8 +64,19 @@ def missing_value(word: str) -> str | None:
     return f"{word}: needs a value: {_example(word)}" if word in typing.get_type_hints(Config) else None
 
 
+def _refuse_options(known: Namespace) -> None:
+    """Refuse options of Hydra that say nothing alone, or that a subcommand replaces."""
+    if known.experimental_rerun:
+        raise UserError("--experimental-rerun: no such option; valstab rerun RESULTS makes a run again")
+    if known.resolve and not (known.cfg or known.help):
+        raise UserError("--resolve goes with --cfg job or with --help")
+    keys = {argument.partition("=")[0] for argument in known.overrides}
+    if known.shell_completion and not keys.intersection(COMPLETION_COMMANDS):
+        raise UserError("--shell-completion needs install=SHELL or uninstall=SHELL after it, such as install=bash")
+
+
 def _refuse(message: str) -> typing.NoReturn:
-    raise UserError(one_line(message))
+    raise UserError(in_own_words(message))
 
 
 def _as_setting(option: str, arguments: Iterable[str]) -> str:

@@ -3,7 +3,6 @@
 The file is a ZIP archive with an index page, and a folder for each run with its report and all its files.
 """
 
-import argparse
 import json
 import re
 import shutil
@@ -13,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from valstab.commands.parser import Parser
 from valstab.config.exit import fail
 from valstab.config.explain import USER_ERRORS
 from valstab.config.secrets import held_variable
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     Raises:
         SystemExit: with one line, if a run can't be found or holds a secret.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m valstab bundle",
         description="Put runs into one ZIP archive, with an index page, for somebody without valstab.",
     )

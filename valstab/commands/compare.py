@@ -69,7 +69,7 @@ def compare_runs(config: CompareConfig, folder: Path) -> None:
     try:
         with tracked_comparison(
             config.tracking.experiment,
-            f"{config.figure.name} · {len(runs)} runs",
+            f"{config.figure.name} · {len(runs)} run{'' if len(runs) == 1 else 's'}",
             _parameters(config, len(runs)),
             runs.table["run"],
         ) as log:
@@ -138,7 +138,15 @@ def _print(config: CompareConfig, comparison: "Comparison", n_runs: int, notes: 
         index=False, float_format=THREE_DECIMALS, line_width=terminal_width()
     )
     noted = [f"note: {note}" for note in notes]
-    say("\n".join([f"\n{config.figure.title} · {n_runs} runs\n\n{table}\n", *comparison.sentences, *noted]))
+    say(
+        "\n".join(
+            [
+                f"\n{config.figure.title} · {n_runs} run{'' if n_runs == 1 else 's'}\n\n{table}\n",
+                *comparison.sentences,
+                *noted,
+            ]
+        )
+    )
 
 
 def _main_table(comparison: "Comparison") -> "pd.DataFrame":

@@ -3,13 +3,13 @@
 Everything is computed anew, without the store. The exit code is 1 where something differs, to the last bit.
 """
 
-import argparse
 import json
 import shlex
 import sys
 from datetime import datetime
 from pathlib import Path
 
+from valstab.commands.parser import Parser
 from valstab.config.exit import fail
 from valstab.config.explain import USER_ERRORS
 from valstab.config.terminal import say
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     Raises:
         SystemExit: with one line if it can't be made, and with the differences if there are any.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m valstab rerun",
         description="Make a finished run again from its folder alone, and say whether it is the same.",
     )

@@ -8,8 +8,8 @@ import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
+from valstab.commands.parser import Parser
 from valstab.engines.received import read_json
 from valstab.errors import one_line, printable
 from valstab.protocol.store import IDENTITY_FILE, NAMES_FILE, open_log, read_names
@@ -46,16 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
             _prune(folder)
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that answers a mistake in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """End the command with the mistake."""
-        sys.exit(f"valstab: {self.prog.removeprefix('python -m valstab ')}: {message}; see --help")
-
-
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m valstab store", description="List, export or prune the store of conversations and answers."
     )
     parser.add_argument("--path", type=Path, default=Path(".valstab"), help="the store's folder (default: %(default)s)")

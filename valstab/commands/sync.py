@@ -1,11 +1,11 @@
 """Log runs that ended while MLflow could not be reached: `python -m valstab sync [FOLDER ...]`."""
 
-import argparse
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from valstab.commands.parser import Parser
 from valstab.config.terminal import OutputError, say
 from valstab.errors import UserError, one_line
 from valstab.tracking.record import FINISHED, SUFFIX, Record, RecordError, read_record, results_of
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     Raises:
         SystemExit: if a folder does not exist, MLflow can't be used, or some records can't be logged.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m valstab sync", description="Log to MLflow the runs that it could not be reached for."
     )
     parser.add_argument(

@@ -4,7 +4,6 @@ For a database it starts MLflow's server on this machine until Ctrl-C; where MLF
 opens that.
 """
 
-import argparse
 import os
 import signal
 import socket
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote
 
+from valstab.commands.parser import Parser
 from valstab.config.terminal import say
 from valstab.errors import UserError, one_line
 
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     Raises:
         SystemExit: with one line, if there are no runs or the server does not start.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m valstab ui", description="Show the runs in MLflow's pages, as a table with their stabilities."
     )
     parser.add_argument(

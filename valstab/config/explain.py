@@ -43,6 +43,8 @@ TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", s
 HYDRA_TEXTS: Mapping[str, str] = {
     r"Ambiguous value for argument '(.+?)'": "{0}: several values are a sweep: add -m; a list has brackets: [A,B]",
     r"Sweep parameters '(.+)' requires --multirun": "{0}: several values are a sweep: add -m",
+    r"Multiple values for experiment\. To override": "+experiment is given twice; both at once are +experiment=[A,B]",
+    r"Multiple values for (.+?)\. To override": "{0} is set already; without +, {0}=VALUE gives it another value",
     r"Cannot find primary config '(.+?)'": "--config-name={0}: no such configuration; leave it out",
     r"Additional config directory '(.+)' not found": "--config-dir={0}: no such folder",
 }

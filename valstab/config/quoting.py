@@ -31,11 +31,13 @@ def describe_unreadable(argument: str) -> str:
     """
     key, equals, value = argument.partition("=")
     shown = redact(argument)
+    if not equals:
+        return f"{shown}: has no value; settings are KEY=VALUE"
     opening = _never_closed(value)
     if opening:
         return f"{shown}: {opening} is never closed"
     corrected = f"{key}={_in_quotes(value)}"
-    if equals and _is_readable(corrected) and shown == argument:  # a secret may hold quotes
+    if _is_readable(corrected) and shown == argument:  # a secret may hold quotes
         return f"{shown}: can't be read without quotes; type {_for_shell(corrected)}"
     return f"""{shown}: can't be read as KEY=VALUE; a text with special characters needs quotes: 'KEY="a (b)"'"""
 

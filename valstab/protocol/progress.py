@@ -29,9 +29,9 @@ class Stage:
         name: what is done, such as `asking`.
         unit: what is counted, in the plural.
         total: how many there are.
-        then: what the run does after this stage, such as `2,000 questions`; nothing for the last one.
         show: is called after each change.
         tokens: returns the tokens that the engine has processed so far; shown until the first unit is computed.
+        then: what the run does after this stage, such as `2,000 questions`; nothing for the last one.
     """
 
     def __init__(
@@ -39,9 +39,10 @@ class Stage:
         name: str,
         unit: str,
         total: int,
-        then: str = "",
         show: Callable[["Stage"], None] = lambda _: None,
         tokens: Callable[[], int] = lambda: 0,
+        *,
+        then: str = "",
     ) -> None:
         self.name = name
         self.unit = unit
@@ -164,10 +165,10 @@ def _shown(title: str, stream: TextIO | None, tokens: Callable[[], int]) -> Iter
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
         with Progress(*columns, console=console) as progress:
             yield lambda name, unit, total, then="": Stage(
-                name, unit, total, then, _live(progress, name, total), tokens
+                name, unit, total, _live(progress, name, total), tokens, then=then
             )
     else:
-        yield lambda name, unit, total, then="": Stage(name, unit, total, then, _plain(shown, title), tokens)
+        yield lambda name, unit, total, then="": Stage(name, unit, total, _plain(shown, title), tokens, then=then)
 
 
 def _live(progress: Progress, name: str, total: int) -> Callable[[Stage], None]:
