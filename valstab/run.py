@@ -126,7 +126,9 @@ def collect(
     usage = engine.usage
     with display(run_name(config), tokens=lambda: usage.encoded_tokens + usage.generated_tokens) as begin:
         start = time.perf_counter()
-        stage = begin("conversing", "messages", len(plan.conversing) * plan.n_messages, f"{plan.n_questions:,} questions")
+        stage = begin(
+            "conversing", "messages", len(plan.conversing) * plan.n_messages, f"{plan.n_questions:,} questions"
+        )
         conversations = converse(plan, engine, conversation_log, stage, other)
         write_conversations(conversations, folder)
         conversed = time.perf_counter()

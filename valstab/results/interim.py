@@ -85,7 +85,6 @@ def _answered_by_all(answers: pd.DataFrame, number: int) -> pd.DataFrame:
         number: of answers that a whole context has.
     """
     is_whole = answers.groupby(["seed", "context"]).size().unstack(fill_value=0) == number
-    ahead = is_whole.loc[is_whole.sum(axis=1).idxmax()]
-    contexts = ahead.index[ahead]
-    seeds = is_whole.index[is_whole[contexts].all(axis=1)]
-    return answers[answers["seed"].isin(seeds) & answers["context"].isin(contexts)]
+    ahead = is_whole.iloc[int(is_whole.sum(axis=1).argmax())]
+    seeds = is_whole.index[is_whole.loc[:, ahead].all(axis=1)]
+    return answers[answers["seed"].isin(seeds) & answers["context"].isin(ahead.index[ahead])]
