@@ -171,7 +171,10 @@ class TopicsConfig:
     names: list[str] | None = None
     """The topics to use, by their names in the files; null uses all."""
     neutral: str | None = None
-    """The name of a context without conversation that comes before the topics; null is none."""
+    """The name of a context without conversation that comes before the topics; null is none.
+
+    Without messages it is the only context, called neutral where this is null.
+    """
     between_personas: list[str] | None = None
     """The topics on which the population's interlocutors speak, if it has some; null is all."""
 

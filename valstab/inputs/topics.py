@@ -50,7 +50,7 @@ def load_contexts(config: TopicsConfig, n_messages: int, personas: Sequence[Pers
             has no opening.
     """
     if n_messages == 0:
-        return (NEUTRAL,)
+        return (NEUTRAL if config.neutral is None else Context(config.neutral, None),)
     if config.openings is None:
         raise ConfigError("topics", config.name, "has no opening for a conversation; allowed only with n_messages=0")
     openings = read_openings("topics.openings", config.openings)
