@@ -64,12 +64,13 @@ def test_folders_become_one_run(published):
 
 
 @pytest.mark.slow
-def test_rescored_and_loaded_they_have_the_same_stability(published, valstab):
+@pytest.mark.parametrize("rounding", ["nine_decimals", "none"])
+def test_rescored_and_loaded_they_have_the_same_stability(rounding, published, valstab):
     folder, _ = published
-    command = valstab(f"answers={folder}", "task=pvq", module="valstab.rescore")
+    command = valstab(f"answers={folder}", "task=pvq", f"rounding={rounding}", module="valstab.rescore")
     assert command.stderr == ""
     document = json.loads(command.stdout)
-    (run,) = load_runs(folders=[folder])
+    (run,) = load_runs(folders=[folder], rounding=rounding)
     assert document["rank_order"] == pytest.approx(run.stability("rank_order").mean)
     assert document["ipsative"] == pytest.approx(run.stability("ipsative").mean)
     assert (document["queries"], document["seeds"]) == (2 * 2 * 3 * 40, [1, 2])
@@ -83,6 +84,51 @@ def test_repetitions_without_a_persona(tmp_path):
     assert run.without_personas
     assert run.stability("rank_order") is None
     assert run.stability("ipsative").samples.size == 4
+
+
+def described(people):
+    """Return people as the published code lists them since mid 2024; None is a repetition without a persona."""
+    return [{"name": each or "CHATBOT", "description": each and f"{each}.", "gender": "M"} for each in people]
+
+
+@pytest.mark.parametrize("nobody", [None, [None] * 3, described([None] * 3)])
+def test_repetitions_without_a_persona_of_each_layout(nobody, tmp_path):
+    for theme in ("joke", "chess"):
+        write(tmp_path / theme, np.full((3, 40), 2), theme=theme, people=[None], simulated_population=nobody)
+    (run,) = load_runs(folders=[tmp_path])
+    assert run.without_personas
+    assert run.settings["population.name"] == "none"
+    assert run.personas == ["permutation_01", "permutation_02", "permutation_03"]
+
+
+def leaderboard_args(chunk, theme):
+    return {
+        "engine": "Mixtral",
+        "permute_options_seed": f"leaderboard_{chunk}",
+        "simulated_conversation_theme": theme,
+        "simulated_conversation_n_messages": 3,
+        "simulated_population_config": "personas/real_world_people/personas.json",
+    }
+
+
+def test_the_leaderboards_chunks_are_contexts_of_one_seed(tmp_path):
+    chunks = {
+        "no_conv": "None",
+        "0": "contexts/reddit/chunk_0.jsonl",
+        "1": "contexts/reddit/chunk_1.jsonl",
+        "chess_0": "chess",
+    }
+    for chunk, theme in chunks.items():
+        write(
+            tmp_path / chunk,
+            np.full((3, 40), 2),
+            args=leaderboard_args(chunk, theme),
+            simulated_population=described(PEOPLE),
+        )
+    (run,) = load_runs(folders=[tmp_path])
+    assert (run.seeds, sorted(run.contexts)) == ([0], ["chess", "chunk_0", "chunk_1", "neutral"])
+    assert run.personas == PEOPLE
+    assert run.settings["population.name"] == "real_world_personas"
 
 
 def test_coins_and_bags_are_told_apart_by_name(tmp_path):
@@ -112,6 +158,10 @@ def test_old_and_new_results_stand_side_by_side(published, tmp_path_factory):
         ({"answers": [{"pvq_auto": [["A", 1]] * 39}] * 3}, "has 39 answers a person; allowed: 40, 100, 5, 6"),
         ({"answers": "all"}, "is not a results.json of the published code"),
         ({"args": {}}, "lacks 'permute_options_seed'"),
+        ({"simulated_population": "all"}, "simulated_population is no list; expected args, simulated_population"),
+        ({"simulated_population": [{"name": "Gandalf"}] * 3}, r"lacks 'description'; expected .* \{name, description"),
+        ({"simulated_population": described(["A", "B", None])}, "None is no name"),
+        ({"simulated_population": [7, 8, 9]}, "7 is no name"),
         ({"per_simulated_participant_metrics": [{"pvq_auto": -74}] * 3}, "participant_metrics: -74 is no mapping"),
         ({"answers": [{"pvq_auto": [["A", 1]] * 40}] * 3}, "but its answers' mean is 1.000000"),
     ],

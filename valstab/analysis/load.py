@@ -17,9 +17,11 @@ from valstab.analysis.read import DOCUMENT, read_run
 from valstab.analysis.repetitions import without_repetitions
 from valstab.analysis.run_labels import with_unique_labels
 from valstab.analysis.runs import Run, Runs
+from valstab.config.schema import ROUNDINGS
 from valstab.config.secrets import redact
-from valstab.errors import ConfigError
+from valstab.errors import ConfigError, require
 from valstab.inputs import files
+from valstab.statistics.scores import Rounding
 
 
 def load_runs(
@@ -28,6 +30,7 @@ def load_runs(
     filter_string: str | None = None,
     runs: Iterable[str] = (),
     folders: Iterable[str | Path] = (),
+    rounding: Rounding = "nine_decimals",
 ) -> Runs:
     """Load finished runs.
 
@@ -36,13 +39,15 @@ def load_runs(
         filter_string: as MLflow's search takes it, for instance "params.task = 'pvq' and metrics.rank_order > 0.1".
         runs: ids of MLflow runs; that of a sweep's parent stands for its jobs.
         folders: a run's folder, a sweep's folder in `multirun/`, or one with results of the published code.
+        rounding: which scores count as equal in ranks; "none" is what the published code does.
 
     Returns:
         The runs, older ones first. No seed counts twice: see `valstab.analysis.repetitions.without_repetitions`.
 
     Raises:
-        ConfigError: if a name, an id or a folder is unknown, or nothing is found.
+        ConfigError: if a name, an id, a folder or a rounding is unknown, or nothing is found.
     """
+    require("rounding", rounding, ROUNDINGS)
     experiments, runs, folders = list(experiments), list(runs), list(folders)
     found: list[Run] = []
     if experiments or filter_string or not (runs or folders):
@@ -56,6 +61,8 @@ def load_runs(
         raise ConfigError(
             "runs", where, "there is no finished run" + (f" with {filter_string}" if filter_string else "")
         )
+    if rounding == "none":
+        found = [run.unrounded() for run in found]
     return without_repetitions(with_unique_labels(found))
 
 

@@ -3,8 +3,9 @@
 Each folder has the `results.json` of one context and one seed. These parts are read:
 
 - `args`: `simulated_conversation_theme` (the context), `permute_options_seed`, `engine` (the model),
-  `simulated_conversation_n_messages` and `simulated_population_type`;
-- `simulated_population`: the names, or null for repetitions without a persona;
+  `simulated_conversation_n_messages` and `simulated_population_type`, since mid 2024 `simulated_population_config`;
+- `simulated_population`: the names, null for repetitions without a persona; since mid 2024 {name, description, gender},
+  whose description is null for such repetitions;
 - `answers`: for each participant a mapping from the questionnaire to [letter, option] pairs, the option counted
   from 1 in the order of the scale;
 - `per_simulated_participant_metrics`: its means by value or race, which the answers' means must equal.
@@ -13,6 +14,7 @@ Each folder has the `results.json` of one context and one seed. These parts are 
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,8 +39,21 @@ STEALING_NAME = re.compile("bag|steal", re.IGNORECASE)
 POPULATIONS = {
     "tolkien_characters": "fictional_characters",
     "famous_people": "real_world_personas",
+    "real_world_people": "real_world_personas",
     "permutations": "none",
 }
+"""The population by its name in `args`, which may be a folder in the path of a file."""
+
+
+EXPECTED = (
+    "args, simulated_population (a list of names, of nulls, or of {name, description, gender}), answers "
+    "([letter, option] pairs of each person) and per_simulated_participant_metrics"
+)
+"""What a file must have."""
+
+
+LEADERBOARD_SEED = "leaderboard_"
+"""The start of `permute_options_seed` in files of the authors' leaderboard: a chunk follows, and all have one seed."""
 
 
 NEUTRAL_CONTEXT = "neutral"
@@ -77,14 +92,10 @@ def read_published(folder: Path) -> list[Run]:
     groups: dict[tuple[str, ...], list[_ResultsFile]] = {}
     for path in sorted(folder.rglob(RESULTS_FILE)):
         file = _read(path)
-        args = file.args
-        kind = [
-            args.get("engine"),
-            args.get("simulated_population_type"),
-            args.get("simulated_conversation_n_messages"),
-        ]
+        kind = [file.args.get("engine"), _population(file), file.args.get("simulated_conversation_n_messages")]
         groups.setdefault((*map(str, kind), _task_name(file)), []).append(file)
-    return [_run(files, f"{folder}: {' '.join(kind)}") for kind, files in groups.items()]
+    tasks = {name: _task(name) for name in {kind[-1] for kind in groups}}
+    return [_run(files, f"{folder}: {' '.join(kind)}", tasks[kind[-1]]) for kind, files in groups.items()]
 
 
 class Published(NamedTuple):
@@ -110,21 +121,19 @@ def published_answers(folder: Path, task: Task) -> Published:
 def _read(path: Path) -> _ResultsFile:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-        args, population, answers = content["args"], content["simulated_population"], content["answers"]
+        args, answers = content["args"], content["answers"]
+        population = _names(content["simulated_population"], len(answers))
         (questionnaire,) = {name for of_one in answers for name in of_one}
         pairs = [of_one[questionnaire] for of_one in answers]
         without_personas = all(name is None for name in population)
-        digits = re.search(r"\d+", str(args["permute_options_seed"]))
-        if digits is None:
-            raise ValueError(f"permute_options_seed {args['permute_options_seed']!r} has no number")
         return _ResultsFile(
             path=path,
-            context=str(args.get("simulated_conversation_theme") or NEUTRAL_CONTEXT),
-            seed=int(digits.group()),
+            context=_context(args.get("simulated_conversation_theme")),
+            seed=_seed(str(args["permute_options_seed"])),
             questionnaire=questionnaire,
             args=args,
             n_messages=int(args.get("simulated_conversation_n_messages") or 0),
-            personas=_names(population, without_personas=without_personas),
+            personas=_personas(population),
             without_personas=without_personas,
             chosen=_options(pairs),
             letters=[[str(letter) for letter, _ in of_one] for of_one in pairs],
@@ -132,7 +141,30 @@ def _read(path: Path) -> _ResultsFile:
         )
     except FORMAT_ERRORS as error:
         problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise ConfigError("folders", path, f"is not a results.json of the published code: {problem}") from None
+        raise ConfigError(
+            "folders", path, f"is not a results.json of the published code: {problem}; expected {EXPECTED}"
+        ) from None
+
+
+def _context(theme: str | None) -> str:
+    """Return the name of a theme, which may be the path of a file with openings."""
+    return NEUTRAL_CONTEXT if theme in {None, "", "None"} else Path(str(theme)).name.removesuffix(".jsonl")
+
+
+def _seed(text: str) -> int:
+    digits = re.search(r"\d+", text)
+    if text.startswith(LEADERBOARD_SEED):
+        return 0
+    if digits is None:
+        raise ValueError(f"permute_options_seed {text!r} has no number")
+    return int(digits.group())
+
+
+def _population(file: _ResultsFile) -> str:
+    if file.without_personas:
+        return POPULATIONS["permutations"]
+    given = str(file.args.get("simulated_population_type") or file.args.get("simulated_population_config"))
+    return next((POPULATIONS[part] for part in Path(given).parts if part in POPULATIONS), given)
 
 
 def _mapping(of_one: Mapping[str, Any], questionnaire: str) -> Mapping[str, Any]:
@@ -142,16 +174,28 @@ def _mapping(of_one: Mapping[str, Any], questionnaire: str) -> Mapping[str, Any]
     return metrics
 
 
-def _names(population: Sequence[str | None], *, without_personas: bool) -> list[str]:
-    if without_personas:
-        return [f"permutation_{i + 1:02d}" for i in range(len(population))]
-    if not isinstance(population, list) or len(set(population)) < len(population):
-        raise ValueError("simulated_population must list each name once")
-    for name in population:
+def _names(population: Any, people: int) -> list[Any]:
+    """Return the name of each person, None for a repetition without a persona."""
+    if population is None:
+        return [None] * people
+    if not isinstance(population, list):
+        raise TypeError("simulated_population is no list")
+    return [
+        person if not isinstance(person, dict) else None if person["description"] is None else person["name"]
+        for person in population
+    ]
+
+
+def _personas(names: Sequence[Any]) -> list[str]:
+    if all(name is None for name in names):
+        return [f"permutation_{i + 1:02d}" for i in range(len(names))]
+    for name in names:
         if not isinstance(name, str):
             raise TypeError(f"{name!r} is no name")
         require_text("simulated_population", name, name)
-    return list(population)
+    if len(set(names)) < len(names):
+        raise ValueError("simulated_population must list each name once")
+    return list(names)
 
 
 def _options(pairs: Sequence[Sequence[tuple[str, int]]]) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -222,20 +266,21 @@ def _equal(recorded: object, mean: float) -> bool:
     return isinstance(recorded, int | float) and abs(recorded - mean) <= MEAN_TOLERANCE
 
 
-def _run(files: Sequence[_ResultsFile], identifier: str) -> Run:
+def _task(name: str) -> Task:
     from valstab.config.compose import compose_run
     from valstab.inputs.task import load_task
 
-    name = _task_name(files[0])
-    task = load_task(compose_run(f"task={name}").task)
+    return load_task(compose_run(f"task={name}").task)
+
+
+def _run(files: Sequence[_ResultsFile], identifier: str, task: Task) -> Run:
     args = files[0].args
-    population = str(args.get("simulated_population_type"))
     answers = _answers(files, task)
     model = str(args.get("engine") or files[0].path.parent.name)
     settings = {
         "model.name": model,
         "engine.name": "published",
-        "population.name": POPULATIONS.get(population, population),
+        "population.name": _population(files[0]),
         "topics.name": "published",
         "n_messages": str(args.get("simulated_conversation_n_messages", "")),
     }
@@ -243,9 +288,7 @@ def _run(files: Sequence[_ResultsFile], identifier: str) -> Run:
         id=identifier,
         label=model,
         settings=settings,
-        task=Task(
-            name, None, task.items, task.keys, task.scores, task.centred, "data_pvq" if name == "pvq" else task.wording
-        ),
+        task=replace(task, description=None, wording="data_pvq" if task.name == "pvq" else task.wording),
         digest=None,
         n_messages=files[0].n_messages,
         without_personas=files[0].without_personas,

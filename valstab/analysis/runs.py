@@ -20,7 +20,7 @@ import xarray as xr
 
 from valstab.errors import ConfigError
 from valstab.inputs.task import Task
-from valstab.statistics.scores import genders, score
+from valstab.statistics.scores import Rounding, genders, score
 from valstab.statistics.stability import Measure, Stability, Undefined, applicable_measures, stability
 
 SHOWN_COLUMNS = (
@@ -71,6 +71,8 @@ class Run:
     """One a conversation: seed, context, persona, and messages with role and text."""
     withheld: str = ""
     """Why the run has no headline, as a clause; empty if it has one."""
+    rounding: Rounding = "nine_decimals"
+    """Which scores count as equal in ranks."""
     _stabilities: dict[tuple[Measure, Undefined], Stability] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -119,7 +121,11 @@ class Run:
         """Score the answers of a retest, with the dimensions of `scores`."""
         if self.retests is None:
             raise ValueError(f"{self.id} has no retests")
-        return score(self.retests[self.retests["retest"] == retest], self.task)
+        return score(self.retests[self.retests["retest"] == retest], self.task, self.rounding)
+
+    def unrounded(self) -> "Run":
+        """Return the run scored without rounding, as the paper's published code does it: see `Rounding`."""
+        return replace(self, scores=score(self.answers, self.task, "none"), rounding="none")
 
     def stability(self, measure: Measure, undefined: Undefined = "zero") -> Stability | None:
         """Return a stability; None where it does not apply: see `valstab.results.results.Results`."""

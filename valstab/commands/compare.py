@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from valstab.commands.start import exit_on_mistake, job_config, start
 from valstab.config.options import CONFIG_FOLDER
 from valstab.config.quoting import take_verbatim
-from valstab.config.schema import FIGURE_KINDS, MEASURES, PICTURE_FORMATS, UNDEFINED, CompareConfig
+from valstab.config.schema import FIGURE_KINDS, MEASURES, PICTURE_FORMATS, ROUNDINGS, UNDEFINED, CompareConfig
 from valstab.config.terminal import say, terminal_width
 from valstab.errors import ConfigError, require
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from valstab.analysis.runs import Runs
     from valstab.compare.comparison import Comparison
+    from valstab.statistics.scores import Rounding
     from valstab.statistics.stability import Measure, Undefined
 
 THREE_DECIMALS = "{:.3f}".format
@@ -103,7 +104,10 @@ def _load(config: CompareConfig) -> "tuple[Runs, list[str]]":
             if len(experiments) < len(own):
                 missing = ", ".join(name for name in own if name not in experiments)
                 notes.append(f"MLflow has no experiment {missing}; this is of {', '.join(experiments)} alone")
-        runs = load_runs(experiments, filter_string=config.filter, runs=config.runs, folders=config.folders)
+        rounding = cast("Rounding", config.rounding)
+        runs = load_runs(
+            experiments, filter_string=config.filter, runs=config.runs, folders=config.folders, rounding=rounding
+        )
     if runs.replaced:
         notes.append(f"runs left out, since others have their seeds, topics and people: {len(runs.replaced)}")
     if runs.pooled:
@@ -162,6 +166,7 @@ def check_comparison(config: CompareConfig) -> None:
     require("figure.kind", config.figure.kind, FIGURE_KINDS)
     require("figure.measure", config.figure.measure, MEASURES)
     require("undefined", config.undefined, UNDEFINED)
+    require("rounding", config.rounding, ROUNDINGS)
     for name in config.formats:
         require("formats", name, PICTURE_FORMATS)
     if config.resamples < 1:
@@ -179,7 +184,7 @@ def _parameters(config: CompareConfig, number: int) -> Mapping[str, str]:
     chosen = {
         name: str(value)
         for name, value in dataclasses.asdict(config).items()
-        if name in {"experiments", "filter", "runs", "folders", "undefined", "resamples"}
+        if name in {"experiments", "filter", "runs", "folders", "undefined", "rounding", "resamples"}
     }
     return {"figure": config.figure.name, "compared_runs": str(number), **chosen}
 

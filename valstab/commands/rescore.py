@@ -8,14 +8,14 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import hydra
 from omegaconf import DictConfig
 
 from valstab.commands.start import exit_on_mistake, job_config, start
 from valstab.config.options import CONFIG_FOLDER
-from valstab.config.schema import UNDEFINED, RescoreConfig
+from valstab.config.schema import ROUNDINGS, UNDEFINED, RescoreConfig
 from valstab.errors import ConfigError, require
 from valstab.inputs.files import find_path
 from valstab.inputs.task import MAX_SCORE, load_task
@@ -23,6 +23,8 @@ from valstab.inputs.task import MAX_SCORE, load_task
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+    from valstab.statistics.scores import Rounding
 
 TEXT_TYPE = ("text", ("string", "large_string"))
 """A type of column: its name in messages, and the Arrow types that belong to it."""
@@ -70,6 +72,7 @@ def rescore(config: RescoreConfig) -> None:
         ConfigError: if the task or the file is invalid.
     """
     require("undefined", config.undefined, UNDEFINED)
+    require("rounding", config.rounding, ROUNDINGS)
     task = load_task(config.task)
     path = find_path(config.answers)
     if path is None:
@@ -86,7 +89,8 @@ def rescore(config: RescoreConfig) -> None:
         permutations = permutations or without_personas
     else:
         answers = _read(path)
-    results = measure(answers, task, config.undefined, without_personas=permutations)
+    rounding = cast("Rounding", config.rounding)
+    results = measure(answers, task, config.undefined, without_personas=permutations, rounding=rounding)
     sys.stdout.write(json.dumps(results.document(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 

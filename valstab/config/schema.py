@@ -24,6 +24,10 @@ UNDEFINED = ("zero", "drop")
 """Values of `undefined`."""
 
 
+ROUNDINGS = ("nine_decimals", "none")
+"""Values of `rounding`."""
+
+
 OVERFLOWS = ("stop", "truncate")
 """Values of `overflow`."""
 
@@ -300,6 +304,9 @@ class RescoreConfig:
     """Whether the answers are of repetitions without a persona (`population=none`)."""
     undefined: str = "zero"
     """As for a run: `zero` or `drop`."""
+    rounding: str = "nine_decimals"
+    """Which scores count as equal in ranks: equal to `nine_decimals`, or with `none`, as in the paper's published code,
+    only the same floating-point numbers."""
 
 
 @dataclass
@@ -341,6 +348,9 @@ class CompareConfig:
     """Folders with the results of a run, of a sweep (in `multirun/`), or of the paper's published code."""
     undefined: str = "zero"
     """How to count an undefined correlation, of which one side is constant: `zero` as 0; `drop` leaves it out."""
+    rounding: str = "nine_decimals"
+    """Which scores count as equal in ranks: equal to `nine_decimals`, or with `none`, as in the paper's published code,
+    only the same floating-point numbers."""
     resamples: int = 1000
     """The number of random shuffles for chance levels and their p."""
     labels: dict[str, str] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from valstab.inputs.task import Task
 from valstab.statistics.inference import Conclusion, conclude
 from valstab.statistics.position import PositionEffect, position_effect
 from valstab.statistics.resampling import Exchange, StabilitySpec
-from valstab.statistics.scores import DIMENSIONS, genders, score
+from valstab.statistics.scores import DIMENSIONS, Rounding, genders, score
 from valstab.statistics.stability import AXES, Measure, Stability, Undefined, applicable_measures
 
 
@@ -114,7 +114,13 @@ class Results:
 
 
 def measure(
-    answers: pd.DataFrame, task: Task, undefined: str, *, without_personas: bool, withheld: str = ""
+    answers: pd.DataFrame,
+    task: Task,
+    undefined: str,
+    *,
+    without_personas: bool,
+    withheld: str = "",
+    rounding: Rounding = "nine_decimals",
 ) -> Results:
     """Score the answers and compute every stability, its interval and what chance gives.
 
@@ -125,11 +131,12 @@ def measure(
         undefined: `zero` counts an undefined correlation as 0, `drop` leaves it out.
         without_personas: whether there are repetitions instead of personas.
         withheld: why no stability is reported, as `valstab.results.fitness.why_withheld` returns it.
+        rounding: which scores count as equal in ranks.
 
     Raises:
         ConfigError: if the answers are not complete.
     """
-    scores = score(answers, task)
+    scores = score(answers, task, rounding)
     specs = {
         name: StabilitySpec(name, cast("Undefined", undefined), without_personas)
         for name in applicable_measures(scores, without_personas=without_personas)

@@ -1,7 +1,7 @@
 """Compute scores from answers: one number for each seed, context, persona and key (`docs/protocol.md`; paper B.5)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -9,11 +9,21 @@ import xarray as xr
 
 from valstab.errors import ConfigError
 from valstab.inputs.task import Task
+from valstab.statistics.correlation import RANK_DECIMALS
 
 DIMENSIONS = ("seed", "context", "persona", "key")
 
 
-def score(answers: pd.DataFrame, task: Task) -> xr.DataArray:
+Rounding = Literal["nine_decimals", "none"]
+"""Which scores count as equal in ranks: those equal to nine decimals, or those that are the same floating-point number.
+The paper's published code has no rounding, so that some scores that are equal in exact arithmetic have an order."""
+
+
+UNROUNDED_STEP = 2 * 10.0**-RANK_DECIMALS
+"""Smallest difference of scores without rounding: twice the unit of `valstab.statistics.correlation.ranks`."""
+
+
+def score(answers: pd.DataFrame, task: Task, rounding: Rounding = "nine_decimals") -> xr.DataArray:
     """Average the answers over each key's items, centred on the person's mean over all items if the task says so.
 
     Fillers belong to no key, and count in that mean only if the task says so (`Task.centring_items`). Scores are those
@@ -24,6 +34,8 @@ def score(answers: pd.DataFrame, task: Task) -> xr.DataArray:
     Args:
         answers: one row a question, with at least `seed`, `context`, `persona`, `item` and `score`.
         task: which item belongs to which key.
+        rounding: "none" computes scores as the paper's published code does (the mean of a key minus the mean of all
+            items), and sets those that differ at all 2e-9 apart, so that ranks tell them apart.
 
     Returns:
         The scores, with the dimensions seed, context, persona, key; labels in order of appearance.
@@ -51,10 +63,10 @@ def score(answers: pd.DataFrame, task: Task) -> xr.DataArray:
         dims=names,
         coords=dict(zip(names, levels, strict=True)),
     )
-    if task.centred:
-        items = items - items.where(items["item"].isin(task.centring_items)).mean("item")
-    by_key = [items.sel(item=[item.number for item in task.items if item.key == key]).mean("item") for key in task.keys]
-    return xr.concat(by_key, pd.Index(task.keys, name="key")).transpose(*DIMENSIONS)
+    centre = items.where(items["item"].isin(task.centring_items)).mean("item") if task.centred else 0.0
+    if rounding == "none":
+        return _apart(_mean_by_key(items, task) - centre)
+    return _mean_by_key(items - centre, task)
 
 
 def genders(answers: pd.DataFrame, personas: Sequence[str]) -> list[str] | None:
@@ -63,6 +75,19 @@ def genders(answers: pd.DataFrame, personas: Sequence[str]) -> list[str] | None:
         return None
     known = dict(zip(answers["persona"], answers["gender"], strict=True))
     return [str(known[name]) for name in personas]
+
+
+def _mean_by_key(items: xr.DataArray, task: Task) -> xr.DataArray:
+    by_key = [items.sel(item=[item.number for item in task.items if item.key == key]).mean("item") for key in task.keys]
+    return xr.concat(by_key, pd.Index(task.keys, name="key")).transpose(*DIMENSIONS)
+
+
+def _apart(scores: xr.DataArray) -> xr.DataArray:
+    """Return the scores in the same order, each `UNROUNDED_STEP` or more above the next lower one."""
+    values, places = np.unique(scores.to_numpy(), return_inverse=True)
+    least = UNROUNDED_STEP * np.arange(len(values))
+    spread = least + np.maximum.accumulate(values - least)  # each at least a step above the one before
+    return scores.copy(data=spread[places].reshape(scores.shape))
 
 
 def _check(answers: pd.DataFrame, task: Task, numbers: list[int]) -> None:
