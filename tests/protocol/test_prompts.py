@@ -5,11 +5,11 @@ import re
 import pytest
 from tokenizers import Tokenizer
 
-from tests.support.english import question_prompt, reply_prompt, stop_pattern
+from tests.support.english import ENGLISH, question_prompt, reply_prompt, stop_pattern
 from valstab.engines.base import Message, Prompt
 from valstab.engines.checkpoint import locate_checkpoint
 from valstab.inputs.population import Persona
-from valstab.protocol.prompts import ChatFormat, question_text
+from valstab.protocol.prompts import ChatFormat, question_prompts, question_text
 
 GANDALF = Persona("Gandalf", "M", "Gandalf from J. R. R. Tolkien's Middle-earth legendarium.")
 NOBODY = Persona("permutation_01", "M")
@@ -93,6 +93,15 @@ def test_model_without_system_slot_is_asked():
     )
     assert question_prompt(ChatFormat.NO_SYSTEM, NOBODY, TALK, QUESTION) == chat(*talk, question, text="Answer: (")
     assert question_prompt(ChatFormat.NO_SYSTEM, NOBODY, [], QUESTION) == chat(question, text="Answer: (")
+
+
+@pytest.mark.parametrize("persona", [GANDALF, NOBODY])
+@pytest.mark.parametrize("talk", [[], TALK])
+@pytest.mark.parametrize("form", ChatFormat)
+def test_questions_together_have_the_prompts_of_each_alone(form, talk, persona):
+    questions = [QUESTION, "Why?", ""]
+    together = question_prompts(form, persona, talk, iter(questions), language=ENGLISH)
+    assert together == [question_prompt(form, persona, talk, question) for question in questions]
 
 
 # --- The tested model replies -------------------------------------------------------------------

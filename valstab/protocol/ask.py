@@ -16,7 +16,7 @@ from valstab.protocol.answers import Answers, answer_all
 from valstab.protocol.converse import Conversation, naming_key, thinking_key, truncation_key
 from valstab.protocol.plan import Plan, Session
 from valstab.protocol.progress import Stage
-from valstab.protocol.prompts import PROTOCOL_VERSION, option_labels, question_prompt, question_text
+from valstab.protocol.prompts import PROTOCOL_VERSION, option_labels, question_prompts, question_text
 from valstab.protocol.store import RecordLog
 from valstab.random_streams import random_streams
 
@@ -192,21 +192,23 @@ def choice_requests(
         retest: number of the retest, 0 for the test.
     """
     session, gender = conversation.session, conversation.session.persona.gender
-    seeds = derive_seeds(("answer", plan.task.name, plan.n_messages, *session.labels), _endings(plan.task, retest))
-    requests = []
-    for item, order, seed in zip(plan.task.items, orders.tolist(), seeds, strict=True):
-        options = [item.options[gender][place] for place in order[: item.n_options]]
-        question = question_text(plan.task.description, item.text[gender], options, plan.option_labels)
-        requests.append(
-            ChoiceRequest(
-                prompt=question_prompt(
-                    plan.chat_format, session.persona, conversation.visible_texts, question, language=plan.language
-                ),
-                options=option_labels(plan.option_labels, options),
-                seed=seed,
-            )
-        )
-    return requests
+    task, kind = plan.task, plan.option_labels
+    offered = [
+        [item.options[gender][place] for place in order[: item.n_options]]
+        for item, order in zip(task.items, orders.tolist(), strict=True)
+    ]
+    questions = (
+        question_text(task.description, item.text[gender], options, kind)
+        for item, options in zip(task.items, offered, strict=True)
+    )
+    prompts = question_prompts(
+        plan.chat_format, session.persona, conversation.visible_texts, questions, language=plan.language
+    )
+    seeds = derive_seeds(("answer", task.name, plan.n_messages, *session.labels), _endings(task, retest))
+    return [
+        ChoiceRequest(prompt, option_labels(kind, options), seed)
+        for prompt, options, seed in zip(prompts, offered, seeds, strict=True)
+    ]
 
 
 def _offered(names: NDArray[Any], position: NDArray[np.int16], numbers: NDArray[np.intp]) -> NDArray[Any]:

@@ -5,7 +5,7 @@ odd index the tested model's. `docs/protocol.md` shows the prompts.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from enum import Enum
 from string import ascii_uppercase
@@ -112,6 +112,22 @@ def question_prompt(
         text = f"{instruction_of(persona.introduction, language)}\n\n{question}"
         return Prompt((Message("user", text),), language.answer)
     return _tested_prompt(chat_format, persona, [*conversation, question], language.answer, language)
+
+
+def question_prompts(
+    chat_format: ChatFormat,
+    persona: Persona,
+    conversation: Sequence[str],
+    questions: Iterable[str],
+    *,
+    language: LanguageConfig,
+) -> list[Prompt]:
+    """Return the prompt of each question, as `question_prompt` does; they share the messages before them."""
+    if chat_format is ChatFormat.BASE:
+        return [question_prompt(chat_format, persona, conversation, text, language=language) for text in questions]
+    without = question_prompt(chat_format, persona, conversation, "", language=language)
+    *before, (role, start) = without.messages
+    return [Prompt((*before, Message(role, start + text)), without.text) for text in questions]
 
 
 def instruction_of(introduction: str, language: LanguageConfig) -> str:

@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,6 @@ class RecordLog:
     def __init__(self, folder: Path | None, read: Callable[[Any], Any | None] = lambda record: record) -> None:
         self.damaged: list[str] = []
         """The lines that were skipped, as `FILE:LINE`, and files that can't be read."""
-        self._folder = folder
         self._read_record = read
         self._file = folder / f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}.jsonl" if folder else None
         self._records: dict[str, Any] = {}
@@ -73,10 +73,9 @@ class RecordLog:
             OSError: if they can't be written, for instance on a full disk. Earlier records stay intact.
         """
         self._records |= records
-        if self._folder is None or self._file is None or not records:
+        if self._file is None or not records:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with self._file.open("ab", buffering=0) as file:
+        with _appending(self._file) as file:
             for key, record in records.items():
                 line, length = _line(key, record), file.tell()
                 try:
@@ -178,6 +177,15 @@ def _pair(line: bytes) -> tuple[str, Any | None]:
     except (ValueError, TypeError):
         return "", None
     return (key, record) if isinstance(key, str) else ("", None)
+
+
+def _appending(path: Path) -> FileIO:
+    """Open a file to append to it; its folder is made if it does not exist."""
+    try:
+        return path.open("ab", buffering=0)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab", buffering=0)
 
 
 def _line(key: str, record: Any) -> bytes:
