@@ -99,6 +99,12 @@ def test_a_rounded_zero_has_no_sign():
     assert [text.get_text() for text in ax.texts] == ["0.00", "0.00", "-0.01"]
 
 
+def test_a_cell_without_a_number_has_a_dash():
+    ax = Picture().subplots()
+    heat_map(ax, [[np.nan, 0.5]], ["row"], ["a", "b"], limit=1.0, label="score")
+    assert [text.get_text() for text in ax.texts] == ["-", "0.50"]
+
+
 def test_lines_of_twenty_one_models_differ_in_colour_and_in_grey():
     styles = [line_style(number) for number in range(21)]
     assert len({(style["color"], style["marker"]) for style in styles}) == 21

@@ -47,10 +47,6 @@ DIFFERENT_GRAY = 0.75
 """How dark a cell is whose models differ, from 0 to 1."""
 
 
-MAX_NUMBERED_CONTEXTS = 8
-"""Largest number of contexts for which each cell of a heat map shows its number."""
-
-
 MAX_PANELS_PER_ROW = 3
 """Largest number of panels in one row."""
 
@@ -192,7 +188,7 @@ def heat_maps(
     for each, model in zip(axes, models, strict=True):
         table = pairs[pairs["label"] == model].pivot_table(index="context", columns="other", values="stability")
         matrix = table.reindex(index=contexts, columns=contexts).to_numpy(float)
-        heat_map(each, matrix, shown, shown, limit=1.0, label=label, numbers=len(contexts) <= MAX_NUMBERED_CONTEXTS)
+        heat_map(each, matrix, shown, shown, limit=1.0, label=label)
         mean = np.nanmean(matrix[~np.eye(len(contexts), dtype=bool)])
         each.set_title(f"{(labels or {}).get(model, model)} (mean {mean:z.3f})", fontsize="medium")
         each.set_xlabel(left_out(len(contexts), "contexts"))

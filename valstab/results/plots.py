@@ -6,14 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
+from valstab.results import wording
+from valstab.results.marks import COLOURS
 from valstab.results.picture import MAX_ROWS, Picture, left_out
 from valstab.results.results import Results
-from valstab.results.wording import MIN_SAMPLES
 from valstab.statistics.stability import MEASURE_NAMES
-
-MAX_NUMBERED_PERSONAS = 20
-"""Largest number of personas for which each cell of the profiles shows its number."""
-
 
 MAX_NUMBERED_CELLS = 1_000
 """Largest number of cells of a heat map that show their numbers."""
@@ -45,7 +42,10 @@ def _context_pairs(results: Results, title: str) -> Picture:
     for ax, (name, stability) in zip(axes[0], results.stabilities.items(), strict=True):
         heat_map(ax, stability.pairs.to_numpy(), contexts, contexts, limit=1.0, label="mean Spearman correlation")
         ax.set_xlabel(left_out(len(contexts), "contexts", "stability.json"))
-        ax.set_title(f"{MEASURE_NAMES[name]} stability {stability.mean:z.2f}")
+        chance = results.conclusions[name].chance.high
+        beside = f"\nchance alone reaches {chance:.3f}" if np.isfinite(chance) else ""
+        value = wording.value(results.conclusions[name])
+        ax.set_title(f"{MEASURE_NAMES[name]} stability {value}{beside}", fontsize="medium")
     figure.suptitle(title)
     return figure
 
@@ -53,14 +53,15 @@ def _context_pairs(results: Results, title: str) -> Picture:
 def _per_key(results: Results, title: str) -> Picture:
     stability, chance = results.stabilities["rank_order"], results.conclusions["rank_order"].chance
     keys = stability.per_unit["key"].to_numpy().tolist()[:MAX_ROWS]
-    has_errors = results.scores.sizes["seed"] >= MIN_SAMPLES
+    has_errors = results.scores.sizes["seed"] >= wording.MIN_SAMPLES
     errors = np.nan_to_num(stability.per_unit_se.to_numpy())[:MAX_ROWS] if has_errors else None
     figure = Picture(figsize=(7, 1.6 + 0.36 * len(keys)), layout="constrained")
     ax = figure.subplots()
-    ax.barh(keys, stability.per_unit.to_numpy()[:MAX_ROWS], xerr=errors, capsize=3)
-    ax.axvline(stability.mean, color="black", linestyle="--", label=f"mean {stability.mean:z.2f}")
+    ax.barh(keys, stability.per_unit.to_numpy()[:MAX_ROWS], xerr=errors, capsize=3, color=COLOURS[5])
+    if not stability.why_not_reported:
+        ax.axvline(stability.mean, color="black", linestyle="--", label=f"mean {stability.mean:.3f}")
     if np.isfinite(chance.high):
-        ax.axvline(chance.high, color="grey", linestyle=":", label=f"chance alone: a mean of {chance.high:z.2f}")
+        ax.axvline(chance.high, color="black", linestyle=":", label=f"chance alone: a mean of {chance.high:.3f}")
     ax.axvline(0, color="black", linewidth=0.8)
     ax.invert_yaxis()
     rest = left_out(stability.per_unit.size, "keys", "stability.json")
@@ -81,9 +82,7 @@ def _profiles(results: Results, title: str) -> Picture:
         label, limit = "centred score", float(np.abs(mean).max()) or 1.0
     else:
         label, limit = "score", None
-    heat_map(
-        ax, mean.to_numpy(), personas, keys, limit=limit, label=label, numbers=len(personas) <= MAX_NUMBERED_PERSONAS
-    )
+    heat_map(ax, mean.to_numpy(), personas, keys, limit=limit, label=label)
     people = "repetitions" if results.without_personas else "people"
     rest = [left_out(len(personas), people, "profiles.csv"), left_out(len(keys), "keys", "profiles.csv")]
     ax.set_xlabel("\n".join(filter(None, rest)))
@@ -104,18 +103,18 @@ def heat_map(
     *,
     limit: float | None,
     label: str,
-    numbers: bool = True,
 ) -> None:
     """Draw the first `MAX_ROWS` rows and columns of a matrix as a heat map with a colour bar.
 
+    Each cell shows its number, if there are at most `MAX_NUMBERED_CELLS`, since signs can't be told apart in grey.
+
     Args:
         ax: where to draw.
-        values: the matrix, shape (rows, columns); NaN stays empty.
+        values: the matrix, shape (rows, columns); NaN has a dash and no colour.
         rows: labels of the rows.
         columns: labels of the columns.
         limit: colours diverge around zero, from -limit to limit; None takes the range of the values.
         label: of the colour bar.
-        numbers: whether each cell shows its number, if there are at most `MAX_NUMBERED_CELLS`.
     """
     matrix = np.asarray(values, dtype=float)[:MAX_ROWS, :MAX_ROWS]
     if limit is None:
@@ -126,17 +125,9 @@ def heat_map(
     ax.set_xticks(range(width), columns[:width], rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(height), rows[:height])
     ax.figure.colorbar(image, ax=ax, label=label, shrink=0.8)
-    if numbers and matrix.size <= MAX_NUMBERED_CELLS:
-        for (row, column), value in np.ndenumerate(matrix):
-            if np.isfinite(value):
-                red, green, blue, _ = image.cmap(image.norm(value))
-                dark = 0.3 * red + 0.59 * green + 0.11 * blue < DARK_LUMINANCE
-                ax.text(
-                    column,
-                    row,
-                    f"{value:z.2f}",
-                    ha="center",
-                    va="center",
-                    fontsize="small",
-                    color="white" if dark else "black",
-                )
+    for (row, column), value in np.ndenumerate(matrix if matrix.size <= MAX_NUMBERED_CELLS else matrix[:0]):
+        red, green, blue, _ = image.cmap(image.norm(value))
+        dark = np.isfinite(value) and 0.3 * red + 0.59 * green + 0.11 * blue < DARK_LUMINANCE
+        text = f"{value:z.2f}" if np.isfinite(value) else "-"
+        colour = "white" if dark else "black"
+        ax.text(column, row, text, ha="center", va="center", fontsize="small", color=colour)

@@ -50,7 +50,7 @@ def draw(table: pd.DataFrame, title: str) -> "Picture | None":
             ax.errorbar(table[name], places, xerr=_interval(table, name), fmt="o", capsize=3)
             ax.plot(table[f"{name}_chance"], places, "|", markersize=14, **CHANCE)
             ax.set_yticks(places, labels)
-            ax.invert_yaxis()
+            ax.set_ylim(len(table) - 0.5, -0.5)
             ax.set_xlabel("\n".join(filter(None, [_label(name), left_out(n_jobs, "jobs", "sweep.csv")])))
         (ax.axhline if axis else ax.axvline)(0, color="black", linewidth=0.8)
     drawn.suptitle(textwrap.fill(title, 60 * len(shown)), fontsize="medium")
