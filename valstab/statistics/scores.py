@@ -73,7 +73,8 @@ def genders(answers: pd.DataFrame, personas: Sequence[str]) -> list[str] | None:
     """Return the gender of the questionnaire's wording for each persona; None where the answers lack the column."""
     if "gender" not in answers:
         return None
-    known = dict(zip(answers["persona"], answers["gender"], strict=True))
+    people = answers.drop_duplicates("persona", keep="last")  # millions of rows take seconds in Python
+    known = dict(zip(people["persona"], people["gender"], strict=True))
     return [str(known[name]) for name in personas]
 
 
