@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -114,16 +115,21 @@ def refuse_secrets(settings: Any) -> None:
             raise ConfigError(key, "...", found)
 
 
-def _secrets() -> Iterator[tuple[str, str]]:
-    """Yield variable and value of each secret of the environment, longest value first: one may contain another."""
+def _secrets() -> Sequence[tuple[str, str]]:
+    """Return variable and value of each secret of the environment, longest value first: one may contain another."""
+    return _secrets_in(tuple(os.environ.items()))
+
+
+@lru_cache(maxsize=1)
+def _secrets_in(environment: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
     found = set()
-    for name, value in os.environ.items():
+    for name, value in environment:
         if SECRET_VARIABLE.search(name):
             found.add((name, value.strip()))
         for user, password in LOGIN_IN_URL.findall(value):
             found |= {(name, each) for each in (password, unquote(password)) if each != user}
     known = [(name, value) for name, value in found if len(value) >= MIN_CHARACTERS and value.lower() not in NO_SECRETS]
-    yield from sorted(known, key=lambda pair: (-len(pair[1]), pair))
+    return sorted(known, key=lambda pair: (-len(pair[1]), pair))
 
 
 def _pattern(value: str) -> re.Pattern[str]:
