@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,22 @@ class Situation(NamedTuple):
         return cls(persona, texts[0] if texts else "", "\n".join(texts), max(0, len(texts) - 1))
 
 
+@dataclass(frozen=True)
+class Rule:
+    """The rule by which a control answers; `ControlEngine` says what it means."""
+
+    share: float = 1.0
+    """The persona's share of the variance at the first message, from 0 to 1."""
+    half_life: float | None = None
+    """Number of messages in which the share halves; None is no loss."""
+    shift: int = 0
+    """The largest number of places by which an opening moves everybody's answer to an item, up or down."""
+    first_letter: bool = False
+    """Whether the first option on offer is always chosen, whatever it says."""
+    only_thinking: bool = False
+    """Whether the persona shows only in answers after a thought."""
+
+
 class ControlEngine(RandomEngine):
     """Writes random words, and answers by a rule.
 
@@ -50,43 +67,18 @@ class ControlEngine(RandomEngine):
         model: not used, as in every engine without weights.
         quantization: not used.
         scale: the texts of the options, the lowest first.
-        share: the persona's share of the variance at the first message, from 0 to 1.
-        half_life: number of messages in which the share halves; null is no loss.
-        shift: the largest number of places by which an opening moves everybody's answer to an item, up or down.
-        first_letter: whether the first option on offer is always chosen, whatever it says.
-        only_thinking: whether the persona shows only in answers after a thought.
+        rule: the fields of `Rule`.
 
     Raises:
         EngineError: if a question offers an option that the scale lacks.
     """
 
-    def __init__(
-        self,
-        model: ModelConfig,
-        quantization: str,
-        *,
-        scale: Sequence[str],
-        share: float = 1.0,
-        half_life: float | None = None,
-        shift: int = 0,
-        first_letter: bool = False,
-        only_thinking: bool = False,
-    ) -> None:
+    def __init__(self, model: ModelConfig, quantization: str, *, scale: Sequence[str], **rule: Any) -> None:
         super().__init__(model, quantization)
         self._place_of = {text: place for place, text in enumerate(scale)}
-        self._share = share
-        self._half_life = half_life
-        self._shift = shift
-        self._first_letter = first_letter
-        self._only_thinking = only_thinking
-        rule = {
-            "share": share,
-            "half_life": half_life,
-            "shift": shift,
-            "first_letter": first_letter,
-            "only_thinking": only_thinking,
-        }
-        self.identity: Mapping[str, str] = {"engine": "control", **{name: str(value) for name, value in rule.items()}}
+        self._rule = Rule(**rule)
+        names = {name: str(value) for name, value in asdict(self._rule).items()}
+        self.identity: Mapping[str, str] = {"engine": "control", **names}
 
     def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield log-probabilities (nats) of all options; the probabilities add up to one."""
@@ -126,7 +118,7 @@ class ControlEngine(RandomEngine):
 
     def _chosen(self, choice: ChoiceRequest | SampleRequest | ThoughtfulChoice, item: int, *, has_thought: bool) -> int:
         """Return the index of the label that is chosen."""
-        if self._first_letter:
+        if self._rule.first_letter:
             return 0
         offered = dict(OPTION.findall(choice.prompt.messages[-1].text))
         try:
@@ -136,21 +128,21 @@ class ControlEngine(RandomEngine):
                 f"engine.scale lacks {error}; allowed: the texts of the task's options, the lowest first"
             ) from None
         situation = Situation.of(choice.prompt)
-        if self._only_thinking and not has_thought:
+        if self._rule.only_thinking and not has_thought:
             situation = situation._replace(persona="")
         return places.index(self._answer(situation, item, len(places)))
 
     def _answer(self, situation: Situation, item: int, n_places: int) -> int:
         """Return the place of an answer on the scale, from 0."""
-        kept = self._share
-        if self._half_life is not None:
-            kept *= 2 ** (-situation.n_messages / self._half_life)
+        kept, shift = self._rule.share, self._rule.shift
+        if self._rule.half_life is not None:
+            kept *= 2 ** (-situation.n_messages / self._rule.half_life)
         stays = _normal("persona", situation.persona, item)
         varies = _normal("conversation", situation.persona, situation.conversation, item)
         level = ndtr(np.sqrt(kept) * stays + np.sqrt(1 - kept) * varies)
-        unmoved = int(level * (n_places - 2 * self._shift)) + self._shift
+        unmoved = int(level * (n_places - 2 * shift)) + shift
         moves = np.random.default_rng(derive_seed("shift", situation.opening, item))
-        return unmoved + int(moves.integers(-self._shift, self._shift, endpoint=True))
+        return unmoved + int(moves.integers(-shift, shift, endpoint=True))
 
 
 def _normal(*labels: str | int) -> float:
