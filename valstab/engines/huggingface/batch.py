@@ -62,8 +62,8 @@ class Queue:
         self._rows: deque[Row] = deque()
         self._n_taken = 0
 
-    def __len__(self) -> int:
-        """Return the number of requests that wait."""
+    def take(self) -> int:
+        """Take the requests that have come since, and return how many wait."""
         for prompt, request in self._waiting:
             self._rows.append(Row(self._n_taken, prompt, request))
             self._n_taken += 1

@@ -77,7 +77,7 @@ class Generation:
         ends = self._ends.union(more_ends)
         queue = Queue(waiting)
         alone: set[int] = set()
-        while queue:
+        while queue.take():
             try:
                 yield from self._run_batch(queue, ends)
             except (RuntimeError, MemoryError) as error:
@@ -103,7 +103,7 @@ class Generation:
                 if text is None:
                     continue
                 if is_uniform(batch.cache):
-                    n_dialogues = len(queue.begun) + len(queue)
+                    n_dialogues = len(queue.begun) + queue.take()
                     self._cached.put(row.prompt, row.generated, batch.states(place, row.n_encoded), n_dialogues)
                 batch.rows[place] = None
                 queue.end(row)
@@ -126,7 +126,7 @@ class Generation:
 
     def _begin(self, alive: Sequence[Row], queue: Queue) -> list[Row]:
         """Return the requests that join those at work: none, until they are enough to be worth a forward pass."""
-        room = min(len(queue), self.limits.rows - len(alive))
+        room = min(queue.take(), self.limits.rows - len(alive))
         if alive and (not self._has_slots or room < (1 - MIN_ALIVE) * len(alive)):
             return []
 
