@@ -13,6 +13,9 @@ from filelock import FileLock
 from valstab.engines.base import EngineError
 from valstab.engines.fingerprint import file_digest
 
+MAX_WAIT_SECONDS = 1800
+"""Maximum time for which another process that unpacks the same file is waited for, in seconds."""
+
 
 def unpack(file: Path) -> Path:
     """Return a folder with a GGUF file's weights as float32 safetensors, in the user's cache.
@@ -34,8 +37,9 @@ def unpack(file: Path) -> Path:
         ) from error
     folder = models / f"{file.stem}-{digest[:16]}-{version('transformers')}"
     lock = FileLock(f"{folder}.lock")
-    with suppress(OSError, NotImplementedError):  # a file system without locks: several processes may then unpack
-        lock.acquire()
+    # A file system without locks, or a process that hangs: several may then unpack, and the first folder stays.
+    with suppress(OSError, NotImplementedError):
+        lock.acquire(timeout=MAX_WAIT_SECONDS)
     try:
         if not folder.exists():
             _convert(file, folder)
