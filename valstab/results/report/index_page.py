@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from valstab.config.schema import MEASURES
-from valstab.results.report.page import digest, template
+from valstab.results.report.page import head, template
 
 CELLS = (
     "th, td { padding: 0.3rem 0.75rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }"
@@ -30,10 +30,8 @@ class Entry(NamedTuple):
 def index_page(entries: Iterable[Entry]) -> str:
     """Return an index of runs, one row each, as an HTML page without scripts."""
     rows = [_row(entry) for entry in entries]
-    style = f"{template('page.css')}\n{CELLS}"
     return Template(template("index.html")).substitute(
-        policy=f"default-src 'none'; style-src '{digest(style)}'; base-uri 'none'; form-action 'none'",
-        style=style,
+        head=head("runs", f"{template('page.css')}\n{CELLS}"),
         title=f"{len(rows)} run{'' if len(rows) == 1 else 's'}",
         rows="\n".join(rows),
     )

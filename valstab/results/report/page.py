@@ -56,15 +56,9 @@ def write_report(
             break
         packed.append(f'<script type="text/plain" class="block">{block}</script>')
     document = {**overview(title, plan, results, conversations, cost), "transcripts": len(packed), "prompt": prompt}
-    style = template("page.css")
     script = "\n".join(template(name) for name in SCRIPT_FILES)
-    policy = (
-        f"default-src 'none'; script-src '{digest(script)}'; style-src '{digest(style)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
     page = Template(template("page.html")).substitute(
-        policy=policy,
-        style=style,
+        head=head("report", template("page.css"), script),
         script=script,
         # `<` is the only character that could end the element.
         data=json.dumps(document, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
@@ -72,6 +66,20 @@ def write_report(
     )
     with whole_file(path) as draft:
         draft.write_text(page, encoding="utf-8", newline="\n")
+
+
+def head(kind: str, style: str, script: str | None = None) -> str:
+    """Return the start of a page, up to its header, with a policy that allows its own style and script only.
+
+    Args:
+        kind: what the page is, for the browser's title.
+        style: the style.
+        script: the script; None for a page without.
+    """
+    scripts = [] if script is None else [f"script-src '{digest(script)}'"]
+    own = [*scripts, f"style-src '{digest(style)}'"]
+    policy = "; ".join(["default-src 'none'", *own, "base-uri 'none'", "form-action 'none'"])
+    return Template(template("head.html")).substitute(kind=kind, policy=policy, style=style)
 
 
 def template(name: str) -> str:
