@@ -126,7 +126,7 @@ def test_the_leaderboards_chunks_are_contexts_of_one_seed(tmp_path):
             simulated_population=described(PEOPLE),
         )
     (run,) = load_runs(folders=[tmp_path])
-    assert (run.seeds, sorted(run.contexts)) == ([0], ["chess", "chunk_0", "chunk_1", "neutral"])
+    assert (run.seeds, sorted(run.contexts)) == ([0], ["chess", "chunk_0", "chunk_1", "no_conv"])
     assert run.personas == PEOPLE
     assert run.settings["population.name"] == "real_world_personas"
 

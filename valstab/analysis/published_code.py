@@ -29,7 +29,7 @@ from valstab.statistics.scores import score
 RESULTS_FILE = "results.json"
 
 
-TASK_BY_ITEMS = {40: "pvq", 100: "donation", 5: "religion", 6: "religion"}
+TASK_BY_ITEMS = {40: "pvq", 100: "donation", 5: "religion", 6: "religion", 57: "svs"}
 """The task by its number of items; `stealing` also has 100 and is recognised by its questionnaire's name."""
 
 
@@ -128,7 +128,7 @@ def _read(path: Path) -> _ResultsFile:
         without_personas = all(name is None for name in population)
         return _ResultsFile(
             path=path,
-            context=_context(args.get("simulated_conversation_theme")),
+            context=_context(args.get("simulated_conversation_theme"), str(args["permute_options_seed"])),
             seed=_seed(str(args["permute_options_seed"])),
             questionnaire=questionnaire,
             args=args,
@@ -146,9 +146,11 @@ def _read(path: Path) -> _ResultsFile:
         ) from None
 
 
-def _context(theme: str | None) -> str:
-    """Return the name of a theme, which may be the path of a file with openings."""
-    return NEUTRAL_CONTEXT if theme in {None, "", "None"} else Path(str(theme)).name.removesuffix(".jsonl")
+def _context(theme: str | None, seed: str) -> str:
+    """Return the name of a theme, which may be the path of a file with openings; without one, that of the chunk."""
+    if theme in {None, "", "None"}:
+        return seed.removeprefix(LEADERBOARD_SEED) if seed.startswith(LEADERBOARD_SEED) else NEUTRAL_CONTEXT
+    return Path(str(theme)).name.removesuffix(".jsonl")
 
 
 def _seed(text: str) -> int:
@@ -247,14 +249,15 @@ def _answers(files: Sequence[_ResultsFile], task: Task) -> pd.DataFrame:
 
 
 def _check_metrics(file: _ResultsFile, task: Task) -> None:
-    """Check that the answers' means equal those in the file, which shows that the scoring key is the same."""
+    """Check that the means of scores, or of options, equal those in the file: the scoring key is the same."""
     counts = np.array(task.scores, dtype=float)[file.chosen - 1]
     if len(file.metrics) != len(counts):
         raise ConfigError("folders", file.path, f"has metrics of {len(file.metrics)} people, answers of {len(counts)}")
     for key in task.keys:
         items = [place for place, item in enumerate(task.items) if item.key == key]
-        for person, metrics in zip(counts, file.metrics, strict=True):
-            if key in metrics and not _equal(metrics[key], person[items].mean()):
+        for person, options, metrics in zip(counts, file.chosen, file.metrics, strict=True):
+            means = person[items].mean(), options[items].mean()
+            if key in metrics and not any(_equal(metrics[key], mean) for mean in means):
                 raise ConfigError(
                     "folders",
                     file.path,

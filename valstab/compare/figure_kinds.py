@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from valstab.analysis.comparability import require_comparable, require_unique
 from valstab.analysis.runs import Runs
 from valstab.compare import diagnostic_sentences, diagnostics, figures, leaderboard, sentences, tables
+from valstab.compare.authors_leaderboard import authors_boards
 from valstab.compare.comparison import Comparison, Request
 from valstab.compare.persona_labels import read_labels
 from valstab.compare.stabilities import stabilities
@@ -18,7 +19,6 @@ from valstab.statistics.resampling import ALPHA
 from valstab.statistics.stability import MEASURE_NAMES, Measure
 
 MEASURE_TITLES = {measure: f"{name.lower()} stability" for measure, name in MEASURE_NAMES.items()}
-
 
 OF_ONE_STABILITY = ("bars", "tests", "lines", "context_pairs")
 """The kinds of which each run needs the stability; others, such as those without conversation, are left out."""
@@ -281,6 +281,7 @@ FIGURE_FUNCTIONS: Mapping[str, Callable[[Request], Comparison]] = {
     "neutral_order": _neutral_order,
     "appraisal": _appraisal,
     "leaderboard": _leaderboard,
+    "authors_leaderboard": authors_boards,
 }
 
 

@@ -54,7 +54,7 @@ PICTURE_FORMATS = ("png", "svg", "pdf")
 
 FIGURE_KINDS = (
     *("bars", "tests", "lines", "context_pairs", "values_and_behaviour", "components"),
-    *("neutral_profile", "neutral_order", "appraisal", "leaderboard"),
+    *("neutral_profile", "neutral_order", "appraisal", "leaderboard", "authors_leaderboard"),
 )
 """Values of `figure.kind`."""
 
