@@ -1,6 +1,6 @@
 """Contexts across which stability is measured: topics of a conversation, or the neutral context."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from valstab.config.schema import TopicsConfig
@@ -65,7 +65,7 @@ def load_contexts(config: TopicsConfig, n_messages: int, personas: Sequence[Pers
     if not names or len(set(names)) < len(names):
         raise ConfigError("topics.names", f"[{','.join(names)}]", "needs at least one topic, each only once")
     between = names if config.between_personas is None else config.between_personas
-    _check_between(config, names, personas)
+    _check_between(config, openings, personas)
     topics = tuple(
         replace(_topic(name, openings[name], [persona.name for persona in personas]), between_personas=name in between)
         for name in names
@@ -77,10 +77,10 @@ def load_contexts(config: TopicsConfig, n_messages: int, personas: Sequence[Pers
     return (Context(config.neutral, None), *topics)
 
 
-def _check_between(config: TopicsConfig, names: Sequence[str], personas: Sequence[Persona]) -> None:
+def _check_between(config: TopicsConfig, known: Collection[str], personas: Sequence[Persona]) -> None:
     for name in config.between_personas or ():
-        if name not in names:
-            raise ConfigError("topics.between_personas", name, f"is not among the topics; {allowed(name, names)}")
+        if name not in known:
+            raise ConfigError("topics.between_personas", name, f"unknown topic; {allowed(name, known)}")
     if config.between_personas and personas and personas[0].interlocutor is None:
         raise ConfigError(
             "topics.between_personas",
