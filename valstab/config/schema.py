@@ -218,6 +218,20 @@ class TaskConfig:
     """Whether that mean is over `all` items or the `scored` ones; to be set where some are fillers."""
     rescaled: bool = False
     """Whether an item's scores run from 0 to 1 over its own options, so that items with fewer count as much."""
+    dialogue: str | None = None
+    """A column of the items' file: those with the same cell are asked in one dialogue, with earlier answers in view.
+
+    null asks each item by itself.
+    """
+    anchors: list[str] = field(default_factory=list)
+    """With `dialogue`: up to two questions that begin one, whose options are its items.
+
+    The item that answers the first gets the end of the scale, that of the second its beginning. The others are rated.
+    """
+    short: str = "{text}"
+    """With `anchors`: the text of an item as an option, as a template like `text`."""
+    rest: str | None = None
+    """With `anchors`: a text before the first of the other items."""
 
 
 @dataclass

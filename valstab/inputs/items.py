@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,10 @@ class Item:
     """Options in the order of the scale; an item may have fewer than others."""
     reversed: bool = False
     """Whether the item is reverse-keyed, so that the scores of its options are in the opposite order."""
+    dialogue: str = ""
+    """The list whose items are asked in one dialogue; empty where each is asked by itself."""
+    short: Mapping[Gender, str] = field(default_factory=dict)
+    """The item as an option of an anchoring question."""
 
     @property
     def is_filler(self) -> bool:
@@ -92,22 +96,36 @@ def _item(path: Path, row: Mapping[str, str], config: TaskConfig, *, is_reversed
         own = read_gender(cell)
         if own is None:
             raise ConfigError(setting, path, f"item {row['item']} has gender {cell!r}; allowed: {GENDER_NAMES}")
-    used = fields_of([config.text, *config.options])
+    short = config.short if config.anchors else ""
+    used = fields_of([config.text, short, *config.options])
     cells = {column: cell for column, cell in row.items() if column in used}
     lacking = without_they([config.text, *config.options, *cells.values()])
     if own == "X" and lacking:
         raise ConfigError(setting, path, f"item {row['item']} has gender {cell}, but {lacking} has no form for they")
     genders = GENDERS if lacking and not own else (*GENDERS, "X")
     text: dict[Gender, str] = {}
+    shorts: dict[Gender, str] = {}
     options: dict[Gender, tuple[str, ...]] = {}
     for gender in genders:
         of = own or gender
         filled = {column: render(setting, agree(cell, of), PRONOUNS[of]) for column, cell in cells.items()}
         fields = {**PRONOUNS[of], **row, **filled}
         text[gender] = render("task.text", agree(config.text, of), fields)
+        shorts[gender] = render("task.short", agree(short, of), fields)
         rendered = [render("task.options", agree(option, of), fields) for option in config.options]
         options[gender] = _without_empty_end(rendered)
-    return Item(int(row["item"]), _key(path, row, config), text, options, is_reversed)
+    return Item(
+        int(row["item"]), _key(path, row, config), text, options, is_reversed, _dialogue(path, row, config), shorts
+    )
+
+
+def _dialogue(path: Path, row: Mapping[str, str], config: TaskConfig) -> str:
+    """Return the list that an item is asked in; none where each is asked by itself."""
+    if config.dialogue is None:
+        return ""
+    if not row.get(config.dialogue):
+        raise ConfigError("task.dialogue", config.dialogue, f"is no column of {path} that all items have")
+    return row[config.dialogue]
 
 
 def _without_empty_end(options: Sequence[str]) -> tuple[str, ...]:

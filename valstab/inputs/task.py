@@ -18,6 +18,10 @@ MIN_OPTIONS = 2
 """Smallest number of options of an item."""
 
 
+MAX_ANCHORS = 2
+"""Number of ends of a scale."""
+
+
 CENTRINGS = ("all", "scored")
 """Values of `task.centred_on`."""
 
@@ -45,6 +49,19 @@ class Task:
     """Items of the mean that is subtracted: `all`, or the `scored` ones."""
     rescaled: bool = False
     """Whether an item's scores run from 0 to 1 over its own options."""
+    anchors: tuple[str, ...] = ()
+    """Questions that begin a dialogue: which of its items is at the end of the scale, and which at its beginning."""
+    rest: str | None = None
+    """A text before the first rating after the anchors."""
+
+    @property
+    def dialogues(self) -> dict[str, list[int]]:
+        """The places of the items that are asked in one dialogue, by the list's name; empty if each stands alone."""
+        found: dict[str, list[int]] = {}
+        for place, item in enumerate(self.items):
+            if item.dialogue:
+                found.setdefault(item.dialogue, []).append(place)
+        return found
 
     def scores_of(self, item: Item) -> tuple[float, ...]:
         """Return the score of each option of an item, in the order of the scale.
@@ -84,8 +101,13 @@ class Task:
             # Only where they change scores: older digests do not have them.
             *(["centred on the scored items"] if self.centred and self.centred_on == "scored" else []),
             *(["rescaled"] if self.rescaled else []),
+            *(["in dialogues", self.dialogues, self.anchors, self.rest, self._shorts] if self.dialogues else []),
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+    @property
+    def _shorts(self) -> list[str]:
+        return [item.short.get("F", "") for item in self.items]
 
 
 def load_task(config: TaskConfig) -> Task:
@@ -99,6 +121,8 @@ def load_task(config: TaskConfig) -> Task:
         raise ConfigError("task.options", config.options, f"needs {MIN_OPTIONS} options at least")
     if len(config.scores) != len(config.options):
         raise ConfigError("task.scores", config.scores, f"needs one score for each of {len(config.options)} options")
+    if len(config.anchors) > MAX_ANCHORS:
+        raise ConfigError("task.anchors", config.anchors, "may be two: which item is highest, and which is lowest")
     if not all(abs(number) <= MAX_SCORE for number in config.scores):
         raise ConfigError("task.scores", config.scores, f"must be finite numbers, of {MAX_SCORE:.0e} at most")
     if config.keys is not None and (not config.keys or len(set(config.keys)) < len(config.keys)):
@@ -122,6 +146,8 @@ def load_task(config: TaskConfig) -> Task:
         wording=path.stem,
         centred_on=config.centred_on or "all",
         rescaled=config.rescaled,
+        anchors=tuple(config.anchors) if config.dialogue else (),
+        rest=config.rest,
     )
 
 

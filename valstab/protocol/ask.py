@@ -14,6 +14,7 @@ from valstab.hashing import content_hash, derive_seeds
 from valstab.inputs.task import Task
 from valstab.protocol.answers import Answers, answer_all
 from valstab.protocol.converse import Conversation, naming_key, thinking_key, truncation_key
+from valstab.protocol.dialogue import Dialogues
 from valstab.protocol.plan import Plan, Session
 from valstab.protocol.progress import Stage
 from valstab.protocol.prompts import PROTOCOL_VERSION, option_labels, question_prompts, question_text
@@ -76,7 +77,7 @@ def ask(
     retest: int = 0,
     note: Note = lambda _: "",
 ) -> AskResult:
-    """Ask all items of the task after each conversation, each item independently of the others.
+    """Ask all items of the task after each conversation, each by itself or, if the task says so, in dialogues.
 
     Answers in `log` are not asked again. A `retest` (1, 2, ...) repeats the items with other option orders.
 
@@ -107,9 +108,12 @@ def ask(
         )
 
     reused = 0
-    answered = answer_all(
-        plan, engine, log, keys, lambda index: choice_requests(plan, conversations[index], orders(index), retest)
-    )
+    if plan.task.dialogues:
+        answered = Dialogues(plan, conversations, keys, orders, retest).ask(engine, log)
+    else:
+        answered = answer_all(
+            plan, engine, log, keys, lambda index: choice_requests(plan, conversations[index], orders(index), retest)
+        )
     for number, answers, is_reused in answered:
         answers_of[number] = answers
         stage.note = note(so_far)

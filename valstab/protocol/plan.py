@@ -199,7 +199,9 @@ def _check_labels(config: Config, task: Task) -> None:
     for options in offered if kind == "words" else ():
         if len({option.casefold() for option in options}) < len(options):
             raise ConfigError(setting, kind, f"two options have the same text: {', '.join(options)}")
-    if not any(are_whole(option_labels(kind, options)) for options in offered):
+    listed = [[""] * len(places) for places in task.dialogues.values()] if task.anchors else []
+    numbered = any(len(options) > MAX_LETTERS for options in listed)
+    if not numbered and not any(are_whole(option_labels(kind, options)) for options in offered):
         return
     first_token = isinstance(config.engine, OpenaiConfig) and config.answer == "letter" and config.engine.top_logprobs
     if first_token or (isinstance(config.engine, VllmConfig) and config.answer != "sampled"):
@@ -207,8 +209,9 @@ def _check_labels(config: Config, task: Task) -> None:
         raise ConfigError(
             setting,
             kind,
-            f"engine={config.engine.name} reads the first token only, and labels have several characters; set "
-            f"answer=sampled{other}, which read the text, or {setting}=letters",
+            f"engine={config.engine.name} reads the first token only, and labels have several characters"
+            f"{' (the numbers of the items of an anchor)' if numbered else ''}; set answer=sampled{other}, which read "
+            f"the text{'' if numbered else f', or {setting}=letters'}",
         )
 
 
