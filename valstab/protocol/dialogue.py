@@ -6,12 +6,14 @@ ends of the scale, and the others are rated one after the other (Schwartz, 1992)
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from valstab.engines.base import ChoiceRequest, Engine
 from valstab.hashing import content_hash, derive_seed
+from valstab.inputs.task import Task
 from valstab.protocol.answers import Answered, Answers, answer_all
 from valstab.protocol.converse import Conversation
 from valstab.protocol.plan import MAX_LETTERS, Plan
@@ -81,9 +83,9 @@ class Dialogues:
         ]
 
     def ask(self, engine: Engine, log: RecordLog) -> Iterator[Answered]:
-        """Ask everything, in rounds of one question for each dialogue, and yield the answers after each conversation."""
+        """Ask in rounds of one question for each dialogue, and yield the answers after each conversation."""
         for which in range(len(self._plan.task.anchors)):
-            self._round(engine, log, self._dialogues, lambda each, which=which: self._anchor(each, which))  # type: ignore[misc]
+            self._round(engine, log, self._dialogues, partial(self._anchor, which))
         while at_work := [each for each in self._dialogues if each.left]:
             self._round(engine, log, at_work, self._rating)
         thinks = self._plan.answer_thought_tokens is not None
@@ -104,24 +106,26 @@ class Dialogues:
         next_question: Callable[[_Dialogue], tuple[_Question, Callable[[Answers], None]]],
     ) -> None:
         """Ask one question in each dialogue, and add the question and its answer to it."""
-        asked = [next_question(each) for each in dialogues]
-        one = self._plan.task.items[:1]
-        longest = max(len(question.labels) for question, _ in asked)
-        step = replace(self._plan, task=replace(self._plan.task, items=one, scores=tuple(map(float, range(longest)))))
-        keys = [
-            content_hash([self._keys[each.number], "in a dialogue", each.name, each.turns, question.text])
-            for each, (question, _) in zip(dialogues, asked, strict=True)
-        ]
-        requests = [[self._request(each, question)] for each, (question, _) in zip(dialogues, asked, strict=True)]
-        for place, answers, reused in answer_all(step, engine, log, keys, requests.__getitem__):
-            dialogue, (question, note) = dialogues[place], asked[place]
-            self._reused[dialogue.number] &= reused
-            note(answers)
-            if _is_read(answers):
-                best = int(answers.chosen[0])
-                shown = "" if self._plan.option_labels == "words" else f" {question.options[best]}"
-                answer = f"{self._plan.language.answer}{question.labels[best]}){shown}"
-                dialogue.turns += [question.text, answer]
+        asked = [(each, *next_question(each)) for each in dialogues]
+        for size in sorted({len(question.labels) for _, question, _ in asked}):
+            alike = [turn for turn in asked if len(turn[1].labels) == size]
+            step = replace(self._plan, task=_task_of_one(self._plan.task, size))
+            keys = [
+                content_hash([self._keys[each.number], "in a dialogue", each.name, each.turns, question.text])
+                for each, question, _ in alike
+            ]
+            requests = [[self._request(each, question)] for each, question, _ in alike]
+            for place, answers, reused in answer_all(step, engine, log, keys, requests.__getitem__):
+                dialogue, question, note = alike[place]
+                self._reused[dialogue.number] &= reused
+                note(answers)
+                if _is_read(answers):
+                    dialogue.turns += [question.text, self._answer(question, int(answers.chosen[0]))]
+
+    def _answer(self, question: _Question, chosen: int) -> str:
+        """Return an answer as the model's message."""
+        shown = "" if self._plan.option_labels == "words" else f" {question.options[chosen]}"
+        return f"{self._plan.language.answer}{question.labels[chosen]}){shown}"
 
     def _request(self, dialogue: _Dialogue, question: _Question) -> ChoiceRequest:
         conversation = self._conversations[dialogue.number]
@@ -134,8 +138,8 @@ class Dialogues:
         )
         return ChoiceRequest(prompt, question.labels, question.seed)
 
-    def _anchor(self, dialogue: _Dialogue, which: int) -> tuple[_Question, Callable[[Answers], None]]:
-        """Return the question which item of a list is at an end of the scale: the upper end (0) or the lower one (1)."""
+    def _anchor(self, which: int, dialogue: _Dialogue) -> tuple[_Question, Callable[[Answers], None]]:
+        """Return the question which item of a list is at the upper end of the scale (0), or at the lower one (1)."""
         task, session = self._plan.task, self._conversations[dialogue.number].session
         seed = derive_seed("anchor", task.name, dialogue.name, which, *session.labels, self._retest)
         order = np.random.default_rng(seed).permutation(len(dialogue.places)).astype(np.int16)
@@ -162,7 +166,7 @@ class Dialogues:
         place, gender = dialogue.left[0], session.persona.gender
         item, order = task.items[place], self._orders(dialogue.number)[place]
         options = [item.options[gender][each] for each in order[: item.n_options]]
-        intro = task.rest if dialogue.turns and len(dialogue.turns) <= 2 * len(task.anchors) else None  # noqa: PLR2004
+        intro = task.rest if dialogue.turns and len(dialogue.turns) <= 2 * len(task.anchors) else None
         description = intro if dialogue.turns else task.description
         seed = derive_seed("rating", task.name, item.number, *session.labels, self._retest)
         kind = self._plan.option_labels
@@ -185,3 +189,8 @@ class Dialogues:
 
 def _is_read(answers: Answers) -> bool:
     return not bool(np.isnan(answers.logprobs[0]).all())
+
+
+def _task_of_one(task: Task, n_options: int) -> Task:
+    """Return the task of a single question, as answers are read by its size."""
+    return replace(task, items=task.items[:1], scores=tuple(map(float, range(n_options))))
