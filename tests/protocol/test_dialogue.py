@@ -7,8 +7,10 @@ import pytest
 
 from tests.support.composed import compose_run
 from tests.support.scripted import PersonaEngine
+from valstab.engines.base import Window
 from valstab.errors import ConfigError
 from valstab.protocol.ask import ask
+from valstab.protocol.context_window import require_fit
 from valstab.protocol.converse import Conversation
 from valstab.protocol.plan import make_plan
 from valstab.protocol.progress import Stage
@@ -107,11 +109,25 @@ def test_the_value_survey_s_lists_have_more_items_than_letters():
         plan_of(("model=gpt5", "answer=letter", "task=svs", "task.dialogue=list", "engine.top_logprobs=5"))
 
 
+def test_the_context_window_has_room_for_a_whole_dialogue(survey):
+    plan = plan_of(survey)
+    engine, _ = asked(plan, RecordLog(None))
+
+    def count(prompt):
+        return sum(len(text.split()) for _, text in prompt.messages)
+
+    longest = max(map(count, engine.prompts))
+    require_fit(plan, Window(longest + 20, count), "chooser")
+    with pytest.raises(ConfigError, match="but chooser can read"):
+        require_fit(plan, Window(longest - 1, count), "chooser")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (("task.dialogue=page",), "is no column of"),
         (("task.anchors=[a,b,c]",), "may be two"),
+        (("overflow=truncate",), "leaves no dialogue whole"),
     ],
 )
 def test_dialogues_that_do_not_fit(survey, settings, message):

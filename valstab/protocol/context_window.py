@@ -167,6 +167,19 @@ def _reserved(max_thought_tokens: int | None) -> int:
     return 0 if max_thought_tokens is None else max_thought_tokens + MARKER_TOKENS
 
 
+def _dialogue_turns(plan: Plan, gender: Gender) -> list[str]:
+    """Return questions and answers of the longest dialogue before its last question; none where items stand alone."""
+    items = [plan.task.items[place] for place in max(plan.task.dialogues.values(), key=len, default=[])]
+    shorts = [item.short[gender] for item in items] if plan.task.anchors else []
+    asked = [(anchor, shorts, "numbers") for anchor in plan.task.anchors if items]
+    asked += [(item.text[gender], list(item.options[gender]), plan.option_labels) for item in items[:-1]]
+    turns = []
+    for text, options, labels in asked:
+        longest = max(options, key=len)
+        turns += [question_text(None, text, options, labels), f"{plan.language.answer}{len(options)}) {longest}"]
+    return turns
+
+
 class _LongestPrompts:
     """Token counts of a plan's longest prompts, each with its continuation."""
 
@@ -204,6 +217,7 @@ class _LongestPrompts:
 
     def _question_tokens(self, persona: Persona, n_messages: int) -> int:
         texts = [*self._opening, *[PLACEHOLDER_MESSAGE] * n_messages] if n_messages else []
+        texts += _dialogue_turns(self._plan, persona.gender)
         prompt = question_prompt(
             self._plan.chat_format, persona, texts, self._questions[persona.gender], language=self._plan.language
         )

@@ -151,6 +151,8 @@ def make_plan(config: Config) -> Plan:
     contexts = load_contexts(config.topics, config.n_messages, personas)
     _require_wordings(task, personas)
     _check_labels(config, task)
+    if task.dialogues and config.overflow == "truncate":
+        raise ConfigError("overflow", config.overflow, "leaves no dialogue whole; with task.dialogue allowed: stop")
     if any(persona.interlocutor for persona in personas):
         _require_interlocutor_text(config)
     turns = config.interlocutor.turns
