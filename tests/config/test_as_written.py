@@ -1,7 +1,7 @@
 """Texts that YAML takes for something else come back as they are written."""
 
 from valstab.config.as_written import restore_texts
-from valstab.config.schema import TaskConfig, TopicsConfig
+from valstab.config.inputs import TaskConfig, TopicsConfig
 
 OPTION = """\
 name: 007

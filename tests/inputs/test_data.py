@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.support.composed import compose_run
-from valstab.config.schema import PopulationConfig, TopicsConfig
+from valstab.config.inputs import PopulationConfig, TopicsConfig
 from valstab.errors import ConfigError
 from valstab.inputs.files import DATA
 from valstab.inputs.population import Persona, load_population

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.support.composed import compose_run
-from valstab.config.schema import PopulationConfig
+from valstab.config.inputs import PopulationConfig
 from valstab.errors import ConfigError
 from valstab.inputs.genders import agree, read_gender, without_they
 from valstab.inputs.population import load_population

@@ -13,8 +13,9 @@ import hydra
 from omegaconf import DictConfig
 
 from valstab.commands.start import exit_on_mistake, job_config, start
+from valstab.config.inputs import PopulationConfig, TaskConfig
 from valstab.config.options import CONFIG_FOLDER
-from valstab.config.schema import Config, PopulationConfig, TaskConfig
+from valstab.config.schema import Config
 from valstab.engines.base import EngineError, Prompt
 from valstab.engines.prompts.chat_format import has_chat_template, load_tokenizer, resolve_chat_format
 from valstab.inputs.files import locate

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from valstab.config.schema import TaskConfig
+from valstab.config.inputs import TaskConfig
 from valstab.errors import ConfigError
 from valstab.inputs.genders import GENDER_NAMES, PRONOUNS, Gender, agree, read_gender, without_they
 from valstab.inputs.keying import BOOLEANS, REVERSED_COLUMN, SIGN_COLUMN, reversed_rows

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from valstab.config.schema import PopulationConfig
+from valstab.config.inputs import PopulationConfig
 from valstab.errors import ConfigError, allowed
 from valstab.inputs.files import locate
 from valstab.inputs.genders import GENDER_NAMES, Gender, read_gender

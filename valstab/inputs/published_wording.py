@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from valstab.config.schema import TaskConfig
+from valstab.config.inputs import TaskConfig
 from valstab.errors import ConfigError
 from valstab.inputs.files import read_text
 from valstab.inputs.genders import Gender

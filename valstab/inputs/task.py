@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from valstab.config.schema import TaskConfig
+from valstab.config.inputs import TaskConfig
 from valstab.errors import ConfigError, allowed, require
 from valstab.inputs.files import locate
 from valstab.inputs.items import Item, check_count, item_content, read_items

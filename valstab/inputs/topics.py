@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from valstab.config.schema import TopicsConfig
+from valstab.config.inputs import TopicsConfig
 from valstab.errors import ConfigError, allowed
 from valstab.inputs.openings import Openings, read_openings
 from valstab.inputs.population import Persona
