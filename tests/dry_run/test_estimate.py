@@ -161,7 +161,8 @@ def test_a_run_leaves_as_much_on_disk_as_was_estimated(launch_folder, settings):
     ("settings", "sizes"),
     [
         ((), ("1,500 to generate, 0 in the store", "60,000 to ask, 0 in the store")),
-        (("conversation=none", "topics=none"), ("0 to generate, 300 in the store", "12,000 to ask, 0 in the store")),
+        (("conversation=none", "topics=none"), ("0 to generate, 0 in the store", "12,000 to ask, 0 in the store")),
+        (("+experiment=leaderboard",), ("350 to generate, 0 in the store", "16,000 to ask, 0 in the store")),
     ],
 )
 def test_a_dry_run_keeps_nothing(valstab, launch_folder, settings, sizes):

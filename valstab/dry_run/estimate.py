@@ -86,7 +86,7 @@ def estimate(plan: Plan, engine: Engine, conversation_log: RecordLog, answer_log
     window = window_if_truncating(plan, engine)
     sessions, n_asked = _remaining(plan, window, conversation_log, answer_log)
     items = len(plan.task.items)
-    size = (len(sessions), n_asked * items, len(plan.sessions) - len(sessions), plan.n_questions - n_asked * items)
+    size = (len(sessions), n_asked * items, len(plan.conversing) - len(sessions), plan.n_questions - n_asked * items)
     longest = longest_prompt(plan, window) if window else 0
     overflow = (longest, window.tokens) if window and longest > window.tokens else None
     if not n_asked:
