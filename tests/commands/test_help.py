@@ -126,4 +126,11 @@ def test_completion_lists_every_option_of_a_group(tmp_path):
         text=True,
         check=True,
     )
-    assert result.stdout.split() == ["task=character", "task=donation", "task=pvq", "task=religion", "task=stealing"]
+    assert result.stdout.split() == [
+        "task=character",
+        "task=donation",
+        "task=pvq",
+        "task=religion",
+        "task=stealing",
+        "task=svs",
+    ]

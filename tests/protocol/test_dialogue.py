@@ -117,7 +117,8 @@ def test_the_context_window_has_room_for_a_whole_dialogue(survey):
         return sum(len(text.split()) for _, text in prompt.messages)
 
     longest = max(map(count, engine.prompts))
-    require_fit(plan, Window(longest + 20, count), "chooser")
+    # The last question is counted with the description and the longest options.
+    require_fit(plan, Window(longest + 120, count), "chooser")
     with pytest.raises(ConfigError, match="but chooser can read"):
         require_fit(plan, Window(longest - 1, count), "chooser")
 
