@@ -1,6 +1,7 @@
 """A checkpoint is identified by every byte of what determines results, and by nothing else."""
 
 import hashlib
+import json
 import os
 import time
 from pathlib import Path
@@ -188,3 +189,17 @@ def test_one_tensor_set_to_zero_makes_another_model(tmp_path):
     save_file(tensors, file, metadata={"format": "pt"})
     after = TransformersEngine(model, "none", device="cpu").identity
     assert {name for name in before if before[name] != after[name]} == {"weights"}
+
+
+def test_an_adapter_is_identified_with_the_model_that_it_changes(checkpoint, tmp_path):
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").write_bytes(b"a change")
+    alone = fingerprint(str(adapter))
+    names = adapter / "adapter_config.json"
+    names.write_text(json.dumps({"base_model_name_or_path": str(checkpoint)}))
+    before = fingerprint(str(adapter))
+    overwrite(checkpoint / "model.safetensors", WEIGHTS_BYTES // 2, b"x")
+    assert len({alone, before, fingerprint(str(adapter))}) == 3
+    names.write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "not there")}))
+    assert fingerprint(str(adapter)) not in {alone, before}

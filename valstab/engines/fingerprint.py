@@ -1,6 +1,7 @@
 """Identify a checkpoint by its whole content, whose hashes are remembered. Imports neither torch nor transformers."""
 
 import hashlib
+import json
 import re
 import time
 from collections.abc import Sequence
@@ -26,6 +27,10 @@ SETTLED_NS = 2_000_000_000
 """Age in nanoseconds from which a file's hash is remembered: a younger one may change without its times showing it."""
 
 
+ADAPTER_FILE = "adapter_config.json"
+"""The file of an adapter (PEFT), which names the model that it changes."""
+
+
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -33,24 +38,45 @@ def fingerprint(source: str, revision: str | None = None) -> str:
     """Return what identifies a checkpoint: a hash of a folder's files, or a model's commit on the hub.
 
     Every byte counts of each file but documentation, and the files' names do. A commit stands for its files only while
-    those in the cache are what the hub published; otherwise they are hashed.
+    those in the cache are what the hub published; otherwise they are hashed. An adapter is identified together with the
+    model that it changes.
 
     Args:
         source: a folder, or an id on the hub.
         revision: the branch, tag or commit that was loaded from the hub; by default the main branch.
     """
+    own, folder = _identified(source, revision)
+    changed = _changed_by_adapter(folder)
+    if changed is None:
+        return own
+    with suppress(OSError, ValueError):  # a model that is not there was not loaded
+        own = hashlib.sha256(f"{own} {_identified(changed)[0]}".encode()).hexdigest()
+    return own
+
+
+def _changed_by_adapter(folder: Path) -> str | None:
+    """Return the folder or id of the model that an adapter changes; None for a model without adapter."""
+    try:
+        name = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return name if isinstance(name, str) else None
+
+
+def _identified(source: str, revision: str | None = None) -> tuple[str, Path]:
+    """Return what identifies a checkpoint's own files, and their folder."""
     folder = Path(source)
     if not folder.is_dir():
         snapshot = _snapshot(source, revision)
         if snapshot is not None and _is_as_published(snapshot):
-            return snapshot.name
+            return snapshot.name, snapshot
         folder = snapshot or folder
     files = _determining_files(folder)
     content = "".join(
         f"{digest}  {file.relative_to(folder).as_posix()}\n"
         for file, digest in zip(files, _digests(files), strict=True)
     )
-    return hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest(), folder
 
 
 def file_digest(file: Path) -> str:
