@@ -14,6 +14,7 @@ from valstab.protocol.context_window import require_fit
 from valstab.protocol.converse import Conversation
 from valstab.protocol.plan import make_plan
 from valstab.protocol.progress import Stage
+from valstab.protocol.sample_prompts import sample_prompts
 from valstab.protocol.store import RecordLog
 
 VALUES = compose_run().task.keys
@@ -90,6 +91,14 @@ def test_earlier_questions_and_answers_stay_in_view(survey):
     assert texts[7].startswith("How important is this to you")
     assert not any("Power" in text for text in texts)  # of the other list
     assert texts[1].startswith("Here we name some values")
+
+
+def test_the_prompt_that_is_shown_is_that_of_the_first_question(survey):
+    plan = plan_of(survey, "population.limit=1")
+    engine, _ = asked(plan, RecordLog(None))
+    assert list(sample_prompts(plan)) == engine.prompts[:1]
+    rated = plan_of(survey, "population.limit=1", "task.anchors=[]")
+    assert "Conformity?" in next(sample_prompts(rated)).messages[-1].text
 
 
 def test_dialogues_have_answers_and_digests_of_their_own(survey):

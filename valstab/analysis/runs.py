@@ -112,10 +112,14 @@ class Run:
 
     @property
     def opening_lengths(self) -> dict[str, int]:
-        """The characters of each context's opening message, if the conversations are known; 0 for none."""
-        return {
-            each["context"]: len(each["messages"][0]["text"]) if each["messages"] else 0 for each in self.conversations
-        }
+        """The characters of each context's opening message, if the conversations are known; 0 for none.
+
+        Where each persona has its own, the mean, rounded.
+        """
+        lengths: dict[str, list[int]] = {}
+        for each in self.conversations:
+            lengths.setdefault(each["context"], []).append(len(each["messages"][0]["text"]) if each["messages"] else 0)
+        return {context: round(sum(some) / len(some)) for context, some in lengths.items()}
 
     def rescored(self, retest: int) -> xr.DataArray:
         """Score the answers of a retest, with the dimensions of `scores`."""

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from valstab.engines.base import ChoiceRequest, Engine
+from valstab.engines.base import ChoiceRequest, Engine, Prompt
 from valstab.hashing import content_hash, derive_seed
 from valstab.inputs.task import Task
 from valstab.protocol.answers import Answered, Answers, answer_all
@@ -97,6 +97,12 @@ class Dialogues:
                 self._thoughts[number] if thinks else None,
             )
             yield Answered(number, answers, reused)
+
+    def first_prompt(self) -> Prompt:
+        """Return the prompt of the first question after the first conversation."""
+        first = self._dialogues[0]
+        question, _ = self._anchor(0, first) if self._plan.task.anchors else self._rating(first)
+        return self._request(first, question).prompt
 
     def _round(
         self,

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from valstab.engines.base import Engine, Prompt
 from valstab.protocol.ask import choice_requests, option_orders
 from valstab.protocol.converse import Conversation, opening_messages
+from valstab.protocol.dialogue import Dialogues
 from valstab.protocol.plan import Plan, Session
 
 MADE_MESSAGES = ("(its reply)", "(the interlocutor's reply)", "(its second reply)")
@@ -41,7 +42,7 @@ def first_question(plan: Plan, session: Session, n_messages: int = 1) -> Prompt:
     """Return the prompt of a session's first question, after `n_messages` made messages."""
     opening = opening_messages(session)
     conversation = Conversation(session, (*opening, *MADE_MESSAGES[:n_messages]) if opening else ())
-    return choice_requests(plan, conversation, option_orders(plan, session))[0].prompt
+    return _asked_after(plan, conversation)
 
 
 def rendered_question(plan: Plan, engine: Engine, conversations: Sequence[Conversation]) -> str | None:
@@ -65,5 +66,12 @@ def as_messages(prompt: Prompt) -> str:
 
 
 def _asked_first(plan: Plan, conversations: Sequence[Conversation]) -> Prompt:
-    first = conversations[0]
-    return choice_requests(plan, first, option_orders(plan, first.session))[0].prompt
+    return _asked_after(plan, conversations[0])
+
+
+def _asked_after(plan: Plan, conversation: Conversation) -> Prompt:
+    """Return the prompt of the first question after a conversation."""
+    orders = option_orders(plan, conversation.session)
+    if plan.task.dialogues:
+        return Dialogues(plan, [conversation], [""], lambda _: orders).first_prompt()
+    return choice_requests(plan, conversation, orders)[0].prompt

@@ -9,6 +9,7 @@ import pandas as pd
 
 from valstab.config.labels import model_label
 from valstab.config.schema import Config
+from valstab.inputs.task import Task
 from valstab.protocol.plan import Plan
 from valstab.results import latex, wording
 from valstab.results.results import Results
@@ -163,10 +164,24 @@ def _questions(config: Config, plan: Plan) -> str:
     scored = "a person's mean over the items was subtracted from the scores" if task.centred else "scores are raw"
     return (
         f"Then each of the {len(task.items)} items of {task.name} (wording {task.wording}, SHA-256 "
-        f"{task.digest[:DIGEST_CHARACTERS]}) was asked by itself after the whole conversation, with its options "
+        f"{task.digest[:DIGEST_CHARACTERS]}) was asked {_together(task)}, with its options "
         f"{ORDERS[config.option_order]} and labelled by {config.option_labels}. The answer is {answer}. Scores are "
         f"means over the items of a key ({_count(len(task.keys), 'key')}); {scored}."
     )
+
+
+def _together(task: Task) -> str:
+    """Return whether items were asked by themselves or in dialogues, as a clause."""
+    if not task.dialogues:
+        return "by itself after the whole conversation"
+    anchors = len(task.anchors)
+    began = (
+        f", which began with {_count(anchors, 'question')} that gave {_count(anchors, 'item')} the ends of the scale"
+        if anchors
+        else ""
+    )
+    lists = _count(len(task.dialogues), "dialogue")
+    return f"after the whole conversation in one of {lists} with all earlier answers in view{began}"
 
 
 def _statistics(results: Results) -> str:
