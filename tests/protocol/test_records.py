@@ -67,6 +67,20 @@ def test_what_is_no_record_of_answers(record):
     assert record_reader("answers-pvq-n3")(record) is None
 
 
+def test_answers_are_read_into_arrays_and_copied_as_they_stand(tmp_path):
+    key, old = "a", "of version 0.1"
+    log = Store(tmp_path / "one", {}).log("answers-pvq-n3")
+    log.put({key: received_answers(ROWS, Reads("listed")), old: [[-0.1, -3.0]]})
+    (file,) = tmp_path.glob("one/*/answers-pvq-n3/*")
+    again = RecordLog(file.parent, record_reader("answers-pvq-n3"))
+    assert again.get(key).logprobs.dtype == float
+    assert again.get(key).readings[0] is again.get(key).readings[1]  # one text, however often
+    assert again.get(old) == [[-0.1, -3.0]]
+    again.copy_to(tmp_path / "two")
+    (copied,) = tmp_path.glob("two/*")
+    assert copied.read_bytes() == file.read_bytes()
+
+
 class FaultyEngine(PersonaEngine):
     """Gives numbers for one question of a conversation that are no log-probabilities, as often as it is told."""
 
