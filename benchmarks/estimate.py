@@ -26,7 +26,7 @@ from valstab.protocol.store import RecordLog
 
 TOPICS = "topics.names=[joke,history,chess]"
 RUNS = {
-    "quickstart, 6 personas": ["+experiment=quickstart", "population.limit=6"],
+    "3 messages, PVQ": ["population.limit=6", "seeds=[0,1]", TOPICS],
     "9 messages, religion": ["task=religion", "n_messages=9", "population.limit=24", "seeds=[0]", TOPICS],
     "1 message, donation": ["task=donation", "n_messages=1", "population.limit=4", "seeds=[0]", TOPICS],
 }

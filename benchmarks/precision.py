@@ -20,6 +20,9 @@ from valstab.protocol.progress import Stage
 from valstab.protocol.store import RecordLog
 from valstab.results.results import measure
 
+STUDY = ("population.limit=12", "topics.names=[joke,history,chess]", "seeds=[0,1]")
+"""2,880 questions."""
+
 
 def main() -> None:
     """Print the table; the first precision is the reference."""
@@ -27,7 +30,7 @@ def main() -> None:
     parser.add_argument("precisions", nargs="*", default=["float32", "bfloat16"])
     parser.add_argument("--settings", nargs="+", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
-    config = compose_run("+experiment=quickstart", *arguments.settings)
+    config = compose_run(*STUDY, *arguments.settings)
     plan = make_plan(config)
     conversations = converse(plan, engine_in("bfloat16", config), RecordLog(None), Stage("conversing", "messages", 0))
     print("| precision | questions a second | differing letters | answer mass | rank-order stability | ipsative |")

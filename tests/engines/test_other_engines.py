@@ -117,6 +117,7 @@ def test_the_quickstart_runs_with_vllm(launch_folder):
             "valstab",
             "+experiment=quickstart",
             "population.limit=2",
+            "model=smollm2_135m",
             "engine=vllm",
             "engine.enforce_eager=true",
         ],
