@@ -68,7 +68,7 @@ def test_help_describes_options_and_the_users_own(valstab_light, launch_folder):
     assert "moods Moods, at $5 and {he}." in lines
     assert "random Uniformly random answers: the chance level." in lines
     assert "seeds Each seed is a whole repetition, with conversations and option orders of its own." in lines
-    assert "python -m valstab +experiment=quickstart a small real study, offline" in lines
+    assert "python -m valstab +experiment=quickstart two small studies, offline" in lines
     assert "n_messages: 3" in lines
     assert "moods" not in valstab_light("--help").stdout
 

@@ -42,17 +42,22 @@ def test_a_real_model_is_spared_what_it_did_before(valstab, launch_folder):
 
 
 def test_quickstart_measures_a_real_model(valstab, launch_folder):
-    command = valstab("+experiment=quickstart", "population.limit=2", "seeds=[0]")  # a twelfth: all takes 20 minutes
+    command = valstab("+experiment=quickstart", "population.limit=3")
     assert command.returncode == 0, command.stderr
     for line in ("rank-order stability", "ipsative stability", "answer mass", "python -m valstab ui"):
         assert line in command.stdout
-    (folder,) = results(launch_folder)
+    (sweep,) = launch_folder.glob("multirun/*/*")
+    table = pd.read_csv(sweep / "sweep.csv").set_index("model")
+    assert table["status"].tolist() == ["FINISHED"] * 2
+    # Only the control is known to be stable.
+    assert table.loc["control_half", "ipsative"] > table.loc["control_half", "ipsative_chance"]
+    folder = sweep / "0/results"
     answers = pd.read_parquet(folder / "answers.parquet")
-    assert answers.groupby(["seed", "context", "persona"]).size().tolist() == [40] * (3 * 2)
+    assert answers.groupby(["seed", "context", "persona"]).size().tolist() == [10] * (3 * 3)
     # The model does answer with letters, and not always the same.
     assert answers["answer_mass"].mean() > 0.9
     assert answers["letter"].nunique() > 1
     conversations = [json.loads(line) for line in (folder / "conversations.jsonl").open(encoding="utf-8")]
-    assert all(len(conversation["messages"]) == 4 for conversation in conversations)
+    assert all(len(conversation["messages"]) == 2 for conversation in conversations)
     first = {conversation["messages"][1]["text"] for conversation in conversations}
     assert len(first) > len(conversations) / 3

@@ -271,6 +271,8 @@ def test_the_table_has_what_was_swept_and_each_job_s_newest_run():
         "0.370)",
         "-",
     ]
+    sentences = as_text(table).splitlines()[-1:]  # the ipsative stability is unknown
+    assert sentences == ["rank-order stability beyond chance (where there is none, in one job of twenty): 3"]
 
 
 def test_the_picture_is_a_line_over_the_length_for_each_other_setting():

@@ -12,6 +12,10 @@ from valstab.sweeps.table import rows, swept_keys
 from valstab.tracking.record import FINISHED
 
 
+MAX_NAMES = 4
+"""Largest number of jobs that a sentence names."""
+
+
 def describe_failures(table: pd.DataFrame, prefix: str) -> str:
     """Return which jobs failed, why, and the command that runs each again; an empty text if none failed."""
     failed = table if table.empty else table[(table["status"] != FINISHED) | (table["error"] != "")]
@@ -65,11 +69,23 @@ def as_markdown(table: pd.DataFrame, failures: str, parent: str) -> str:
 
 
 def as_text(table: pd.DataFrame) -> str:
-    """Return a table of the jobs as text, for a terminal."""
+    """Return a table of the jobs as text, for a terminal, and for each stability which jobs are beyond chance."""
     shown = table[["job", *(swept_keys(table) or ["name"]), "status"]]
     for name in MEASURES:
         shown = shown.assign(**{_column(name): [_stability(row, name) for row in rows(table)]})
-    return shown.to_string(index=False, line_width=terminal_width())
+    sentences = [_beyond_chance(table, name) for name in MEASURES]
+    return "\n".join([shown.to_string(index=False, line_width=terminal_width()), "", *filter(None, sentences)])
+
+
+def _beyond_chance(table: pd.DataFrame, name: str) -> str:
+    """Return which jobs have a stability that chance reaches in less than one of twenty studies; empty if unknown."""
+    known = table[table[[name, f"{name}_chance"]].notna().all(axis=1)]
+    if known.empty:
+        return ""
+    keys = swept_keys(table) or ["name"]
+    beyond = [" ".join(str(row[key]) for key in keys) for row in rows(known) if row[name] > row[f"{name}_chance"]]
+    found = ", ".join(beyond) if len(beyond) <= MAX_NAMES else f"{len(beyond)} of {len(known)} jobs"
+    return f"{name.replace('_', '-')} stability beyond chance (where there is none, in one job of twenty): {found or 'no job'}"
 
 
 def _column(name: str) -> str:
