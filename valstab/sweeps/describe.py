@@ -11,7 +11,6 @@ from valstab.results.markdown import escape_markdown as text
 from valstab.sweeps.table import rows, swept_keys
 from valstab.tracking.record import FINISHED
 
-
 MAX_NAMES = 4
 """Largest number of jobs that a sentence names."""
 
@@ -85,7 +84,8 @@ def _beyond_chance(table: pd.DataFrame, name: str) -> str:
     keys = swept_keys(table) or ["name"]
     beyond = [" ".join(str(row[key]) for key in keys) for row in rows(known) if row[name] > row[f"{name}_chance"]]
     found = ", ".join(beyond) if len(beyond) <= MAX_NAMES else f"{len(beyond)} of {len(known)} jobs"
-    return f"{name.replace('_', '-')} stability beyond chance (where there is none, in one job of twenty): {found or 'no job'}"
+    label = f"{name.replace('_', '-')} stability beyond chance (where there is none, in one job of twenty)"
+    return f"{label}: {found or 'no job'}"
 
 
 def _column(name: str) -> str:
