@@ -4,17 +4,17 @@ import json
 
 import pytest
 
-from tests.support.composed import compose_run
+from valstab.config.inputs import TopicsConfig
 from valstab.errors import ConfigError
-from valstab.inputs.population import load_population
+from valstab.inputs.population import Persona
 from valstab.inputs.topics import load_contexts
 
-PEOPLE = ("population.limit=3",)  # Gandalf, Gollum, Sméagol
+PEOPLE = [Persona(name, "M", f"{name}.") for name in ("Gandalf", "Gollum", "Sméagol")]
 
 
-def contexts(*overrides):
-    config = compose_run(*PEOPLE, "topics.names=null", *overrides)
-    return {each.name: each for each in load_contexts(config.topics, 3, load_population(config.population))}
+def contexts(openings="openings.yaml", **settings):
+    config = TopicsConfig("mine", str(openings), **settings)
+    return {each.name: each for each in load_contexts(config, 3, PEOPLE)}
 
 
 def told(context):
@@ -26,7 +26,7 @@ def test_a_mapping_may_have_an_opening_for_each_persona(tmp_path):
     file.write_text(
         "fish:\n  Gollum: Raw?\n  Sméagol: Cooked?\n  Gandalf: Smoked?\n  Sauron: No?\njoke: Tell me one.\n"
     )
-    found = contexts(f"topics.openings={file}")
+    found = contexts(file)
     assert told(found["fish"]) == ["Smoked?", "Raw?", "Cooked?"]
     assert "Sauron" not in found["fish"].own_openings
     assert told(found["joke"]) == ["Tell me one."] * 3
@@ -50,7 +50,7 @@ def test_a_table_has_rows_for_personas_for_the_others_and_to_be_dealt_out(tmp_pa
     else:
         lines = [json.dumps(each) for each in objects]
     file.write_text(json.dumps(objects) if form == "json" else "\n".join(lines), encoding="utf-8")
-    found = contexts(f"topics.openings={file}")
+    found = contexts(file)
     assert told(found["a"]) == ["Hello.", "Hello, Gollum.", "Hello."]
     assert told(found["b"]) == ["One.", "Two,\nwith a line break.", "Three."]
 
@@ -58,12 +58,12 @@ def test_a_table_has_rows_for_personas_for_the_others_and_to_be_dealt_out(tmp_pa
 def test_posts_add_topics_or_replace_them(tmp_path):
     file = tmp_path / "posts.jsonl"
     file.write_text('{"topic": "joke", "text": "Ha."}\n{"topic": "mine", "text": "Oh."}\n')
-    found = contexts(f"topics.posts={file}")
+    found = contexts(posts=str(file))
     assert (found["joke"].opening, found["mine"].opening, found["chess"].opening) == ("Ha.", "Oh.", "1. e4")
 
 
 def test_a_context_without_conversation_stands_among_topics():
-    found = contexts("topics.names=[joke]", "topics.neutral=straight_away")
+    found = contexts(names=["joke"], neutral="straight_away")
     assert list(found) == ["straight_away", "joke"]
     assert told(found["straight_away"]) == [None] * 3
 
@@ -83,9 +83,9 @@ def test_a_context_without_conversation_stands_among_topics():
 def test_openings_that_do_not_fit(tmp_path, name, content, message):
     (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
-        contexts(f"topics.openings={tmp_path / name}")
+        contexts(tmp_path / name)
 
 
 def test_the_neutral_context_needs_a_name_of_its_own():
     with pytest.raises(ConfigError, match=r"topics\.neutral=joke: must be another name"):
-        contexts("topics.neutral=joke")
+        contexts(neutral="joke")

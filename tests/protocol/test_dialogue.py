@@ -44,10 +44,11 @@ class Chooser(PersonaEngine):
         return [np.log(0.9 if offered[label] == wanted else 0.1 / len(offered)) for label in choice.options]
 
 
-@pytest.fixture
-def survey(tmp_path):
-    (tmp_path / "few.csv").write_text(FILE, encoding="utf-8")
-    return ("model=random", "task=svs", f"task.items={tmp_path / 'few.csv'}", "task.n_items=10", "task.dialogue=list")
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory):
+    file = tmp_path_factory.mktemp("survey") / "few.csv"
+    file.write_text(FILE, encoding="utf-8")
+    return ("model=random", "task=svs", f"task.items={file}", "task.n_items=10", "task.dialogue=list")
 
 
 def plan_of(settings, *more):
@@ -79,7 +80,7 @@ def test_the_anchors_get_the_ends_of_the_scale_and_the_others_are_rated(survey):
 
 
 def test_earlier_questions_and_answers_stay_in_view(survey):
-    engine, _ = asked(plan_of(survey, "population.limit=1"), RecordLog(None))
+    engine, _ = asked(plan_of(survey), RecordLog(None))
     last = next(each for each in engine.prompts if "Tradition?" in each.messages[-1].text)
     roles, texts = zip(*last.messages, strict=True)
     assert roles == ("system", *["user", "assistant"] * 3, "user")
@@ -94,10 +95,10 @@ def test_earlier_questions_and_answers_stay_in_view(survey):
 
 
 def test_the_prompt_that_is_shown_is_that_of_the_first_question(survey):
-    plan = plan_of(survey, "population.limit=1")
+    plan = plan_of(survey)
     engine, _ = asked(plan, RecordLog(None))
     assert list(sample_prompts(plan)) == engine.prompts[:1]
-    rated = plan_of(survey, "population.limit=1", "task.anchors=[]")
+    rated = plan_of(survey, "task.anchors=[]")
     assert "Conformity?" in next(sample_prompts(rated)).messages[-1].text
 
 

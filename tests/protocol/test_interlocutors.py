@@ -20,11 +20,12 @@ PEOPLE = "name,gender,job,interlocutor\nIlse,F,keeper,Tomas\nTomas,M,beekeeper,O
 SMALL = ("model=random", "topics.names=[joke,chess]", "seeds=[0]")
 
 
-@pytest.fixture
-def crew(tmp_path):
+@pytest.fixture(scope="module")
+def crew(tmp_path_factory):
     """Settings of a population in which each speaks with the next."""
-    (tmp_path / "crew.csv").write_text(PEOPLE, encoding="utf-8")
-    return (*SMALL, f"population.personas={tmp_path / 'crew.csv'}", 'population.introduction="{name}, a {job}."')
+    file = tmp_path_factory.mktemp("crew") / "crew.csv"
+    file.write_text(PEOPLE, encoding="utf-8")
+    return (*SMALL, f"population.personas={file}", 'population.introduction="{name}, a {job}."')
 
 
 class Recorder(PersonaEngine):
@@ -97,9 +98,10 @@ def test_only_the_messages_of_persona_interlocutors_have_other_keys(crew):
 )
 def test_a_file_of_interlocutors_names_one_for_each(crew, tmp_path, rows, message):
     (tmp_path / "pairs.csv").write_text(f"persona,interlocutor\n{rows}", encoding="utf-8")
-    config = compose_run(*crew, f"population.interlocutors={tmp_path / 'pairs.csv'}")
+    config = compose_run(*crew).population
+    config.interlocutors = str(tmp_path / "pairs.csv")
     with pytest.raises(ConfigError, match=message):
-        load_population(config.population)
+        load_population(config)
 
 
 def test_settings_that_need_interlocutors():
