@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -28,8 +29,9 @@ ENGINES: Mapping[str, type[EngineConfig]] = {
 """The settings of engines by the name of their schema; the first that has all of a run's is its own."""
 
 
+@cache
 def register_schemas() -> None:
-    """Register the schemas with Hydra under the names that the defaults lists of the YAML files use.
+    """Register the schemas with Hydra, once, under the names that the defaults lists of the YAML files use.
 
     From then on, Hydra's copies of what it reads share the registered schemas: a help has a hundred such copies, and
     the registry copies each schema that it gives out.

@@ -27,17 +27,17 @@ LOCAL_PAGES = "http://127.0.0.1:5000"
 """The address of MLflow's pages when `valstab ui` shows a database."""
 
 
-FIRST_PARAMETERS = ("model", "n_messages", "n_personas", "n_topics", "n_seeds")
-"""The parameters before the metrics of a table, after those that it is about."""
+FIRST_PARAMETERS = ("model", "n_messages")
+"""The parameters before the metrics of a table, after those that it is about: a laptop's screen has room for few."""
 
 
-LAST_PARAMETERS = ("population", "task", "quantization", "engine")
+LAST_PARAMETERS = ("n_personas", "n_topics", "n_seeds", "population", "task", "quantization", "engine")
 """The parameters after the metrics."""
 
 
 METRICS = (
-    *("rank_order", "rank_order_low", "rank_order_high", "rank_order_chance"),
-    *("ipsative", "ipsative_low", "ipsative_high", "ipsative_chance", "answer_mass"),
+    *("rank_order", "rank_order_chance", "ipsative", "ipsative_chance"),
+    *("rank_order_low", "rank_order_high", "ipsative_low", "ipsative_high", "answer_mass"),
 )
 """The metrics that a table shows."""
 
