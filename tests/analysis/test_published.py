@@ -3,11 +3,15 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 from tests.support import synthetic
 from tests.support.composed import compose_run
 from valstab.analysis.load import load_runs
+from valstab.config.options import CONFIG_FOLDER
 from valstab.errors import ConfigError
 from valstab.inputs.task import load_task
 
@@ -61,6 +65,24 @@ def test_folders_become_one_run(published):
     expected = gollum[items].mean() - gollum.mean()
     assert float(run.scores.sel(seed=2, context="chess", persona="Gollum", key="Power")) == pytest.approx(expected)
     assert load_runs(folders=[folder]).table["population"].tolist() == ["fictional_characters"]
+
+
+@pytest.mark.slow
+def test_the_command_puts_them_on_the_authors_boards(published, valstab, launch_folder):
+    folder, _ = published
+    result = valstab("compare", "figure=authors_leaderboard", f"folders=[{folder}]")
+    assert "2 contexts: chess, joke" in result.stdout
+    assert "3 people are fewer than the 29 parameters" in result.stdout
+    (table,) = launch_folder.glob("outputs/*/*/results/authors_leaderboard.csv")
+    (run,) = load_runs(folders=[folder])
+    assert pd.read_csv(table)["rank_order"].tolist() == pytest.approx([run.stability("rank_order").mean])
+
+
+def test_they_are_read_while_a_command_composes_with_hydra(published):
+    with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
+        command = GlobalHydra.instance().hydra
+        assert load_runs(folders=[published[0]]).runs[0].task.name == "pvq"
+        assert GlobalHydra.instance().hydra is command
 
 
 @pytest.mark.slow
@@ -129,6 +151,15 @@ def test_the_leaderboards_chunks_are_contexts_of_one_seed(tmp_path):
     assert (run.seeds, sorted(run.contexts)) == ([0], ["chess", "chunk_0", "chunk_1", "no_conv"])
     assert run.personas == PEOPLE
     assert run.settings["population.name"] == "real_world_personas"
+
+
+@pytest.mark.parametrize("mean", [7.0, 9.0])
+def test_the_value_survey_has_means_of_scores_or_of_options(mean, tmp_path):
+    metrics = [{"svs": {"Power": mean}}] * 3
+    write(tmp_path / "x", np.full((3, 57), 9), name="svs", per_simulated_participant_metrics=metrics)
+    (run,) = load_runs(folders=[tmp_path])
+    assert run.task.name == "svs"
+    assert set(run.answers["score"]) == {7}
 
 
 def test_coins_and_bags_are_told_apart_by_name(tmp_path):

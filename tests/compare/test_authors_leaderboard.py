@@ -69,7 +69,10 @@ def test_models_that_keep_their_values_stand_higher(found):
     assert table["cardinal_rank"].tolist() == table["ordinal_rank"].tolist() == [1, 2]
     assert table["ordinal"].mean() == pytest.approx(0.5)
     assert table["not_fitted"].between(0, 1).all()
-    assert list(found.pictures) == ["authors_leaderboard"]
+    cardinal, ordinal, beside = found.pictures["authors_leaderboard"].axes
+    assert [text.get_text() for text in cardinal.get_yticklabels()] == ["strong", "weak"]
+    assert ordinal.get_xlabel() == "ordinal board: mean win rate"
+    assert len(beside.get_yticklabels()) == 2 + 8
 
 
 def test_the_columns_are_those_of_the_authors(found):

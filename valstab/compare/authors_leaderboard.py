@@ -79,7 +79,7 @@ def authors_boards(request: Request) -> Comparison:
     tables = {name: table, "columns": long, "structure": structures, "published": published}
     return Comparison(
         tables={key: each for key, each in tables.items() if not each.empty},
-        pictures={name: _picture(table, request.figure.title)},
+        pictures={name: _picture(table, request.figure.reference, request.figure.title)},
         sentences=tuple(_sentences(table, numbers, found, contexts, len(columns.columns))),
         numbers={key: number for key, number in numbers.items() if not np.isnan(number)},
     )
@@ -198,10 +198,14 @@ def _board(columns: pd.DataFrame, found: Mapping[str, ModelColumns]) -> pd.DataF
         each.structure["not_fitted"].mean() / fitted if not each.refused else np.nan for each in found.values()
     ]
     table = table.sort_values("cardinal", ascending=False, kind="stable")
-    places = table[["cardinal", "ordinal"]].rank(ascending=False, method="min").astype("Int64")
-    table.insert(0, "cardinal_rank", places["cardinal"])
-    table.insert(1, "ordinal_rank", places["ordinal"])
-    return table.dropna(axis=1, how="all").rename_axis("label").reset_index()
+    if len(table) == 1:
+        table = table.drop(columns="ordinal")
+    for name in ("ordinal", "cardinal"):
+        if name in table:
+            table.insert(0, f"{name}_rank", table[name].rank(ascending=False, method="min").astype(int))
+    refused = all(each.refused for each in found.values())
+    unknown = [*GOOD.values(), "alpha", "loading", "not_fitted"] if refused else []
+    return table.drop(columns=unknown).rename_axis("label").reset_index()
 
 
 def _sentences(
@@ -211,7 +215,8 @@ def _sentences(
     contexts: Sequence[str],
     number: int,
 ) -> list[str]:
-    said = [f"{number} columns of {len(table)} models in {len(contexts)} contexts: {', '.join(contexts)}."]
+    counted = f"{number} columns of {len(table)} model{'s' * (len(table) > 1)}"
+    said = [f"{counted} in {len(contexts)} contexts: {', '.join(contexts)}."]
     said.append("The boards have no intervals: models near each other may differ by chance.")
     if len(table) > 1:
         firsts = {name: ", ".join(table.loc[table[f"{name}_rank"] == 1, "label"]) for name in ("cardinal", "ordinal")}
@@ -236,7 +241,7 @@ def _sentences(
 
 def _caution(table: pd.DataFrame, found: Mapping[str, ModelColumns]) -> str:
     people = min(int(each.structure["people"].min()) for each in found.values())
-    loadings = "" if "loading" not in table else f" and loadings of {table['loading'].mean():.2f} on average"
+    loadings = "" if table["loading"].isna().all() else f" and loadings of {table['loading'].mean():.2f} on average"
     few = f"fewer than {FEW_PEOPLE} people" if people < FEW_PEOPLE else "many people"
     return (
         f"With {people} people ({few}){loadings}, read CFI, RMSEA and SRMR with caution: they scatter, and small "
@@ -245,17 +250,25 @@ def _caution(table: pd.DataFrame, found: Mapping[str, ModelColumns]) -> str:
     )
 
 
-def _picture(table: pd.DataFrame, title: str) -> Figure:
-    """Draw both boards side by side, each in its own order."""
-    shown = {"cardinal": "mean of all columns", "ordinal": "win rate against the other models"}
-    size = (3.5 + label_inches(table["label"]), 1.6 + 0.3 * len(table))
-    figure, axes = axes_of_panels(None, 2, 2, size, title)
-    for ax, (name, label) in zip(axes, shown.items(), strict=True):
-        ordered = table.sort_values(name, ascending=False, kind="stable").head(MAX_ROWS)
-        places = np.arange(len(ordered))
-        ax.plot(ordered[name].to_numpy(float), places, "o", color="black")
+def _picture(table: pd.DataFrame, published: Mapping[str, float], title: str) -> Figure:
+    """Draw both boards and rank-order stability, each in its own order; what the authors published is hollow."""
+    theirs = pd.DataFrame({"label": published.keys(), "rank_order": published.values(), "published": True})
+    beside = pd.concat([table.assign(published=False), theirs], ignore_index=True)
+    labels = {
+        "cardinal": "cardinal board: mean of all columns",
+        "ordinal": "ordinal board: mean win rate",
+        "rank_order": "rank-order stability\n(hollow: published by the authors)",
+    }
+    panels = {name: label for name, label in labels.items() if name in table}
+    size = (3.5 + label_inches(beside["label"]), 2.0 + 0.3 * len(beside))
+    figure, axes = axes_of_panels(None, len(panels), len(panels), size, title)
+    for ax, (name, label) in zip(axes, panels.items(), strict=True):
+        shown = (beside if name == "rank_order" else beside[~beside["published"]]).dropna(subset=[name])
+        ordered = shown.sort_values(name, ascending=False, kind="stable").head(MAX_ROWS)
+        places, values = np.arange(len(ordered)), ordered[name].to_numpy(float)
+        ax.scatter(values, places, facecolors=np.where(ordered["published"], "none", "black"), edgecolors="black")
         ax.set_yticks(places, ordered["label"])
         ax.set_ylim(len(ordered) - 0.5, -0.5)
-        ax.set_xlabel(note(f"{name} board: {label}", left_out(len(table), "models")))
+        ax.set_xlabel(note(label, left_out(len(shown), "models")))
         ax.grid(axis="x", alpha=0.3)
     return figure

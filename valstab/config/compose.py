@@ -1,6 +1,7 @@
 """Compose configurations from the YAML files with Hydra, and return them as dataclasses."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -122,11 +124,22 @@ def compose_comparison(*overrides: str) -> CompareConfig:
     return _composed("compare", CompareConfig, overrides)
 
 
+@contextmanager
+def _without_command() -> Iterator[None]:
+    """Set aside the command's own Hydra, of which there can be one only, so that a configuration can be composed."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
 def _composed(name: str, kind: type[ConfigT], overrides: Iterable[str]) -> ConfigT:
     register_schemas()
     given = list(overrides)
     try:
-        with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
+        with _without_command(), initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
             return to_dataclass(compose(name, given), kind)
     except (OSError, ValueError) as error:
         if not is_too_long(error):
