@@ -130,6 +130,7 @@ def test_completion_lists_every_option_of_a_group(tmp_path):
         "task=character",
         "task=donation",
         "task=pvq",
+        "task=pvq_short",
         "task=religion",
         "task=stealing",
         "task=svs",
