@@ -40,6 +40,13 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return True if is_browsers else None
 
 
+def leave_pictures_empty(patch: pytest.MonkeyPatch) -> None:
+    """Write empty files for pictures from now on."""
+    from valstab.results.picture import Picture
+
+    patch.setattr(Picture, "savefig", lambda self, path, **settings: Path(path).touch())
+
+
 @pytest.fixture(scope="session")
 def embedded() -> "TransformersEngine":
     """The embedded model in float32."""
@@ -82,9 +89,19 @@ def launch_folder(tmp_path, monkeypatch, migrated_database) -> Path:
 @pytest.fixture
 def without_pictures(monkeypatch) -> None:
     """Leave the files of pictures empty, in a test that does not look at them: drawing takes seconds."""
-    from valstab.results.picture import Picture
+    leave_pictures_empty(monkeypatch)
 
-    monkeypatch.setattr(Picture, "savefig", lambda self, path, **settings: Path(path).touch())
+
+@pytest.fixture(scope="module")
+def launch_template(tmp_path_factory, migrated_database) -> Iterator[Path]:
+    """A folder in which a module's fixture makes runs once, without pictures, for tests that need copies of it."""
+    folder = tmp_path_factory.mktemp("template")
+    shutil.copy(migrated_database, folder / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        leave_pictures_empty(patch)
+        yield folder
 
 
 @pytest.fixture(scope="session")

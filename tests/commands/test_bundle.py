@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import zipfile
 from html.parser import HTMLParser
 
@@ -13,12 +14,10 @@ from valstab.commands.bundle import main
 from valstab.protocol.plan import make_plan
 from valstab.run import run
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
 
-
-@pytest.fixture
-def made(launch_folder):
-    """Make two runs, one with a name that would be markup; return the folder above theirs."""
+@pytest.fixture(scope="module")
+def two_runs(launch_template):
+    """Make two runs, one with a name that would be markup; return the folder that they were started in."""
     for number, name in enumerate(("plain", "<b>&")):
         config = compose_run(
             *(
@@ -29,7 +28,14 @@ def made(launch_folder):
                 "seeds=[0]",
             )
         )
-        run(config, make_plan(config), launch_folder / "runs" / str(number) / "results")
+        run(config, make_plan(config), launch_template / "runs" / str(number) / "results")
+    return launch_template
+
+
+@pytest.fixture
+def made(two_runs, launch_folder):
+    """Return a folder with a copy of the two runs."""
+    shutil.copytree(two_runs, launch_folder, dirs_exist_ok=True)
     return launch_folder / "runs"
 
 

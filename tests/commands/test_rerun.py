@@ -1,6 +1,7 @@
 """A run that is made again from its folder alone, and whether it is the same."""
 
 import json
+import shutil
 from dataclasses import asdict
 
 import mlflow
@@ -13,6 +14,7 @@ from valstab.commands.rerun import main, rerun
 from valstab.config.compose import load_config
 from valstab.config.engines import OpenaiConfig
 from valstab.errors import ConfigError
+from valstab.inputs.files import DATA
 from valstab.protocol.plan import make_plan
 from valstab.results.repetition import changed_provenance, differences
 from valstab.results.saved_inputs import read_saved
@@ -25,18 +27,23 @@ OWN = ("model=random", "population.personas=people.csv", "topics.openings=talk.y
 SMALL = ("topics.names=[tea,rain]", "seeds=[0]", "n_messages=1")
 
 
-@pytest.fixture
-def made(launch_folder):
-    """Make a run with files of one's own, then delete these; return its folder."""
-    from valstab.inputs.files import DATA
-
-    (launch_folder / "people.csv").write_text("name,gender\nAnn,F\nBob,M\nCy,M\n", encoding="utf-8")
-    (launch_folder / "talk.yaml").write_text("tea: Let us talk of tea.\nrain: It rains.\n", encoding="utf-8")
-    (launch_folder / "mine.csv").write_bytes((DATA / "portraits.csv").read_bytes())
+@pytest.fixture(scope="module")
+def first(launch_template):
+    """Make a run with files of one's own, then delete these; return the folder that it was started in."""
+    (launch_template / "people.csv").write_text("name,gender\nAnn,F\nBob,M\nCy,M\n", encoding="utf-8")
+    (launch_template / "talk.yaml").write_text("tea: Let us talk of tea.\nrain: It rains.\n", encoding="utf-8")
+    (launch_template / "mine.csv").write_bytes((DATA / "portraits.csv").read_bytes())
     config = compose_run(*OWN, *SMALL)
-    run(config, make_plan(config), launch_folder / "first" / "results", command="python -m valstab ...")
+    run(config, make_plan(config), launch_template / "first" / "results", command="python -m valstab ...")
     for name in ("people.csv", "talk.yaml", "mine.csv"):
-        (launch_folder / name).unlink()
+        (launch_template / name).unlink()
+    return launch_template
+
+
+@pytest.fixture
+def made(first, launch_folder):
+    """Return the folder of a copy of the run."""
+    shutil.copytree(first, launch_folder, dirs_exist_ok=True)
     return launch_folder / "first"
 
 
@@ -85,8 +92,6 @@ def test_what_differs_is_named(made, launch_folder):
 
 
 def test_stabilities_are_compared(made, launch_folder):
-    import shutil
-
     copy = launch_folder / "copy"
     shutil.copytree(made / "results", copy)
     document = json.loads((copy / "stability.json").read_text("utf-8"))

@@ -28,7 +28,7 @@ PAST_FAILURES = {
     ],
     "items": ["item,religion,activity\n" + "9" * 5000 + ",a,b\n", "item,religion,activity\n\u00b2,a,b\n"],
     "topics": [
-        "[" * 20_000,
+        "[" * 1_000,
         "joke: 2020-99-99\n",
         'joke: "\\ud800"\n',
         'joke: "\\0"\n',
@@ -84,8 +84,8 @@ def test_the_search_sees_what_breaks_the_promise():
             if b"name" not in content:
                 raise LookupError("not told in one line")
 
-    count, found = tried(LOADERS["population"]._replace(load=Broken().load), 200)
-    assert count >= 200
+    count, found = tried(LOADERS["population"]._replace(load=Broken().load), 100)
+    assert count >= 100
     assert list(found) == ["LookupError: not told in one line"]
 
 

@@ -134,13 +134,9 @@ def test_a_sweep_of_which_no_job_begins_leaves_no_run(valstab, launch_folder):
     assert logged(launch_folder) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("mode", "number"),
-    [
-        ("run", signal.SIGINT),
-        pytest.param("run", signal.SIGTERM, marks=pytest.mark.slow),
-        pytest.param("sweep", signal.SIGTERM, marks=pytest.mark.slow),
-    ],
+    ("mode", "number"), [("run", signal.SIGINT), ("run", signal.SIGTERM), ("sweep", signal.SIGTERM)]
 )
 def test_a_signal_ends_cleanly_and_says_how_to_go_on(mode, number, heavy_process, launch_folder):
     arguments = ("-m", "n_messages=1,3") if mode == "sweep" else ("n_messages=1",)
