@@ -278,10 +278,11 @@ def portraits(change):
         ),
         ("topics.openings", "joke: [1, 2]\n", "must map each topic's name to its opening message"),
         ("topics.openings", "joke: 'unclosed\n", "must be a YAML file"),
+        ("topics.posts", "joke,text\na,b\n", "lacks the column topic; it has joke, text"),
     ],
 )
 def test_a_file_that_can_not_be_used_is_named_with_what_is_wrong(key, content, message, tmp_path):
-    file = tmp_path / "mine.csv"
+    file = tmp_path / ("mine.yaml" if key == "topics.openings" else "mine.csv")
     file.write_text(content, encoding="utf-8")
     line = answered(f"{key}={file}")
     assert line.startswith(f"{key}=")
