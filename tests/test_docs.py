@@ -92,6 +92,7 @@ def test_every_option_is_in_the_reference(generated):
     assert [name for name, _ in rows] == [name for name, _ in options]
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_every_file_column_and_metric_is_in_the_reference(launch_folder):
     reference = (DOCS / "reference.md").read_text(encoding="utf-8")
     names = set(re.findall(r"`([^`]+)`", reference))
