@@ -139,8 +139,9 @@ def test_a_mistake_is_answered_with_key_value_and_what_is_allowed(override, mess
         ("population.limit=61", "population.limit=61: must be 1 to 60"),
         ("model.path=/no/such.gguf", "model.path=/no/such.gguf: no such file or folder, nor a hub id"),
         ("population.personas=mine.csv", "population.personas=mine.csv: must be a readable UTF-8 text file"),
+        ("hydra/launcher=joblib", "hydra/launcher=joblib: starts the jobs of a sweep: add -m"),
     ],
-    ids=["type", "option", "value", "model", "file"],
+    ids=["type", "option", "value", "model", "file", "launcher"],
 )
 def test_a_mistake_ends_the_command_with_one_line(override, message, checked, tmp_path):
     (tmp_path / "mine.csv").write_bytes(b"\xff\xfe\x00name")
@@ -207,7 +208,6 @@ def test_a_mistake_in_a_sweep_ends_it_before_its_first_job(override, message, ch
         ),
         (["=random"], "=random: needs the name of a setting before ="),
         (["model=random", "seeds"], "seeds: needs a value: seeds=VALUE"),
-        (["hydra/launcher=slurm"], "hydra/launcher=slurm: starts the jobs of a sweep: add -m"),
         (["~n_messages"], "~n_messages: a setting can't be removed; KEY=VALUE gives it another value"),
         (["model@x=random"], "model@x=random: unknown key; did you mean model=random?"),
         (
@@ -226,7 +226,7 @@ def test_settings_and_hydra_s_own_options_pass():
     settings = ["model=random", "+experiment=[a,b]", "seeds=[0,1]", "topics.names=[joke]"]
     launcher = "hydra/launcher=slurm"
     refuse_arguments(["-m", "--config-dir", "mine", *settings, launcher], ["model", "experiment", "topics"])
-    refuse_arguments(["hydra.mode=MULTIRUN", launcher, "--cfg", "job", "--resolve"], [])
+    refuse_arguments(["--cfg", "job", "--resolve"], [])
     refuse_arguments(["-sc", "install=bash"], [])
 
 

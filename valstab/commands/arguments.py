@@ -38,7 +38,6 @@ def refuse_arguments(arguments: list[str], groups: Collection[str]) -> None:
     for option in unknown:
         raise UserError(f"{option}: no such option; settings have no dashes: {_as_setting(option, arguments)}")
     _refuse_options(known)
-    in_turn = not (known.multirun or any("hydra.mode" in argument for argument in known.overrides))
     for argument in known.overrides:
         if advice := missing_value(argument):
             raise UserError(advice)
@@ -48,8 +47,6 @@ def refuse_arguments(arguments: list[str], groups: Collection[str]) -> None:
             raise UserError(f"{argument}: a setting can't be removed; KEY=VALUE gives it another value")
         if equals and not key:
             raise UserError(f"{argument}: needs the name of a setting before =")
-        if key == "hydra/launcher" and in_turn:
-            raise UserError(f"{argument}: starts the jobs of a sweep: add -m")
         if at and group in groups and key not in NESTED:
             raise UserError(f"{argument}: unknown key; did you mean {group}={value}?")
         if equals and key in groups and key not in SEVERAL and value.startswith("["):

@@ -46,8 +46,13 @@ def job_config(composed: DictConfig, schema: type[ConfigT]) -> ConfigT:
 
     Raises:
         ConfigError: if it holds a secret, a key was added that does not exist, or an option has the name of another.
+        UserError: if it has a launcher, but no sweep.
     """
-    return config_of_job(composed, HydraConfig.get(), schema)
+    hydra = HydraConfig.get()
+    for override in hydra.overrides.hydra:
+        if override.startswith("hydra/launcher=") and hydra.mode is RunMode.RUN:
+            raise UserError(f"{override}: starts the jobs of a sweep: add -m")
+    return config_of_job(composed, hydra, schema)
 
 
 def config_of_job(composed: DictConfig, hydra: Any, schema: type[ConfigT]) -> ConfigT:
