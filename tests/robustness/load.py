@@ -27,6 +27,13 @@ from valstab.protocol.store import open_store
 
 STUDY = ("model=random", "topics=extended", "task=donation")
 """5 seeds x 14 topics x 60 personas x 100 items."""
+PEAK = """
+import pathlib, resource, subprocess, sys
+code = subprocess.call(sys.argv[2:])
+pathlib.Path(sys.argv[1]).write_text(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code)
+"""
+"""Runs a command and writes its peak memory in kB. A process begins with its parent's peak, so this is a small one."""
 MOST_GIB = 4.0
 """Peak memory of a run of that size, in GiB."""
 RUNS = 20
@@ -80,13 +87,11 @@ def large_study(folder: Path, overrides: Sequence[str]) -> Iterator[Finding]:
 def measured(folder: Path, module: str, *arguments: str, **environment: str) -> Ended:
     """Run `python -m MODULE` in a folder, its standard output in `output.txt` there."""
     start = time.perf_counter()
+    peak = folder / "peak.txt"
+    command = (sys.executable, "-c", PEAK, str(peak), sys.executable, "-m", module, *arguments)
     with (folder / "output.txt").open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments], cwd=folder, env={**os.environ, **environment}, stdout=output
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return Ended(process.returncode, time.perf_counter() - start, usage.ru_maxrss * 1024 / GIB)
+        ended = subprocess.run(command, cwd=folder, env={**os.environ, **environment}, stdout=output, check=False)
+    return Ended(ended.returncode, time.perf_counter() - start, int(peak.read_text()) * 1024 / GIB)
 
 
 @contextmanager
