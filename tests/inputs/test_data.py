@@ -38,6 +38,14 @@ def test_portraits_follow_the_scoring_key():
     pvq = task()
     assert {key: [item.number for item in pvq.items if item.key == key] for key in pvq.keys} == KEY
     assert pvq.scores == (1, 2, 3, 4, 5, 6)
+
+
+def test_the_short_questionnaire_has_the_shortest_portrait_of_each_value():
+    pvq, short = task(), task("task=pvq_short")
+    shortest = {key: min((item.text["M"] for item in pvq.items if item.key == key), key=len) for key in pvq.keys}
+    assert {item.key: item.text["M"] for item in short.items} == shortest
+    assert (len(short.items), short.keys, short.scores) == (10, pvq.keys, pvq.scores)
+    assert [item.options for item in short.items] == [pvq.items[0].options] * 10
     assert pvq.centred
 
 

@@ -13,18 +13,10 @@ from omegaconf import OmegaConf
 
 from valstab.config.labels import flatten
 from valstab.config.schema import Config
-from valstab.inputs.files import find_path, is_packaged
+from valstab.inputs.files import INPUT_SETTINGS, find_path, is_packaged
 
-FILE_SETTINGS = (
-    ("task", "items"),
-    ("population", "personas"),
-    ("population", "interlocutors"),
-    ("topics", "openings"),
-    ("topics", "posts"),
-    ("interlocutor", "turns"),
-    ("figure", "labels"),
-)
-"""The settings that name a data file, as group and name."""
+FILE_SETTINGS = (*INPUT_SETTINGS, ("figure", "labels"))
+"""The settings that name a data file of a run or of a comparison, as group and name."""
 
 
 GLOBAL_PACKAGE = "@package _global_"

@@ -8,6 +8,17 @@ DATA = Path(__file__).parent / "data"
 """Folder of the personas, openings and items that come with valstab."""
 
 
+INPUT_SETTINGS = (
+    ("task", "items"),
+    ("population", "personas"),
+    ("population", "interlocutors"),
+    ("topics", "openings"),
+    ("topics", "posts"),
+    ("interlocutor", "turns"),
+)
+"""The settings that name a file that a run reads, as group and name."""
+
+
 def locate(setting: str, name: str) -> Path:
     """Return the file or folder that a setting names: a file that comes with valstab, or a path.
 

@@ -6,20 +6,9 @@ from typing import Any
 
 from valstab.config.compose import load_config
 from valstab.config.schema import Config
-from valstab.inputs.files import locate
+from valstab.inputs.files import INPUT_SETTINGS, locate
 from valstab.inputs.published_wording import published_files
 from valstab.whole_file import whole_file
-
-FILE_SETTINGS = (
-    ("task", "items"),
-    ("population", "personas"),
-    ("population", "interlocutors"),
-    ("topics", "openings"),
-    ("topics", "posts"),
-    ("interlocutor", "turns"),
-)
-"""The settings that name a data file, as group and name."""
-
 
 FOLDER = "inputs"
 """The folder of the copies, with a folder for each setting; files keep their names, which name wordings."""
@@ -31,7 +20,7 @@ def copy_inputs(config: Config, folder: Path) -> None:
     Raises:
         ConfigError: if a file is missing.
     """
-    for group, name in FILE_SETTINGS:
+    for group, name in INPUT_SETTINGS:
         if (value := getattr(getattr(config, group), name)) is None:
             continue
         source = locate(f"{group}.{name}", value)
@@ -49,7 +38,7 @@ def read_saved(folder: Path) -> Config:
         ConfigError: if there is none, or it is of a version with other settings.
     """
     config = load_config(folder / "config.yaml")
-    for group, name in FILE_SETTINGS:
+    for group, name in INPUT_SETTINGS:
         section: Any = getattr(config, group)
         value = getattr(section, name)
         if value is not None and (copy := folder / FOLDER / name / Path(value).name).exists():

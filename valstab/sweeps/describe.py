@@ -8,7 +8,7 @@ import pandas as pd
 from valstab.config.schema import MEASURES
 from valstab.config.terminal import terminal_width
 from valstab.results.markdown import escape_markdown as text
-from valstab.sweeps.table import rows, swept_keys
+from valstab.sweeps.table import job_labels, rows, swept_keys
 from valstab.tracking.record import FINISHED
 
 MAX_NAMES = 4
@@ -81,8 +81,7 @@ def _beyond_chance(table: pd.DataFrame, name: str) -> str:
     known = table[table[[name, f"{name}_chance"]].notna().all(axis=1)]
     if known.empty:
         return ""
-    keys = swept_keys(table) or ["name"]
-    beyond = [" ".join(str(row[key]) for key in keys) for row in rows(known) if row[name] > row[f"{name}_chance"]]
+    beyond = job_labels(known[known[name] > known[f"{name}_chance"]])
     found = ", ".join(beyond) if len(beyond) <= MAX_NAMES else f"{len(beyond)} of {len(known)} jobs"
     label = f"{name.replace('_', '-')} stability beyond chance (where there is none, in one job of twenty)"
     return f"{label}: {found or 'no job'}"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from valstab.config.schema import MEASURES
-from valstab.sweeps.table import rows, swept_keys
+from valstab.sweeps.table import job_labels, swept_keys
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,11 +45,10 @@ def draw(table: pd.DataFrame, title: str) -> "Picture | None":
         if axis:
             _draw_lines(ax, table, name, axis, [key for key in keys if key != axis])
         else:
-            labels = [" ".join(str(row[key]) for key in keys) or row["name"] for row in rows(table)]
             places = np.arange(len(table))
             ax.errorbar(table[name], places, xerr=_interval(table, name), fmt="o", capsize=3)
             ax.plot(table[f"{name}_chance"], places, "|", markersize=14, **CHANCE)
-            ax.set_yticks(places, labels)
+            ax.set_yticks(places, job_labels(table))
             ax.set_ylim(len(table) - 0.5, -0.5)
             ax.set_xlabel("\n".join(filter(None, [_label(name), left_out(n_jobs, "jobs", "sweep.csv")])))
         (ax.axhline if axis else ax.axvline)(0, color="black", linewidth=0.8)

@@ -65,6 +65,12 @@ def best_and_spread(table: pd.DataFrame) -> dict[str, float]:
     return numbers
 
 
+def job_labels(table: pd.DataFrame) -> list[str]:
+    """Return a label for each job of a table: its values of the settings that differ, or its name if none do."""
+    keys = swept_keys(table)
+    return [" ".join(str(row[key]) for key in keys) or row["name"] for row in rows(table)]
+
+
 def rows(table: pd.DataFrame) -> list[dict[Any, Any]]:
     """Return a table's rows as dictionaries."""
     return [dict(row) for row in table.to_dict("records")]
