@@ -40,11 +40,12 @@ def test_portraits_follow_the_scoring_key():
     assert pvq.scores == (1, 2, 3, 4, 5, 6)
 
 
-def test_the_short_questionnaire_has_the_shortest_portrait_of_each_value():
+def test_the_short_questionnaire_has_one_portrait_of_each_value():
     pvq, short = task(), task("task=pvq_short")
-    shortest = {key: min((item.text["M"] for item in pvq.items if item.key == key), key=len) for key in pvq.keys}
-    assert {item.key: item.text["M"] for item in short.items} == shortest
-    assert (len(short.items), short.keys, short.scores) == (10, pvq.keys, pvq.scores)
+    known = {(item.key, item.text["F"], item.text["M"]) for item in pvq.items}
+    assert {(item.key, item.text["F"], item.text["M"]) for item in short.items} <= known
+    assert sorted(item.key for item in short.items) == sorted(pvq.keys)
+    assert (short.keys, short.scores) == (pvq.keys, pvq.scores)
     assert [item.options for item in short.items] == [pvq.items[0].options] * 10
     assert pvq.centred
 
