@@ -1,0 +1,117 @@
+"""Inventories that come with valstab: a person's answers, scored by hand from the published keys."""
+
+import csv
+
+import pandas as pd
+import pytest
+
+from tests.support.composed import compose_run
+from valstab.inputs.files import DATA
+from valstab.inputs.task import load_task
+from valstab.statistics.scores import score
+
+
+def load(*overrides):
+    return load_task(compose_run(*overrides).task)
+
+
+def scored(task, chosen):
+    """Return the scores of a person who chooses option `chosen(item)`, counted from 1, of each item."""
+    rows = [(0, "joke", "Ada", item.number, task.scores_of(item)[chosen(item.number) - 1] * 1.0) for item in task.items]
+    answers = pd.DataFrame(rows, columns=["seed", "context", "persona", "item", "score"])
+    found = score(answers, task).isel(seed=0, context=0, persona=0)
+    return dict(zip(found["key"].to_numpy().tolist(), found.to_numpy().tolist(), strict=True))
+
+
+def in_quarters(item):
+    """Choose 5, 4, 2 and 1 in the four rounds of 30 items, each of which has every facet of IPIP-NEO-120 once."""
+    return (5, 4, 2, 1)[(item - 1) // 30]
+
+
+@pytest.mark.parametrize("language", ["", "_german"])
+def test_a_person_s_domains_of_ipip_neo_120(language):
+    # The six facets of each domain, by hand, are in the next test: their means are the domains.
+    found = scored(load(f"task=ipip_neo_120{language}"), in_quarters)
+    assert found == {
+        "Neuroticism": pytest.approx((3 + 4 + 4 + 4 + 4 + 4) / 6),
+        "Extraversion": pytest.approx((4.5 + 4.5 + 4 + 4 + 3 + 3) / 6),
+        "Openness": pytest.approx((3 + 4.5 + 4.5 + 4 + 4 + 4.5) / 6),
+        "Agreeableness": pytest.approx((4 + 3 + 4.5 + 3 + 3 + 4.5) / 6),
+        "Conscientiousness": pytest.approx((3 + 4 + 4.5 + 4.5 + 4.5 + 3) / 6),
+    }
+
+
+def test_a_person_s_facets_of_ipip_neo_120():
+    # Johnson's reversed items by facet, and what their options 5, 4, 2, 1 count: none is (5 + 4 + 2 + 1) / 4 = 3; the
+    # fourth, (5 + 4 + 2 + 5) / 4 = 4; the third and the fourth, (5 + 4 + 4 + 5) / 4 = 4.5; all but the first,
+    # (5 + 2 + 4 + 5) / 4 = 4; all, (1 + 2 + 4 + 5) / 4 = 3.
+    found = scored(load("task=ipip_neo_120_facets"), in_quarters)
+    assert found == {
+        "Anxiety": 3,
+        "Anger": 4,
+        "Depression": 4,
+        "Self-Consciousness": 4,
+        "Immoderation": 4,
+        "Vulnerability": 4,
+        "Friendliness": 4.5,
+        "Gregariousness": 4.5,
+        "Assertiveness": 4,
+        "Activity Level": 4,
+        "Excitement-Seeking": 3,
+        "Cheerfulness": 3,
+        "Imagination": 3,
+        "Artistic Interests": 4.5,
+        "Emotionality": 4.5,
+        "Adventurousness": 4,
+        "Intellect": 4,
+        "Liberalism": 4.5,
+        "Trust": 4,
+        "Morality": 3,
+        "Altruism": 4.5,
+        "Cooperation": 3,
+        "Modesty": 3,
+        "Sympathy": 4.5,
+        "Self-Efficacy": 3,
+        "Orderliness": 4,
+        "Dutifulness": 4.5,
+        "Achievement-Striving": 4.5,
+        "Self-Discipline": 4.5,
+        "Cautiousness": 3,
+    }
+
+
+def test_a_person_s_big_five_of_ipip_50():
+    # Ten rounds of five items, one of each scale; options 5, 1, 4, 2, 5, 1, 4, 2, 5, 1. Reversed are, of Extraversion,
+    # rounds 2, 4, 6, 8, 10; Agreeableness 1, 3, 5, 7; Conscientiousness 2, 4, 6, 8; Emotional Stability all but 2 and 4;
+    # Intellect 2, 4, 6.
+    found = scored(load("task=ipip_50"), lambda item: (5, 1, 4, 2, 5, 1, 4, 2, 5, 1)[(item - 1) // 5])
+    assert found == {
+        "Extraversion": (5 + 5 + 4 + 4 + 5 + 5 + 4 + 4 + 5 + 5) / 10,
+        "Agreeableness": (1 + 1 + 2 + 2 + 1 + 1 + 2 + 2 + 5 + 1) / 10,
+        "Conscientiousness": (5 + 5 + 4 + 4 + 5 + 5 + 4 + 4 + 5 + 1) / 10,
+        "Emotional Stability": (1 + 1 + 2 + 2 + 1 + 5 + 2 + 4 + 1 + 5) / 10,
+        "Intellect": (5 + 5 + 4 + 4 + 5 + 5 + 4 + 2 + 5 + 1) / 10,
+    }
+
+
+def test_the_german_items_have_the_english_key_and_no_english():
+    tables = []
+    for name in ("ipip_neo_120", "ipip_neo_120_german"):
+        with (DATA / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            tables.append(list(csv.DictReader(file)))
+    english, german = ([row.pop("text") for row in table] for table in tables)
+    assert tables[0] == tables[1]
+    assert len(set(german)) == 120
+    assert not set(english) & set(german)
+
+
+def test_an_item_is_asked_as_published():
+    worry = load("task=ipip_neo_120").items[0]
+    assert worry.text["X"] == "Worry about things."
+    assert worry.options["X"] == (
+        "Very Inaccurate",
+        "Moderately Inaccurate",
+        "Neither Accurate Nor Inaccurate",
+        "Moderately Accurate",
+        "Very Accurate",
+    )
