@@ -133,10 +133,46 @@ def test_the_context_window_has_room_for_a_whole_dialogue(survey):
         require_fit(plan, Window(longest - 1, count), "chooser")
 
 
+@pytest.mark.parametrize("order", ["file", "reversed", "random"])
+def test_all_items_of_a_questionnaire_are_one_dialogue_in_the_order_that_is_set(order):
+    plan = plan_of(("model=random", "task=pvq_short", "task.dialogue=all"), f"item_order={order}")
+    log = RecordLog(None)
+    engine, result = asked(plan, log)
+    number = {item.text["M"]: item.number for item in plan.task.items}  # Gandalf and Gollum are he
+    turns = [
+        [number[re.search(r"^(.+)\n\(A\) ", message.text, re.MULTILINE)[1]] for message in prompt.messages[1::2]]
+        for prompt in engine.prompts
+    ]
+    first, second = turns[-2:]
+    one_by_one = sorted(len(each) for each in turns)
+    assert one_by_one == sorted([*range(1, 11)] * 2)
+    assert all(each in (first[: len(each)], second[: len(each)]) for each in turns)
+    orders = {"file": [*range(1, 11)], "reversed": [*range(10, 0, -1)]}
+    if order in orders:
+        assert first == second == orders[order]
+    else:
+        assert first != second
+        assert sorted(first) == sorted(second) == [*range(1, 11)]
+    assert all(prompt.messages[3].text.count(plan.task.description) == 0 for prompt in engine.prompts[2:])
+    assert next(sample_prompts(plan)) == engine.prompts[0]
+    again, repeated = asked(plan, log)
+    assert (again.prompts, repeated.reused) == ([], 20)
+    assert repeated.answers.equals(result.answers)
+
+
+def test_another_order_of_items_asks_again_but_draws_the_same_orders_of_options():
+    log, settings = RecordLog(None), ("model=random", "task=pvq_short", "task.dialogue=all")
+    _, forwards = asked(plan_of(settings), log)
+    engine, backwards = asked(plan_of(settings, "item_order=reversed"), log)
+    assert (len(engine.prompts), backwards.reused) == (20, 0)
+    assert backwards.answers.letters.tolist() == forwards.answers.letters.tolist()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (("task.dialogue=page",), "is no column of"),
+        (("task.dialogue=null", "item_order=random"), "needs task.dialogue"),
         (("task.anchors=[a,b,c]",), "may be two"),
         (("overflow=truncate",), "leaves no dialogue whole"),
     ],

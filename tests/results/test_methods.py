@@ -78,6 +78,11 @@ def test_a_run_writes_its_methods_and_tables(launch_folder):
         (("population=none", "population.permutations=6"), "no persona; the study was repeated 5 times"),
         (("model.system_prompt=false",), "introduced in a user message"),
         (("option_order=fixed", "option_labels=numbers"), "in the order of the scale and labelled by numbers"),
+        (
+            ("task.dialogue=all",),
+            "was asked after the whole conversation in one dialogue in the order of its items, with",
+        ),
+        (("task.dialogue=all", "item_order=random"), "in an order of items drawn for each conversation, with all"),
         (("answer=sampled", "answer_samples=4"), "the option chosen most often in 4 samples"),
     ],
 )

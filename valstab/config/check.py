@@ -16,6 +16,7 @@ from valstab.config.schema import (
     ANSWERS,
     DTYPES,
     FORMATS,
+    ITEM_ORDERS,
     OPTION_LABELS,
     OPTION_ORDERS,
     OVERFLOWS,
@@ -125,6 +126,9 @@ def check_config(config: Config) -> None:
     require("answer", config.answer, ANSWERS)
     require("option_order", config.option_order, OPTION_ORDERS)
     require("option_labels", config.option_labels, OPTION_LABELS)
+    require("item_order", config.item_order, ITEM_ORDERS)
+    if config.item_order != "file" and config.task.dialogue is None:
+        raise ConfigError("item_order", config.item_order, "is that of a dialogue: needs task.dialogue, such as all")
     if config.retests > 0 and config.option_order != "random":
         raise ConfigError("retests", config.retests, "repeats the questions in other orders: needs option_order=random")
     n_messages = config.n_messages

@@ -97,7 +97,7 @@ class TaskConfig:
     dialogue: str | None = None
     """A column of the items' file: those with the same cell are asked in one dialogue, with earlier answers in view.
 
-    null asks each item by itself.
+    `all` asks all items in one dialogue, as people fill in a questionnaire. null asks each item by itself.
     """
     anchors: list[str] = field(default_factory=list)
     """With `dialogue`: up to two questions that begin one, whose options are its items.

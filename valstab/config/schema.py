@@ -41,6 +41,10 @@ OPTION_ORDERS = ("random", "fixed", "reversed")
 """Values of `option_order`."""
 
 
+ITEM_ORDERS = ("file", "reversed", "random")
+"""Values of `item_order`."""
+
+
 OPTION_LABELS = ("letters", "numbers", "words")
 """Values of `option_labels`."""
 
@@ -171,6 +175,11 @@ class Config:
     """The order of the options: `random`, drawn for each question; `fixed`, that of the scale; or `reversed`."""
     option_labels: str = "letters"
     """What names an option: `letters` (A to Z), `numbers` (1, 2, ...), or `words`: its own text, without a label."""
+    item_order: str = "file"
+    """The order of a dialogue's items: that of the `file`, `reversed`, or `random`, drawn for each conversation.
+
+    It needs `task.dialogue`: items that are asked by themselves do not see one another.
+    """
     answer: str = "letter"
     """How an answer is obtained: `letter`, `thinking` or `sampled`.
 

@@ -13,6 +13,10 @@ from valstab.inputs.keying import BOOLEANS, REVERSED_COLUMN, SIGN_COLUMN, revers
 from valstab.inputs.tables import Table, read_table
 from valstab.inputs.templates import fields_of, render
 
+ALL = "all"
+"""Value of `task.dialogue` that puts all items into one dialogue; it is no column."""
+
+
 ITEM_NUMBER = re.compile(r"\d{1,9}")
 """Pattern of the column `item`."""
 
@@ -121,8 +125,8 @@ def _item(path: Path, row: Mapping[str, str], config: TaskConfig, *, is_reversed
 
 def _dialogue(path: Path, row: Mapping[str, str], config: TaskConfig) -> str:
     """Return the list that an item is asked in; none where each is asked by itself."""
-    if config.dialogue is None:
-        return ""
+    if config.dialogue in {None, ALL}:
+        return config.dialogue or ""
     if not row.get(config.dialogue):
         raise ConfigError("task.dialogue", config.dialogue, f"is no column of {path} that all items have")
     return row[config.dialogue]

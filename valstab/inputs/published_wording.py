@@ -10,7 +10,7 @@ from valstab.config.inputs import TaskConfig
 from valstab.errors import ConfigError
 from valstab.inputs.files import read_text
 from valstab.inputs.genders import Gender
-from valstab.inputs.items import GENDERS, Item, check_count
+from valstab.inputs.items import ALL, GENDERS, Item, check_count
 
 PUBLISHED_FILES: Mapping[Gender, str] = {"F": "pvq_female_test.csv", "M": "pvq_male_test.csv"}
 """Files of the folder `test`."""
@@ -31,6 +31,8 @@ def read_published_wording(folder: Path, config: TaskConfig) -> list[Item]:
         ConfigError: if a file can't be used.
     """
     setting = "task.items"
+    if config.dialogue is not None and (config.dialogue != ALL or config.anchors):
+        raise ConfigError("task.dialogue", config.dialogue, f"{folder} has no columns; allowed: {ALL}, without anchors")
     try:
         values = json.loads(read_text(setting, folder / "raw" / "values.json"))
         key_of = {
@@ -60,6 +62,7 @@ def read_published_wording(folder: Path, config: TaskConfig) -> list[Item]:
             key=key_of.get(number, "(none)"),
             text={gender: rows[gender][number - 1][0].strip() for gender in GENDERS},
             options={gender: tuple(rows[gender][number - 1][1 : 1 + len(config.scores)]) for gender in GENDERS},
+            dialogue=config.dialogue or "",
         )
         for number in range(1, config.n_items + 1)
     ]

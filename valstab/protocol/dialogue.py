@@ -77,7 +77,7 @@ class Dialogues:
         self._thoughts: list[list[str]] = [[""] * size[1] for _ in conversations]
         self._reused = [True] * size[0]
         self._dialogues = [
-            _Dialogue(number, name, places, left=list(places))
+            _Dialogue(number, name, places, left=self._order(number, name, places))
             for number in range(size[0])
             for name, places in plan.task.dialogues.items()
         ]
@@ -97,6 +97,14 @@ class Dialogues:
                 self._thoughts[number] if thinks else None,
             )
             yield Answered(number, answers, reused)
+
+    def _order(self, number: int, name: str, places: Sequence[int]) -> list[int]:
+        """Return the places of a list's items in the order in which they are rated after a conversation."""
+        if self._plan.item_order == "random":
+            session = self._conversations[number].session
+            seed = derive_seed("items", self._plan.task.name, name, *session.labels, self._retest)
+            return [places[each] for each in np.random.default_rng(seed).permutation(len(places))]
+        return list(places[::-1]) if self._plan.item_order == "reversed" else list(places)
 
     def first_prompt(self) -> Prompt:
         """Return the prompt of the first question after the first conversation."""

@@ -69,6 +69,8 @@ class Plan:
     """`random`, `fixed` or `reversed`."""
     option_labels: str = "letters"
     """`letters`, `numbers` or `words`."""
+    item_order: str = "file"
+    """Order of the items of a dialogue: `file`, `reversed` or `random`."""
     answer_samples: int = 0
     """Number of answers that are sampled for each question; 0 reads the exact distribution."""
     answer_thought_tokens: int | None = None
@@ -170,6 +172,7 @@ def make_plan(config: Config) -> Plan:
         retests=config.retests,
         option_order=config.option_order,
         option_labels=config.option_labels,
+        item_order=config.item_order,
         answer_samples=config.answer_samples if config.answer == "sampled" else 0,
         answer_thought_tokens=config.max_thought_tokens if config.answer == "thinking" else None,
         message_thought_tokens=_message_thought_tokens(config),

@@ -9,7 +9,6 @@ import pandas as pd
 
 from valstab.config.labels import model_label
 from valstab.config.schema import Config
-from valstab.inputs.task import Task
 from valstab.protocol.plan import Plan
 from valstab.results import latex, wording
 from valstab.results.results import Results
@@ -39,6 +38,14 @@ ORDERS = {
     "reversed": "in the reversed order of the scale",
 }
 """The order of options, by the setting `option_order`."""
+
+
+ITEM_ORDERS = {
+    "file": "in the order of its items",
+    "reversed": "in the reversed order of its items",
+    "random": "in an order of items drawn for each conversation",
+}
+"""The order of a dialogue's items, by the setting `item_order`."""
 
 
 PAPER = """\
@@ -164,14 +171,15 @@ def _questions(config: Config, plan: Plan) -> str:
     scored = "a person's mean over the items was subtracted from the scores" if task.centred else "scores are raw"
     return (
         f"Then each of the {len(task.items)} items of {task.name} (wording {task.wording}, SHA-256 "
-        f"{task.digest[:DIGEST_CHARACTERS]}) was asked {_together(task)}, with its options "
+        f"{task.digest[:DIGEST_CHARACTERS]}) was asked {_together(plan)}, with its options "
         f"{ORDERS[config.option_order]} and labelled by {config.option_labels}. The answer is {answer}. Scores are "
         f"means over the items of a key ({_count(len(task.keys), 'key')}); {scored}."
     )
 
 
-def _together(task: Task) -> str:
+def _together(plan: Plan) -> str:
     """Return whether items were asked by themselves or in dialogues, as a clause."""
+    task = plan.task
     if not task.dialogues:
         return "by itself after the whole conversation"
     anchors = len(task.anchors)
@@ -180,8 +188,9 @@ def _together(task: Task) -> str:
         if anchors
         else ""
     )
-    lists = _count(len(task.dialogues), "dialogue")
-    return f"after the whole conversation in one of {lists} with all earlier answers in view{began}"
+    where = "one dialogue" if len(task.dialogues) == 1 else f"one of {len(task.dialogues)} dialogues"
+    order = ITEM_ORDERS[plan.item_order]
+    return f"after the whole conversation in {where} {order}, with all earlier answers in view{began}"
 
 
 def _statistics(results: Results) -> str:
