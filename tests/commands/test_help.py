@@ -131,6 +131,7 @@ def test_completion_lists_every_option_of_a_group(tmp_path):
         "task=donation",
         "task=pvq",
         "task=pvq_short",
+        "task=pvq_short_german",
         "task=religion",
         "task=stealing",
         "task=svs",

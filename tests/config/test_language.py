@@ -10,7 +10,7 @@ from valstab.config.check import check_config
 from valstab.engines.base import Message, Prompt
 from valstab.errors import ConfigError
 from valstab.inputs.population import Persona
-from valstab.protocol.ask import answers_key
+from valstab.protocol.ask import answers_key, option_orders
 from valstab.protocol.converse import Conversation, message_key
 from valstab.protocol.plan import make_plan
 from valstab.protocol.prompts import ChatFormat, language_key, question_prompt, reply_prompt, stop_pattern
@@ -41,6 +41,47 @@ def test_a_german_persona_is_asked():
         "KONTEXT:Es folgt ein Gespräch mit Hanna, eine Bäckerin aus Bremen.\n"
         "NUTZER:Regnet es?\nHANNA:Ja.\nNUTZER:Frage?\nHANNA:Antwort: ("
     )
+
+
+def test_an_introduction_is_worded_as_set_in_each_format():
+    settings = ("language.you_are='I am {introduction} Be kind.'", "language.base_persona='{introduction} speaks.'")
+    said, alone = (
+        [
+            question_prompt(one, HANNA, texts, "How?", language=compose_run(*settings).language)
+            for one in (ChatFormat.SYSTEM, ChatFormat.NO_SYSTEM, ChatFormat.BASE)
+        ]
+        for texts in (["Hm?", "Yes."], [])
+    )
+    first = "I am Hanna, eine Bäckerin aus Bremen. Be kind."
+    talk = (("user", "Hm?"), ("assistant", "Yes."), ("user", "How?"))
+    assert said[0] == chat(("system", first), *talk, text="Answer: (")
+    assert said[1] == chat(("user", first), ("assistant", "OK"), *talk, text="Answer: (")
+    assert said[2].text == (
+        "CONTEXT:Hanna, eine Bäckerin aus Bremen. speaks.\nUSER:Hm?\nHANNA:Yes.\nUSER:How?\nHANNA:Answer: ("
+    )
+    assert alone[1] == chat(("user", f"{first}\n\nHow?"), text="Answer: (")
+
+
+def test_the_german_set_changes_the_words_alone():
+    german = (
+        "language=german",
+        "task=pvq_short_german",
+        "topics=paper_german",
+        "population=fictional_characters_german",
+    )
+    plans = [
+        make_plan(compose_run("model=random", "population.limit=3", "seeds=[0]", *settings))
+        for settings in (("task=pvq_short",), german)
+    ]
+    english, other = plans
+    assert [each.labels for each in other.sessions] == [each.labels for each in english.sessions]
+    assert [each.name for each in other.contexts] == ["poem", "joke", "history", "chess", "grammar"]
+    assert not {each.opening for each in other.contexts} & {each.opening for each in english.contexts} - {"1. e4"}
+    assert other.personas[0].introduction == "Gandalf aus J. R. R. Tolkiens Mittelerde-Legendarium."
+    for session in english.sessions[:6]:
+        assert (option_orders(other, session) == option_orders(english, session)).all()
+    keys = [[answers_key(plan, Conversation(session, ())) for session in plan.sessions] for plan in plans]
+    assert not {*keys[0]} & {*keys[1]}
 
 
 def test_a_chinese_interlocutor_speaks():

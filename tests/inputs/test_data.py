@@ -50,8 +50,52 @@ def test_the_short_questionnaire_has_one_portrait_of_each_value():
     assert pvq.centred
 
 
-def test_portraits_are_two_sentences_in_both_genders():
-    for item in task().items:
+def words(text):
+    return re.findall(r"\w+", text.lower())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("task=pvq_short", "task.items=portraits_short_paraphrased.csv"),
+        ("task=pvq_short_german",),
+    ],
+)
+def test_other_wordings_of_the_short_questionnaire_measure_the_same_values(settings):
+    short, other = task("task=pvq_short"), task(*settings)
+    assert [(item.number, item.key) for item in other.items] == [(item.number, item.key) for item in short.items]
+    assert (other.name, other.keys, other.scores, other.centred) == (short.name, short.keys, short.scores, True)
+    assert other.digest != short.digest
+    for one, same in zip(other.items, short.items, strict=True):
+        assert len(set(one.text.values())) == 3
+        triples = [
+            set(zip(said, said[1:], said[2:], strict=False)) for said in (words(one.text["M"]), words(same.text["M"]))
+        ]
+        assert not triples[0] & triples[1]  # in other words
+        assert all(len(re.findall(r"[.!?](?=\s|$)", text)) == 2 for text in one.text.values())
+
+
+def test_german_portraits_have_pronouns_for_everybody():
+    german = task("task=pvq_short_german")
+    assert german.items[8].text == {
+        "F": "Sie hat einen Beruf gewählt, in dem niemand ihr Arbeitszeit und Arbeitsweise vorschreibt. Den Lebensweg von "
+        "anderen bestimmt zu bekommen wäre für sie wie ein Käfig.",
+        "M": "Er hat einen Beruf gewählt, in dem niemand ihm Arbeitszeit und Arbeitsweise vorschreibt. Den Lebensweg von "
+        "anderen bestimmt zu bekommen wäre für ihn wie ein Käfig.",
+        "X": "Diese Person hat einen Beruf gewählt, in dem niemand ihr Arbeitszeit und Arbeitsweise vorschreibt. Den "
+        "Lebensweg von anderen bestimmt zu bekommen wäre für sie wie ein Käfig.",
+    }
+    for item in german.items:
+        assert re.search(r"\b(er|ihm|ihn|seine|seinen)\b", item.text["M"], re.IGNORECASE)
+        for gender in ("F", "X"):
+            assert not re.search(r"\b(er|ihm|ihn|seine|seinen)\b", item.text[gender], re.IGNORECASE)
+        assert ["Person" in item.text[gender] for gender in "FMX"] == [False, False, True]
+        assert len(set(item.options["F"])) == 6
+
+
+@pytest.mark.parametrize("settings", [(), ("task=pvq_short", "task.items=portraits_short_paraphrased.csv")])
+def test_portraits_are_two_sentences_in_both_genders(settings):
+    for item in task(*settings).items:
         male, female = item.text["M"], item.text["F"]
         for text in (male, female):
             assert len(re.findall(r"[.!?](?=\s|$)", text)) == 2

@@ -56,9 +56,10 @@ def test_people_without_names_are_labelled_by_row(tmp_path):
     assert (judge.name, judge.introduction, judge.is_named) == ("persona_1", "a judge, retired.", False)
 
 
-def test_portraits_with_they():
+@pytest.mark.parametrize("settings", [(), ("task=pvq_short", "task.items=portraits_short_paraphrased.csv")])
+def test_portraits_with_they(settings):
     """No verb after they is in the form of he and she, and nothing else differs from the wording with he."""
-    for item in load_task(compose_run().task).items:
+    for item in load_task(compose_run(*settings).task).items:
         they, he = item.text["X"], item.text["M"]
         assert not re.search(r"\b(he|him|his|himself|she|her|herself)\b", they, re.IGNORECASE)
         assert not re.search(r"\bthey (is|has|was|does|\w+[^s\W]s)\b", they, re.IGNORECASE)

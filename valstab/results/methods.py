@@ -143,7 +143,9 @@ def _sessions(config: Config, plan: Plan) -> str:
         place = FORMATS["base" if config.model.format == "base" else "chat"]
         if config.model.format != "base" and not config.model.system_prompt:
             place = "in a user message"
-        who = f"It played {len(plan.personas)} personas ({config.population.name}), introduced {place}"
+        text = config.language.base_persona if config.model.format == "base" else config.language.you_are
+        words = text.replace("{introduction}", "…")
+        who = f"It played {len(plan.personas)} personas ({config.population.name}), introduced {place} (“{words}”)"
     topics = ", ".join(context.name for context in plan.contexts)
     seeds = f"{_count(len(plan.seeds), 'seed')} ({', '.join(map(str, plan.seeds))})"
     return f"{who}. For each of {_count(len(plan.contexts), 'topic')} ({topics}) and {seeds}, {_talk(config, plan)}."
