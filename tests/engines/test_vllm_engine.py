@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.adapters import write_adapter
 from tests.support.embedded import SMOLLM2
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, Prompt
@@ -30,16 +31,19 @@ class FakeLLM:
         if arguments.get("swap_space") == 0:
             raise ValueError("swap_space\nmust be above 0")
         self.arguments = arguments
+        self.adapters = []
         self.environment = {name: os.environ.get(name) for name in VARIABLES}
         self.llm_engine = SimpleNamespace(
             model_config=SimpleNamespace(max_model_len=100, revision=None),
             engine_core=SimpleNamespace(shutdown=lambda: None),
+            add_lora=self.adapters.append,
         )
         self.params = []
         type(self).last = self
 
-    def generate(self, prompts, params, *, use_tqdm):
+    def generate(self, prompts, params, *, use_tqdm, lora_request=None):
         self.params.extend(params)
+        self.lora_request = lora_request
         for prompt, each in zip(prompts, params, strict=True):
             logprobs = [{token: SimpleNamespace(logprob=math.log(0.5)) for token in each.wanted("logprob_token_ids")}]
             output = SimpleNamespace(token_ids=prompt["prompt_token_ids"][:2], logprobs=logprobs)
@@ -63,10 +67,12 @@ def load(monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
-    def make(quantization="none", *, gpu=False, **settings):
+    def make(quantization="none", *, gpu=False, adapter=None, **settings):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-        model = ModelConfig(name="m", path=SMOLLM2, dtype="float32", sampling=SamplingConfig(temperature=0.2))
+        model = ModelConfig(
+            name="m", path=SMOLLM2, dtype="float32", sampling=SamplingConfig(temperature=0.2), adapter=adapter
+        )
         return VllmEngine(model, quantization, **settings)
 
     return make
@@ -89,6 +95,25 @@ FIXED = {
     "generation_config": "vllm",
     "disable_log_stats": True,
 }
+
+
+def test_an_adapter_is_read_at_once_and_goes_with_every_request(load, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "vllm.lora.request", SimpleNamespace(LoRARequest=lambda *given: given))
+    write_adapter(tmp_path, {"model.layers.0.self_attn.q_proj": (torch.zeros(9, 576), torch.zeros(576, 9))})
+    adapted = load(gpu=True, adapter=str(tmp_path), **SETTINGS)
+    request = ("adapter", 1, str(tmp_path.resolve()))
+    assert FakeLLM.last.adapters == [request]
+    assert {name: FakeLLM.last.arguments[name] for name in ("enable_lora", "max_lora_rank")} == {
+        "enable_lora": True,
+        "max_lora_rank": 16,
+    }
+    list(adapted.score_options([[ChoiceRequest(Prompt((), "Answer: ("), "AB", 0)]]))
+    assert FakeLLM.last.lora_request == request
+    plain = load(gpu=True, **SETTINGS)
+    list(plain.score_options([[ChoiceRequest(Prompt((), "Answer: ("), "AB", 0)]]))
+    assert (FakeLLM.last.adapters, FakeLLM.last.lora_request) == ([], None)
+    assert not {"enable_lora", "max_lora_rank"} & set(FakeLLM.last.arguments)
+    assert adapted.identity == {**plain.identity, "adapter": adapted.identity["adapter"]}
 
 
 def test_settings_reach_vllm_by_their_names(load):

@@ -14,6 +14,7 @@ FORMS: Mapping[str, str | Mapping[str, str]] = {
     "model.dtype": "{}",
     "answer": "{}",
     "model.path": "{}",
+    "model.adapter": {"None": "no adapter"},
     "language.name": "{}",
     "interlocutor.name": "with {}",
 }

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
-from valstab.config.engines import OpenaiConfig, VllmConfig
+from valstab.config.engines import EngineConfig, OpenaiConfig, TransformersConfig, VllmConfig
 from valstab.config.language import check_language
 from valstab.config.schema import (
     ANSWERS,
@@ -23,6 +23,7 @@ from valstab.config.schema import (
     QUANTIZATIONS,
     UNDEFINED,
     Config,
+    ModelConfig,
 )
 from valstab.errors import ConfigError, require, require_text
 
@@ -118,9 +119,7 @@ def check_config(config: Config) -> None:
         ConfigError: at the first invalid value.
     """
     _check_texts("", asdict(config))
-    require("model.format", config.model.format, FORMATS)
-    require("model.dtype", config.model.dtype, DTYPES)
-    require("model.quantization", config.model.quantization, QUANTIZATIONS)
+    _check_model("model", config.model, config.engine)
     require("undefined", config.undefined, UNDEFINED)
     require("overflow", config.overflow, OVERFLOWS)
     require("answer", config.answer, ANSWERS)
@@ -158,6 +157,14 @@ def check_config(config: Config) -> None:
         require("engine.distributed_executor_backend", config.engine.distributed_executor_backend, BACKENDS)
 
 
+def _check_model(prefix: str, model: ModelConfig, engine: EngineConfig | None) -> None:
+    require(f"{prefix}.format", model.format, FORMATS)
+    require(f"{prefix}.dtype", model.dtype, DTYPES)
+    require(f"{prefix}.quantization", model.quantization, QUANTIZATIONS)
+    if model.adapter is not None and not isinstance(engine, TransformersConfig | VllmConfig):
+        raise ConfigError(f"{prefix}.adapter", model.adapter, "needs engine=transformers or engine=vllm")
+
+
 def _check_interlocutor(config: Config) -> None:
     other = config.interlocutor
     if (other.model is None) != (other.engine is None):
@@ -172,9 +179,7 @@ def _check_interlocutor(config: Config) -> None:
         )
     if other.model is None:
         return
-    require("interlocutor.model.format", other.model.format, FORMATS)
-    require("interlocutor.model.dtype", other.model.dtype, DTYPES)
-    require("interlocutor.model.quantization", other.model.quantization, QUANTIZATIONS)
+    _check_model("interlocutor.model", other.model, other.engine)
     _check_ranges("interlocutor.engine.", other.engine, ENGINE_RANGES)
     _check_ranges("interlocutor.model.sampling.", other.model.sampling, SAMPLING_RANGES)
     if isinstance(other.engine, OpenaiConfig):

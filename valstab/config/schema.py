@@ -112,6 +112,8 @@ class ModelConfig:
     With `none`, their precision is `dtype`. `8bit` and `4bit` are those of bitsandbytes. `int8`, on CPUs alone, also
     rounds what the weights are multiplied with.
     """
+    adapter: str | None = None
+    """A folder with a LoRA in PEFT's format, which is added to the weights; null is none."""
     trust_remote_code: bool = False
     """Whether to run Python code that the checkpoint brings along."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)

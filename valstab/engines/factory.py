@@ -6,19 +6,21 @@ from hydra.utils import get_class
 
 from valstab.config.engines import TransformersConfig, VllmConfig
 from valstab.config.schema import Config
+from valstab.engines.adapter import find_adapter
 from valstab.engines.base import Engine
 from valstab.engines.checkpoint import require_checkpoint
 from valstab.errors import ConfigError
 
 
 def require_model(config: Config) -> None:
-    """Check that the weights exist that the engine would load, before anything large is imported.
+    """Check that the weights and the adapter exist that the engine would load, before anything large is imported.
 
     Raises:
         EngineError: if they do not.
     """
     if isinstance(config.engine, TransformersConfig | VllmConfig):
         require_checkpoint(config.model)
+        find_adapter(config.model, merges=isinstance(config.engine, TransformersConfig))
 
 
 def as_interlocutor(config: Config) -> Config:

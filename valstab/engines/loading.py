@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from valstab.config.check import SAMPLING_RANGES
 from valstab.config.schema import ModelConfig, SamplingConfig
 from valstab.config.terminal import warn
+from valstab.engines.adapter import add_adapter, find_adapter, require_fit
 from valstab.engines.base import EngineError
 from valstab.engines.checkpoint import locate_checkpoint, one_line_errors, require_own_safetensors, require_path
 from valstab.engines.private_interfaces import has_bfloat16_products, has_matrix_tiles
@@ -83,10 +84,10 @@ class LoadedModel(NamedTuple):
 
 
 def load(model: ModelConfig, quantization: str, device: str, dtype: torch.dtype) -> LoadedModel:
-    """Load a model and its tokenizer.
+    """Load a model with its adapter, and its tokenizer.
 
     Raises:
-        EngineError: if the weights can't be found or loaded.
+        EngineError: if the weights or the adapter can't be found or loaded.
     """
     common: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
     weights: dict[str, Any] = {"dtype": dtype, "device_map": "auto" if device == "cuda" else device}
@@ -96,10 +97,12 @@ def load(model: ModelConfig, quantization: str, device: str, dtype: torch.dtype)
             load_in_8bit=quantization == "8bit",
             bnb_4bit_compute_dtype=dtype,
         )
-    path = require_path(model)
+    path, adapter = require_path(model), find_adapter(model)
     with one_line_errors(f"model={model.name}: {path}"), _quiet_loading():
         source = locate_checkpoint(path)
         require_own_safetensors(source)
+        if adapter is not None:
+            require_fit(adapter, source, trust_remote_code=model.trust_remote_code)
         tokenizer = AutoTokenizer.from_pretrained(source, **common)
         loaded, found = AutoModelForCausalLM.from_pretrained(
             # Sizes that differ are among the information, by name.
@@ -111,6 +114,9 @@ def load(model: ModelConfig, quantization: str, device: str, dtype: torch.dtype)
             **weights,
         )
     _require_all_tensors(model, found)
+    if adapter is not None:
+        with one_line_errors(f"model.adapter={adapter}"):
+            loaded = add_adapter(loaded, adapter, merged="quantization_config" not in weights)
     # Prompts are checked against the model's own context window.
     tokenizer.deprecation_warnings[LENGTH_WARNING] = True
     return LoadedModel(source, tokenizer, loaded.eval())

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from transformers import AutoTokenizer, GenerationConfig
 
 from valstab.config.schema import ModelConfig
+from valstab.engines.adapter import adapter_identity, adapter_rank, find_adapter, require_fit
 from valstab.engines.base import (
     Cache,
     ChoiceRequest,
@@ -53,6 +55,10 @@ CPU_ENVIRONMENT = {
 """Defaults of vLLM's environment variables on the CPU; VLLM_CPU_KVCACHE_SPACE is in GiB."""
 
 
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""Values of vLLM's `max_lora_rank`."""
+
+
 PARALLEL_SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 """Names of the settings for several GPUs."""
 
@@ -73,7 +79,7 @@ class VllmEngine:
     def __init__(
         self, model: ModelConfig, quantization: str, *, vllm_args: Mapping[str, Any] | None = None, **settings: Any
     ) -> None:
-        path = require_path(model)
+        path, adapter = require_path(model), find_adapter(model, merges=False)
         if quantization in {"8bit", "int8"}:
             raise EngineError(
                 f"model.quantization={quantization}: vLLM can't quantise to 8 bits as it loads; allowed: none, 4bit"
@@ -84,10 +90,13 @@ class VllmEngine:
             dtype = str(precision(model.dtype, device)).removeprefix("torch.")
             with one_line_errors(f"model={model.name}: {path}"):
                 source = locate_checkpoint(path)
+            if adapter is not None:
+                require_fit(adapter, source, trust_remote_code=model.trust_remote_code)
             arguments = {"model": source, "dtype": dtype, "trust_remote_code": model.trust_remote_code}
-            arguments |= _quantized(quantization) | _on_device(settings, device)
+            arguments |= _quantized(quantization) | _on_device(settings, device) | _adapted(adapter)
             try:
                 self._llm = vllm.LLM(**arguments, **dict(vllm_args or {}))
+                self._adapter = None if adapter is None else _added(self._llm, adapter)
             except (OSError, ValueError, RuntimeError, ImportError, TypeError) as error:
                 raise EngineError(
                     f"model={model.name}: vLLM can't load {model.path}: {explain_load_error(error)}"
@@ -110,6 +119,7 @@ class VllmEngine:
             "quantization": quantization,
             "sampling": self._sampling.identity,
             "template": self.tokens.template_digest(),
+            **adapter_identity(adapter),
         }
         sizes = {name.removesuffix("_size"): str(settings.get(name, 1)) for name in PARALLEL_SIZES}
         self.properties: Mapping[str, str] = {"device": device, **sizes, **unused_sampling(generation_config)}
@@ -170,7 +180,10 @@ class VllmEngine:
         """Yield each prompt's completion, in order, and count its tokens."""
         for prompt, each in zip(prompts, params, strict=True):
             require_room(len(prompt) + each.max_tokens, self.window)
-        outputs = self._llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], list(params), use_tqdm=False)
+        lora = {} if self._adapter is None else {"lora_request": self._adapter}
+        outputs = self._llm.generate(
+            [{"prompt_token_ids": prompt} for prompt in prompts], list(params), use_tqdm=False, **lora
+        )
         for prompt, output in zip(prompts, outputs, strict=True):
             (completion,) = output.outputs
             self.usage.encoded_tokens += len(prompt) - (output.num_cached_tokens or 0)
@@ -193,6 +206,23 @@ def _quantized(quantization: str) -> dict[str, Any]:
     if quantization == "4bit":
         return {"load_format": "bitsandbytes", "quantization": "bitsandbytes"}
     return {"load_format": "safetensors"}
+
+
+def _adapted(adapter: Path | None) -> dict[str, Any]:
+    """Return the arguments of `vllm.LLM` for an adapter; none without one."""
+    if adapter is None:
+        return {}
+    rank = adapter_rank(adapter)
+    return {"enable_lora": True, "max_lora_rank": next((each for each in LORA_RANKS if each >= rank), rank)}
+
+
+def _added(llm: Any, adapter: Path) -> Any:
+    """Return the request for an adapter that vLLM has read, so that what it can't use ends the run now."""
+    from vllm.lora.request import LoRARequest
+
+    request = LoRARequest("adapter", 1, str(adapter.resolve()))
+    llm.llm_engine.add_lora(request)
+    return request
 
 
 def _on_device(settings: Mapping[str, Any], device: str) -> dict[str, Any]:

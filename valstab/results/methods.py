@@ -111,6 +111,7 @@ def _model(config: Config, made_by: Mapping[str, Any]) -> str:
     name = model_label(config.model.name, config.model.quantization)
     known = [
         config.model.path and f"`{config.model.path}`",
+        config.model.adapter and f"adapter {str(engine.get('adapter', config.model.adapter))[:DIGEST_CHARACTERS]}",
         engine.get("weights") and f"weights {str(engine['weights'])[:DIGEST_CHARACTERS]}",
     ]
     where = "; ".join(filter(None, known))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from valstab.config.schema import ModelConfig
+from valstab.engines.adapter import adapter_identity, find_adapter
 from valstab.engines.base import (
     GIB,
     UNREAD,
@@ -133,6 +134,7 @@ class TransformersEngine:
             "sampling": self._sampling.identity,
             "template": self.tokens.template_digest(),
             "compiled": str(compiled).lower(),
+            **adapter_identity(find_adapter(model)),
         }
         self.properties: Mapping[str, str] = {
             "device": self._device,
