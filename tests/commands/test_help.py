@@ -129,6 +129,10 @@ def test_completion_lists_every_option_of_a_group(tmp_path):
     assert result.stdout.split() == [
         "task=character",
         "task=donation",
+        "task=ipip_50",
+        "task=ipip_neo_120",
+        "task=ipip_neo_120_facets",
+        "task=ipip_neo_120_german",
         "task=pvq",
         "task=pvq_short",
         "task=pvq_short_german",

@@ -57,7 +57,8 @@ def read_run(folder: Path, identifier: str | None = None) -> Run:
             digest=document["wording_sha256"],
             n_messages=int(settings["n_messages"]),
             withheld=str(document.get("withheld", "")),
-            without_personas=settings.get("population.personas") == "None",
+            without_personas=settings.get("population.personas") == "None"
+            and not any(name.startswith("population.grid.") for name in settings),
             scores=_labelled(profiles, document),
             answers=pd.read_parquet(folder / "answers.parquet"),
             retests=pd.read_parquet(retests) if retests.exists() else None,

@@ -70,12 +70,15 @@ def _find(value: str, folders: Iterable[Path]) -> str:
 
 def _use_own_names(config: Config, own: set[str]) -> None:
     """Name people and topics in files of the user's own by these files, and introduce such people neutrally."""
-    personas, openings = config.population.personas, config.topics.openings
+    people, openings = config.population, config.topics.openings
+    personas, name = people.personas, None
     if personas and "population.personas" in own and not is_packaged(personas):
-        if "population.name" not in own:
-            config.population.name = Path(personas).stem
-        if "population.introduction" not in own:
-            config.population.introduction = None
+        name = Path(personas).stem
+    elif personas and any(key.startswith("population.grid") for key in own):
+        people.personas, name = None, "grid"
+    if name is not None:
+        people.name = people.name if "population.name" in own else name
+        people.introduction = people.introduction if "population.introduction" in own else None
     if openings and "topics.openings" in own and not is_packaged(openings):
         if "topics.name" not in own:
             config.topics.name = Path(openings).stem

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import hydra
@@ -30,6 +31,10 @@ from valstab.protocol.prompts import instruction_of
 
 if TYPE_CHECKING:
     from valstab.engines.prompts.tokenizer import PromptTokenizer
+
+MAX_SHOWN = 300
+"""Characters of an introduction or an item that are shown outside a prompt."""
+
 
 SERVER = "its chat template is not known here, so prompts are shown without it"
 """The note on the prompts of a model behind a server."""
@@ -133,7 +138,7 @@ def notes(plan: Plan) -> Iterator[str]:
     ):
         for text, number in Counter(texts).items():
             if number > 1:
-                yield f"{number} {what} have the same text: {text}"
+                yield f"{number} {what} have the same text: {shorten(text, MAX_SHOWN, placeholder=' ...')}"
     if len(plan.task.option_counts) > 1 and not plan.task.rescaled:
         yield (
             "scores are raw, and items differ in their number of options: those with more weigh more in a key's mean; "
@@ -180,9 +185,10 @@ def _population(config: PopulationConfig, plan: Plan) -> Iterator[str]:
     what = "personas" if personas[0].introduction else "repetitions without a persona"
     *others, last = [f"{genders[gender]} {gender}" for gender in PRONOUNS if genders[gender] or gender in GENDERS]
     yield f"{config.name}: {len(personas)} {what}, {', '.join(others)} and {last}"
-    if config.personas is not None:
+    if not plan.without_personas:
         yield f"read as {read_population_table(config).describe()}"
-        yield f"the first: {instruction_of(personas[0].introduction or '', plan.language)}"
+        first = instruction_of(personas[0].introduction or "", plan.language)
+        yield f"the first: {shorten(first, MAX_SHOWN, placeholder=' ...')}"
 
 
 def _topics(name: str, contexts: tuple[Context, ...]) -> Iterator[str]:

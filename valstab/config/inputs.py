@@ -1,6 +1,7 @@
 """The settings of a run's inputs: its people, its topics, and its questions."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -16,10 +17,15 @@ class PopulationConfig:
 
     It is CSV, JSON, or text with a description on each line. The columns name and gender (F, M or X) are optional.
     """
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    """In place of a file: the values of each column, of which all combinations are people without names.
+
+    A column gender (F, M or X) selects the wording of the questionnaire. Columns without values are left out.
+    """
     introduction: str | None = None
     """The text after "You are", as a template with the file's columns in braces, such as `{name}`.
 
-    null is the file's column description, or else the name alone.
+    null is the file's column description or persona, or else the name alone.
     """
     interlocutors: str | None = None
     """A file with the columns persona and interlocutor: for each persona another one, which speaks with it.

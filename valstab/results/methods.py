@@ -146,7 +146,11 @@ def _sessions(config: Config, plan: Plan) -> str:
             place = "in a user message"
         text = config.language.base_persona if config.model.format == "base" else config.language.you_are
         words = text.replace("{introduction}", "…")
-        who = f"It played {len(plan.personas)} personas ({config.population.name}), introduced {place} (“{words}”)"
+        crossed = " and ".join(
+            f"{column} ({', '.join(map(str, values))})" for column, values in config.population.grid.items() if values
+        )
+        people = config.population.name + (f": all combinations of {crossed}" if crossed else "")
+        who = f"It played {len(plan.personas)} personas ({people}), introduced {place} (“{words}”)"
     topics = ", ".join(context.name for context in plan.contexts)
     seeds = f"{_count(len(plan.seeds), 'seed')} ({', '.join(map(str, plan.seeds))})"
     return f"{who}. For each of {_count(len(plan.contexts), 'topic')} ({topics}) and {seeds}, {_talk(config, plan)}."

@@ -10,7 +10,7 @@ from valstab.tracking.names import shorten
 
 NOT_PARAMETERS = re.compile(
     r"model\.quantization|.*\b_target_$|.*\.name$|(task|language|store|tracking|dry_run|max_unread_answers|max_empty_messages)\b"
-    r"|population\.(personas|interlocutors|introduction|seeds)|topics\.(openings|posts|neutral|between_personas)|interlocutor\."
+    r"|population\.(personas|grid|interlocutors|introduction|seeds)|topics\.(openings|posts|neutral|between_personas)|interlocutor\."
 )
 """Settings that are not logged as parameters."""
 
