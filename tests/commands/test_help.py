@@ -134,6 +134,8 @@ def test_completion_lists_every_option_of_a_group(tmp_path):
         "task=ipip_neo_120_facets",
         "task=ipip_neo_120_german",
         "task=pvq",
+        "task=pvq_21",
+        "task=pvq_rr",
         "task=pvq_short",
         "task=pvq_short_german",
         "task=religion",

@@ -1,11 +1,13 @@
 """Inventories that come with valstab: a person's answers, scored by hand from the published keys."""
 
 import csv
+import re
 
 import pandas as pd
 import pytest
 
 from tests.support.composed import compose_run
+from valstab.errors import ConfigError
 from valstab.inputs.files import DATA
 from valstab.inputs.task import load_task
 from valstab.statistics.scores import score
@@ -115,3 +117,70 @@ def test_an_item_is_asked_as_published():
         "Moderately Accurate",
         "Very Accurate",
     )
+
+
+def texts(folder, number):
+    file = folder / "texts.txt"
+    file.write_text("".join(f"{{He}} {{likes|like}} number {i}.\n" for i in range(1, number + 1)), encoding="utf-8")
+    return f"task.texts={file}"
+
+
+def test_a_person_s_values_of_pvq_21(tmp_path):
+    # Items 1 to 7 get 6, 8 to 14 get 3, 15 to 21 get 1: the mean over all is 10 / 3. Two items of each value, three of
+    # Universalism (3, 8, 19).
+    found = scored(load("task=pvq_21", texts(tmp_path, 21)), lambda item: (6, 3, 1)[(item - 1) // 7])
+    assert found == {
+        value: pytest.approx(mean - 10 / 3)
+        for value, mean in {
+            "Conformity": (6 + 1) / 2,
+            "Tradition": (3 + 1) / 2,
+            "Benevolence": (3 + 1) / 2,
+            "Universalism": (6 + 3 + 1) / 3,
+            "Self-Direction": (6 + 3) / 2,
+            "Stimulation": (6 + 1) / 2,
+            "Hedonism": (3 + 1) / 2,
+            "Achievement": (6 + 3) / 2,
+            "Power": (6 + 1) / 2,
+            "Security": (6 + 3) / 2,
+        }.items()
+    }
+
+
+def test_a_person_s_values_of_pvq_rr(tmp_path):
+    # Items 1 to 10 get 6, 11 to 20 get 4, the other 37 get 1: the mean over all is 137 / 57. Three items of each value.
+    found = scored(load("task=pvq_rr", texts(tmp_path, 57)), lambda item: 6 if item <= 10 else 4 if item <= 20 else 1)
+    one_of_each = {"Power Resources": (4 + 4 + 1) / 3}
+    begins_high = {"Self-Direction Thought", "Stimulation", "Hedonism", "Power Dominance", "Face", "Security Societal"}
+    begins_high |= {"Conformity Interpersonal", "Humility", "Universalism Nature", "Universalism Concern"}
+    for value, number in found.items():
+        mean = one_of_each.get(value, (6 + 1 + 1) / 3 if value in begins_high else (4 + 1 + 1) / 3)
+        assert number == pytest.approx(mean - 137 / 57), value
+    assert len(found) == 19
+
+
+def test_texts_of_the_value_survey_may_be_one_s_own(tmp_path):
+    own = load("task=svs", texts(tmp_path, 57))
+    assert own.items[56].text["F"].endswith("in your life: She likes number 57.?")
+    assert [item.key for item in own.items] == [item.key for item in load("task=svs").items]
+    assert own.wording == "texts"
+
+
+def test_a_key_without_texts_is_not_asked():
+    with pytest.raises(ConfigError, match=r"^task\.texts=None: must be a file with the texts"):
+        load("task=pvq_rr")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("item,text\n1,a\n2,b\n", "must have a text for each of the 21 items, and no others"),
+        ("item,text\n" + "1,a\n" * 21, "must have a text for each of the 21 items"),
+        ("item,wording\n1,a\n", "lacks the column text; it has item, wording"),
+        ("item,text\none,a\n", "item 'one' must be a whole number"),
+    ],
+)
+def test_a_file_of_texts_that_does_not_fit(tmp_path, content, message):
+    file = tmp_path / "texts.csv"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"^task\.texts=.*{re.escape(message)}"):
+        load("task=pvq_21", f"task.texts={file}")

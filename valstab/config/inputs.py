@@ -77,6 +77,11 @@ class TaskConfig:
     Optional columns are item (1, 2, ...), gender (of the person in the item), reversed (true) or keyed (+1 or -1), and
     filler (true for an item that is not scored). A folder with the published PVQ is accepted too.
     """
+    texts: str | None = None
+    """A file with the column `text` of the items, where `items` has only their key, or to replace its texts.
+
+    It has the items in order or a column item; a text file has one on each line. null is the texts of `items`.
+    """
     n_items: int = MISSING
     """The number of items that the file must have, so that a truncated file is noticed."""
     text: str = MISSING

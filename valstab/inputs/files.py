@@ -10,6 +10,7 @@ DATA = Path(__file__).parent / "data"
 
 INPUT_SETTINGS = (
     ("task", "items"),
+    ("task", "texts"),
     ("population", "personas"),
     ("population", "interlocutors"),
     ("topics", "openings"),

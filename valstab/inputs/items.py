@@ -8,9 +8,10 @@ from typing import Any
 
 from valstab.config.inputs import TaskConfig
 from valstab.errors import ConfigError
+from valstab.inputs.files import locate
 from valstab.inputs.genders import GENDER_NAMES, PRONOUNS, Gender, agree, read_gender, without_they
 from valstab.inputs.keying import BOOLEANS, REVERSED_COLUMN, SIGN_COLUMN, reversed_rows
-from valstab.inputs.tables import Table, read_table
+from valstab.inputs.tables import DESCRIPTION, Table, read_table
 from valstab.inputs.templates import fields_of, render
 
 ALL = "all"
@@ -23,6 +24,10 @@ ITEM_NUMBER = re.compile(r"\d{1,9}")
 
 GENDERS: tuple[Gender, ...] = ("F", "M")
 """Genders that every item is worded for. Its wording with they (X) may be missing."""
+
+
+TEXT_COLUMN = "text"
+"""Column of a file of texts."""
 
 
 FILLER_COLUMN = "filler"
@@ -84,13 +89,37 @@ def read_items(path: Path, config: TaskConfig) -> list[Item]:
     Raises:
         ConfigError: if the file can't be used.
     """
-    setting = "task.items"
     rows = read_item_table(path, config).rows
+    _number("task.items", path, rows)
+    if config.texts is not None:
+        _add_texts(rows, config.texts)
+    elif TEXT_COLUMN in fields_of([config.text]) and TEXT_COLUMN not in rows[0]:
+        raise ConfigError("task.texts", None, f"must be a file with the texts, since {path.name} has no column text")
+    reverse = reversed_rows(path, rows, config.key)
+    return [_item(path, row, config, is_reversed=one) for row, one in zip(rows, reverse, strict=True)]
+
+
+def _number(setting: str, path: Path, rows: Sequence[dict[str, str]]) -> None:
+    """Number rows that have no column `item`, and check the numbers of others."""
     for number, row in enumerate(rows, 1):
         if not ITEM_NUMBER.fullmatch(row.setdefault("item", str(number))):
             raise ConfigError(setting, path, f"item {row['item']!r} must be a whole number")
-    reverse = reversed_rows(path, rows, config.key)
-    return [_item(path, row, config, is_reversed=one) for row, one in zip(rows, reverse, strict=True)]
+
+
+def _add_texts(rows: Sequence[dict[str, str]], file: str) -> None:
+    """Give each row the text that a file of texts has for its item."""
+    setting, path = "task.texts", locate("task.texts", file)
+    given = read_table(setting, path, optional=("item", TEXT_COLUMN)).rows
+    _number(setting, path, given)
+    column = next((name for name in (TEXT_COLUMN, DESCRIPTION) if name in given[0]), None)
+    if column is None:
+        raise ConfigError(setting, path, f"lacks the column {TEXT_COLUMN}; it has {', '.join(given[0])}")
+    texts = {int(row["item"]): row[column] for row in given}
+    numbers = [int(row["item"]) for row in rows]
+    if len(texts) < len(given) or texts.keys() != set(numbers):
+        raise ConfigError(setting, path, f"must have a text for each of the {len(rows)} items, and no others")
+    for number, row in zip(numbers, rows, strict=True):
+        row[TEXT_COLUMN] = texts[number]
 
 
 def _item(path: Path, row: Mapping[str, str], config: TaskConfig, *, is_reversed: bool) -> Item:

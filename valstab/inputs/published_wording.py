@@ -33,6 +33,8 @@ def read_published_wording(folder: Path, config: TaskConfig) -> list[Item]:
     setting = "task.items"
     if config.dialogue is not None and (config.dialogue != ALL or config.anchors):
         raise ConfigError("task.dialogue", config.dialogue, f"{folder} has no columns; allowed: {ALL}, without anchors")
+    if config.texts is not None:
+        raise ConfigError("task.texts", config.texts, f"{folder} has texts of its own; allowed: null")
     try:
         values = json.loads(read_text(setting, folder / "raw" / "values.json"))
         key_of = {

@@ -143,7 +143,7 @@ def load_task(config: TaskConfig) -> Task:
         keys=tuple(keys),
         scores=tuple(config.scores),
         centred=config.centred,
-        wording=path.stem,
+        wording=path.stem if config.texts is None else Path(config.texts).stem,
         centred_on=config.centred_on or "all",
         rescaled=config.rescaled,
         anchors=tuple(config.anchors) if config.dialogue else (),
