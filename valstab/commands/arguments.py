@@ -10,7 +10,7 @@ from valstab.commands.parser import in_own_words
 from valstab.config.schema import Config
 from valstab.errors import UserError
 
-SEVERAL = ("experiment",)
+SEVERAL = ("axes", "experiment")
 """The groups of which several options can be chosen."""
 
 

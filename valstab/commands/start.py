@@ -52,6 +52,8 @@ def job_config(composed: DictConfig, schema: type[ConfigT]) -> ConfigT:
     for override in hydra.overrides.hydra:
         if override.startswith("hydra/launcher=") and hydra.mode is RunMode.RUN:
             raise UserError(f"{override}: starts the jobs of a sweep: add -m")
+    if hydra.mode is RunMode.RUN and composed.get("axes") and not composed.levels:
+        raise UserError(f"axes={','.join(composed.axes)}: each level is a run of its own: add -m")
     return config_of_job(composed, hydra, schema)
 
 

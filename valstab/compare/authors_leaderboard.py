@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from valstab.analysis.runs import Run, Runs
-from valstab.compare.axes import axes_of_panels, note
+from valstab.compare.panels import axes_of_panels, note
 from valstab.compare.comparison import Comparison, Request
 from valstab.errors import ConfigError
 from valstab.results.marks import label_inches

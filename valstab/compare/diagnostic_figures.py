@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from valstab.compare.axes import Labels, add_legend, axes_of, note, relabelled, set_title
+from valstab.compare.panels import Labels, add_legend, axes_of, note, relabelled, set_title
 from valstab.results.marks import label_inches
 from valstab.results.picture import MAX_ROWS, left_out
 

@@ -14,6 +14,7 @@ from valstab.compare.authors_leaderboard import authors_boards
 from valstab.compare.comparison import Comparison, Request
 from valstab.compare.persona_labels import read_labels
 from valstab.compare.stabilities import stabilities
+from valstab.compare.what_moves import what_moves
 from valstab.errors import ConfigError
 from valstab.statistics.resampling import ALPHA
 from valstab.statistics.stability import MEASURE_NAMES, Measure
@@ -282,6 +283,7 @@ FIGURE_FUNCTIONS: Mapping[str, Callable[[Request], Comparison]] = {
     "appraisal": _appraisal,
     "leaderboard": _leaderboard,
     "authors_leaderboard": authors_boards,
+    "axes": what_moves,
 }
 
 

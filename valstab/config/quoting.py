@@ -73,11 +73,12 @@ def _in_quotes(value: str) -> str:
     """Return a value with quotes around it, or around those texts of a list that need them."""
     if value.startswith("[") and value.endswith("]"):
         texts = (text.strip() for text in ELEMENT.findall(value[1:-1]))
-        return f"[{','.join(text if _is_readable(f'x={text}') else _quoted(text) for text in texts)}]"
-    return value if MAPPING.fullmatch(value) else _quoted(value)
+        return f"[{','.join(text if _is_readable(f'x={text}') else quoted(text) for text in texts)}]"
+    return value if MAPPING.fullmatch(value) else quoted(value)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return a text in Hydra's quotes."""
     return '"' + text.replace('"', r"\"") + '"'
 
 

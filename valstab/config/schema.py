@@ -59,7 +59,7 @@ PICTURE_FORMATS = ("png", "svg", "pdf")
 
 FIGURE_KINDS = (
     *("bars", "tests", "lines", "context_pairs", "values_and_behaviour", "components"),
-    *("neutral_profile", "neutral_order", "appraisal", "leaderboard", "authors_leaderboard"),
+    *("neutral_profile", "neutral_order", "appraisal", "leaderboard", "authors_leaderboard", "axes"),
 )
 """Values of `figure.kind`."""
 
@@ -205,6 +205,15 @@ class Config:
     """The largest share of unread answers with which a run has a headline; with more, it fails. 1 allows all."""
     max_empty_messages: float = 0.2
     """The largest share of empty messages with which a run has a headline; with more, it fails. 1 allows all."""
+    axes: dict[str, Any] = field(default_factory=dict)
+    """What varies between the runs of a study, by name: for each axis the names of its levels and their overrides.
+
+    The first level of each is the study's base. `+axes=[NAME,...]` takes some of those that are ready.
+    """
+    axes_crossed: bool = False
+    """Whether all combinations of levels are run; otherwise the base, and each other level by itself."""
+    levels: dict[str, str] = field(default_factory=dict)
+    """The level of each axis that a run of a study is at; the study sets it."""
     dry_run: bool = False
     """Whether only to estimate the run's tokens, time and memory, without making it."""
     store: StoreConfig = field(default_factory=StoreConfig)
