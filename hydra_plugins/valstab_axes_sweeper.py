@@ -3,10 +3,15 @@
 It must be in `hydra_plugins`, since Hydra looks for plugins there alone.
 """
 
+from typing import TYPE_CHECKING, cast
+
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
 
 from valstab.sweeps.overrides import jobs_of
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 class AxesSweeper(BasicSweeper):
@@ -16,5 +21,5 @@ class AxesSweeper(BasicSweeper):
         self, overrides: list[Override], max_batch_size: int | None
     ) -> list[list[list[str]]]:
         """Return the overrides of each job, in batches."""
-        assert self.config is not None
-        return [list(each) for each in self.split_overrides_to_chunks(jobs_of(self.config, overrides), max_batch_size)]
+        jobs = jobs_of(cast("DictConfig", self.config), overrides)
+        return [list(each) for each in self.split_overrides_to_chunks(jobs, max_batch_size)]

@@ -45,11 +45,11 @@ def studies(runs: Runs) -> list[Study]:
     Runs at the same levels that differ in other settings, such as their model, belong to different studies.
 
     Raises:
-        ConfigError: if a run is of no study, or the levels of an axis have no people, values, topics or seeds in common.
+        ConfigError: if a run is of no study, or levels have no people, keys, topics or seeds in common.
     """
     for run in runs:
         if not levels_of(run):
-            raise ConfigError("runs", run.label, "is at no level of an axis; runs of a study are those of +axes=[...]")
+            raise ConfigError("runs", run.label, "is at no level of an axis; a study is a sweep over +axes=[...]")
     apart = _settings_apart(list(runs))
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
@@ -95,11 +95,11 @@ def _over_levels(runs: Sequence[Run], axis: str) -> xr.DataArray | None:
         level = levels.pop(axis, "")
         cells.setdefault(tuple(sorted(levels.items())), {})[level] = run
     most = max(len(cell) for cell in cells.values())
-    whole = [cell for cell in cells.values() if len(cell) == most]
+    names = list(next(cell for cell in cells.values() if len(cell) == most))
+    whole = [cell for cell in cells.values() if set(cell) == set(names)]
     if most < 2:  # noqa: PLR2004
         return None
-    names = list(whole[0])
-    found = [run for cell in whole for name in names if (run := cell.get(name))]
+    found = [cell[name] for cell in whole for name in names]
     scores = _aligned(found, axis)
     parts = [xr.concat(scores[start : start + most], "level") for start in range(0, len(scores), most)]
     return xr.concat(parts, "cell").assign_coords(level=names)

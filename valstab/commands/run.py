@@ -84,9 +84,22 @@ def check_job(composed: DictConfig) -> None:
         make_plan(config)
 
 
+def compare_axes(parent: str, folder: Path) -> None:
+    """Compare the runs of a study with axes: which axis moves the model most.
+
+    Raises:
+        ConfigError: if none has finished, or they have nothing in common.
+    """
+    from valstab.commands.compare import compare_runs
+    from valstab.config.compose import compose_comparison
+
+    compare_runs(compose_comparison("figure=axes", f"runs=[{parent}]"), folder)
+
+
 def main() -> None:
     """Start the command."""
     SweepCallback.check_job = staticmethod(check_job)
+    SweepCallback.compare_axes = staticmethod(compare_axes)
 
     def closed_app() -> None:
         with closing_sweep():

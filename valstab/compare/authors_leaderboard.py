@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from valstab.analysis.runs import Run, Runs
-from valstab.compare.panels import axes_of_panels, note
 from valstab.compare.comparison import Comparison, Request
+from valstab.compare.panels import axes_of_panels, note
 from valstab.errors import ConfigError
 from valstab.results.marks import label_inches
 from valstab.results.picture import MAX_ROWS, left_out

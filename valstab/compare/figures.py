@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from valstab.compare.panels import Labels, add_legend, axes_of, axes_of_panels, note, relabelled, set_title
 from valstab.compare.diagnostic_figures import distributions, intervals, shares
+from valstab.compare.panels import Labels, add_legend, axes_of, axes_of_panels, note, relabelled, set_title
 from valstab.compare.tables import means
 from valstab.results.marks import label_inches, line_style, name_points
 from valstab.results.picture import MAX_ROWS, left_out

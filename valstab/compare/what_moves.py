@@ -1,6 +1,6 @@
-"""What moves a model most: its stability over each axis of a study, beside that over topics and over mere repetition."""
+"""What moves a model most: its stability over each axis of a study, over topics and over mere repetition."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +14,9 @@ from valstab.compare.comparison import Comparison, Request
 from valstab.compare.stabilities import adjusted
 from valstab.statistics.axes import LEVEL, LevelStability, level_components, level_stability, mean_change
 from valstab.statistics.inference import conclude, differences, significance_groups
-from valstab.statistics.jackknife import LEVEL_NAMES, Jackknifed
+from valstab.statistics.jackknife import LEVEL_NAMES, MIN_SPREAD, Interval, Jackknifed
 from valstab.statistics.reliability import variance_components
-from valstab.statistics.resampling import ALPHA, Exchange, StabilitySpec
+from valstab.statistics.resampling import ALPHA, Exchange, Over, StabilitySpec
 from valstab.statistics.stability import MEASURE_NAMES, Measure, Undefined
 
 TOPIC = "(topic)"
@@ -124,7 +124,7 @@ def _numbers(row: _Row, found: LevelStability) -> dict[str, object]:
         "mean": found.study.value if shown else np.nan,
         "low": found.interval.low if shown else np.nan,
         "high": found.interval.high if shown else np.nan,
-        "others": " and ".join(LEVEL_NAMES[name][1] for name in found.over),
+        "others": _others(found.interval, found.over),
         "chance": found.chance.high if shown else np.nan,
         "p": found.chance.p if shown else 1.0,
         "change": mean_change(row.scores),
@@ -132,6 +132,14 @@ def _numbers(row: _Row, found: LevelStability) -> dict[str, object]:
         "moves_apart": moved[f"persona x {LEVEL}"],
         "undefined": found.undefined_fraction,
     }
+
+
+def _others(found: Interval, over: Iterable[Over]) -> str:
+    """Return what an interval is for; empty without one."""
+    if np.isnan(found.se):
+        return ""
+    *first, last = (LEVEL_NAMES[name][1] for name in over)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _over_topics(
@@ -155,7 +163,7 @@ def _over_topics(
         "mean": found.stability.mean,
         "low": found.interval.low,
         "high": found.interval.high,
-        "others": " and ".join(LEVEL_NAMES[name][1] for name in found.study.without),
+        "others": _others(found.interval, found.study.without),
         "chance": found.chance.high,
         "p": found.chance.p,
         "change": mean_change(over),
@@ -179,10 +187,8 @@ def _sentences(study: Study, table: pd.DataFrame, tests: pd.DataFrame, measure: 
         )
     else:
         yield from _beside_noise(own, table, tests, noise)
-    for row in own[own["p_adjusted"] >= ALPHA].itertuples():
-        yield (
-            f"over {row.axis}, {_name(measure)} is not beyond chance ({row.mean:.3f}, chance reaches {row.chance:.3f})"
-        )
+    for axis, mean, chance in own.loc[own["p_adjusted"] >= ALPHA, ["axis", "mean", "chance"]].itertuples(index=False):
+        yield f"over {axis}, {_name(measure)} is not beyond chance ({mean:.3f}, chance reaches {chance:.3f})"
     if TOPIC in set(table["axis"]) and study.base.settings.get("option_order") == "random":
         yield (
             "another topic also draws other option orders, which the levels of an axis share: option_order=fixed "
@@ -199,7 +205,9 @@ def _lowest(own: pd.DataFrame, tests: pd.DataFrame, measure: Measure) -> Iterato
     found = f"{first['mean']:.3f}" + (
         f", 95% {first['low']:.3f} to {first['high']:.3f} for other {first['others']}" if first["others"] else ""
     )
-    if len(own) == 1:
+    if own["mean"].min() > 1 - MIN_SPREAD:
+        yield f"nothing moves it: over {', '.join(own['axis'])}, {_name(measure)} is {own['mean'].iloc[0]:.3f}"
+    elif len(own) == 1:
         yield f"over {first['axis']}, {_name(measure)} is {found}"
     elif rest:
         yield (
@@ -212,12 +220,10 @@ def _lowest(own: pd.DataFrame, tests: pd.DataFrame, measure: Measure) -> Iterato
 
 def _beside_noise(own: pd.DataFrame, table: pd.DataFrame, tests: pd.DataFrame, noise: str) -> Iterator[str]:
     repeated = float(table.loc[table["axis"] == noise, "mean"].iloc[0])
-    below = [
-        str(row.axis) for row in own.itertuples() if row.mean < repeated and _differ(tests, str(row.axis), noise)
-    ]
-    yield (
-        f"moved more than by {noise.strip('()')} ({repeated:.3f}; FDR {ALPHA}): {', '.join(below) or 'by no axis'}"
-    )
+    lower = own.loc[own["mean"] < repeated, "axis"].astype(str)
+    below = [axis for axis in lower if _differ(tests, axis, noise)]
+    what = {SEED: "another conversation on the same topic", AGAIN: "the same questions with other option orders"}[noise]
+    yield f"what moves it more than {what} ({repeated:.3f}; FDR {ALPHA}): {', '.join(below) or 'no axis'}"
 
 
 def _differ(tests: pd.DataFrame, one: str, other: str) -> bool:

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ MIN_LEVELS = 2
 
 
 NAME = re.compile(r"(?!(?:seed|context|persona|key|level|cell)$)[A-Za-z_]\w*")
-"""Pattern of an axis's name: a word that is part of a setting's name, and no dimension of every study."""
+"""Pattern of an axis's name: a word, but no dimension that every study has."""
 
 
 NOT_LEVELS = re.compile(r"(axes|axes_crossed|levels|hydra|seeds|dry_run|tracking|store)\b")
@@ -34,17 +33,21 @@ class Cell(NamedTuple):
 def read_axes(axes: Mapping[str, Any]) -> dict[str, dict[str, tuple[str, ...]]]:
     """Return the overrides of each level, by the names of axes and levels, in their order.
 
-    A level is a text with one override or several, or a list of them; empty for the run as it is. Levels without names,
+    A level is an override, or a list of some; empty for the run as it is. Levels without names,
     in a list, are called by the value that they set, or else by their text.
 
     Raises:
         ConfigError: if an axis has fewer than two levels, or a level can't be read.
     """
     found = {}
-    for axis, levels in axes.items():
-        setting = f"axes.{axis}"
+    for axis, given in axes.items():
+        setting, levels = f"axes.{axis}", given
         if not NAME.fullmatch(str(axis)):
-            raise ConfigError("axes", axis, "the name of an axis is a word of letters, digits and _, not seed, context, persona or key")
+            raise ConfigError(
+                "axes",
+                axis,
+                "the name of an axis is a word of letters, digits and _, not seed, context, persona or key",
+            )
         if isinstance(levels, Sequence) and not isinstance(levels, str):
             levels = {_name(str(level)): level for level in levels}
         if not isinstance(levels, Mapping) or len(levels) < MIN_LEVELS:
@@ -111,7 +114,7 @@ def _overrides(setting: str, level: Any) -> tuple[str, ...]:
     if level is None or level == "":
         return ()
     try:
-        given = shlex.split(level) if isinstance(level, str) else [str(each) for each in level]
+        given = [level] if isinstance(level, str) else [str(each) for each in level]
         read = OverridesParser.create().parse_overrides(given)
     except (HydraException, ValueError, TypeError):
         raise ConfigError(setting, level, "is no override of a run, KEY=VALUE, nor a list of them") from None

@@ -1,12 +1,21 @@
 """Answer at random: a baseline in which no measure may find stability."""
 
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from valstab.config.schema import ModelConfig
-from valstab.engines.base import Cache, ChoiceRequest, GenerationRequest, SampleRequest, ThoughtfulChoice, Usage
+from valstab.engines.base import (
+    Cache,
+    ChoiceRequest,
+    GenerationRequest,
+    Prompt,
+    SampleRequest,
+    ThoughtfulChoice,
+    Usage,
+)
 from valstab.engines.labels import padded
 from valstab.random_streams import random_streams
 
@@ -19,7 +28,10 @@ MAX_WORDS = 8
 
 
 class RandomEngine:
-    """Generates random words, and draws the probabilities of options uniformly from the simplex."""
+    """Generates random words, and draws the probabilities of options uniformly from the simplex.
+
+    An answer depends on its seed and on the whole prompt: with another prompt it is another one.
+    """
 
     def __init__(self, model: ModelConfig, quantization: str) -> None:  # noqa: ARG002  (as every engine)
         self.usage = Usage()
@@ -38,7 +50,9 @@ class RandomEngine:
         """Yield log-probabilities (nats) of all options; the probabilities add up to one."""
         for index, choices in enumerate(dialogues):
             # Exponential variates over their sum are uniform on the simplex, as those of `Generator.dirichlet`.
-            streams = zip(random_streams([choice.seed for choice in choices]), choices, strict=True)
+            streams = zip(
+                random_streams([choice.seed ^ _digest(choice.prompt) for choice in choices]), choices, strict=True
+            )
             drawn = padded([stream.standard_exponential(len(choice.options)) for stream, choice in streams])
             yield index, np.log(drawn * (1 / np.nansum(drawn, axis=1, keepdims=True)))
 
@@ -47,7 +61,10 @@ class RandomEngine:
         for index, choices in enumerate(dialogues):
             yield (
                 index,
-                [[str(np.random.default_rng(seed).choice(list(c.options))) for seed in c.seeds] for c in choices],
+                [
+                    [str(np.random.default_rng(seed ^ _digest(c.prompt)).choice(list(c.options))) for seed in c.seeds]
+                    for c in choices
+                ],
             )
 
     def think_options(
@@ -57,3 +74,11 @@ class RandomEngine:
         for index, choices in enumerate(dialogues):
             ((_, logprobs),) = self.score_options([[ChoiceRequest(c.prompt, c.options, c.seed) for c in choices]])
             yield index, [""] * len(choices), logprobs
+
+
+def _digest(prompt: Prompt) -> int:
+    """Return a number of 32 bits that depends on all texts of a prompt."""
+    number = zlib.crc32(prompt.text.encode())
+    for message in prompt.messages:
+        number = zlib.crc32(message.text.encode(), number)
+    return number

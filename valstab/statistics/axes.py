@@ -1,8 +1,8 @@
 """Stability over the levels of an axis, such as option orders or languages, all else equal.
 
 Pure functions of scores with the dimensions level, cell, seed, context, persona, key. A cell is a combination of levels
-of the other axes. Two levels are compared after the same topic, with the same seed and in the same cell, so that what is
-measured is the axis alone. The levels are those of interest: nothing is said of others like them.
+of the other axes. Two levels are compared after the same topic, with the same seed and in the same cell, so that the
+axis alone is measured. The levels are those of interest: nothing is said of others like them.
 """
 
 from collections.abc import Sequence

@@ -35,6 +35,8 @@ class SweepCallback(Callback):
     """The estimates of a dry run's jobs, as far as they were made in this process."""
     check_job: ClassVar[Callable[[DictConfig], object]] = staticmethod(lambda _: None)
     """Checks the composed configuration of a job, before the first job begins; a command sets it."""
+    compare_axes: ClassVar[Callable[[str, Path], object]] = staticmethod(lambda *_: None)
+    """Compares the runs of a study with axes, by the id of the sweep's run, in a folder; a command sets it."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Open the parent run, and pass its id to all jobs."""
@@ -64,7 +66,7 @@ class SweepCallback(Callback):
         self.folder = Path(config.hydra.sweep.dir).absolute()
         SweepCallback.ongoing = self
 
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Close the parent run.
 
         Raises:
@@ -76,6 +78,8 @@ class SweepCallback(Callback):
             return
         try:
             failures = self.close(interrupted=False)
+            if config.axes:
+                SweepCallback.compare_axes(self.parent, self.folder / "axes")
         except USER_ERRORS as error:
             fail(error)
         if failures:

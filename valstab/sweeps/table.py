@@ -20,6 +20,10 @@ METRIC_COLUMNS = (
 """Metrics of a run that are columns of the table."""
 
 
+LEVELS = "levels."
+"""The start of the names of settings with the levels that a study's run is at."""
+
+
 def job_table(runs: Sequence["Run"]) -> pd.DataFrame:
     """Return a table of a sweep's jobs by number, with each job's newest run: a job may have been restarted.
 
@@ -29,7 +33,7 @@ def job_table(runs: Sequence["Run"]) -> pd.DataFrame:
     newest = {int(run.data.tags["sweep.job"]): run for run in sorted(runs, key=lambda run: run.info.start_time)}
     jobs = [newest[number] for number in sorted(newest)]
     settings = [_settings(run.data.tags["overrides"]) for run in jobs]
-    swept = [key for key in dict.fromkeys(key for one in settings for key in one) if _differs(key, settings)]
+    swept = _swept(settings)
     rows = [
         {
             "job": int(run.data.tags["sweep.job"]),
@@ -78,7 +82,18 @@ def rows(table: pd.DataFrame) -> list[dict[Any, Any]]:
 
 def _settings(overrides: str) -> dict[str, str]:
     parts = (override.lstrip("+").partition("=") for override in shlex.split(overrides))
-    return {key: value for key, _, value in parts}
+    return {key: value.strip('"') for key, _, value in parts}
+
+
+def _swept(settings: Sequence[dict[str, str]]) -> list[str]:
+    """Return the settings that differ between jobs; the names of a study's levels stand for what they set."""
+    names = dict.fromkeys(key for one in settings for key in one)
+    levels = [key for key in names if key.startswith(LEVELS)]
+    alike: dict[tuple[str | None, ...], list[dict[str, str]]] = {}
+    for one in settings:
+        alike.setdefault(tuple(one.get(key) for key in levels), []).append(one)
+    apart = [key for key in names if any(_differs(key, group) for group in alike.values())]
+    return [*(key for key in levels if _differs(key, settings)), *apart]
 
 
 def _differs(key: str, settings: Sequence[dict[str, str]]) -> bool:
