@@ -50,7 +50,8 @@ def test_the_interval_is_for_people_alone_where_there_are_two_topics():
 
 def test_unrelated_levels_are_not_beyond_chance_more_often_than_is_set():
     rejected = [
-        level_stability(over_levels(random_scores((1, 2, 8, 4), seed=seed)), "rank_order", resamples=39).chance.p <= 0.05
+        level_stability(over_levels(random_scores((1, 2, 8, 4), seed=seed)), "rank_order", resamples=39).chance.p
+        <= 0.05
         for seed in range(60)
     ]
     # Of 60, Binomial(60, 0.05) has more than 8 with a probability below 0.01.
