@@ -1,11 +1,19 @@
 """The axes of a study as jobs: which combinations of levels are run, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 
-from valstab.config.axes import cells
+from tests.support.composed import compose_run
+from valstab.config.axes import cells, key_of
+from valstab.config.options import CONFIG_FOLDER
 from valstab.errors import ConfigError
+from valstab.protocol.plan import make_plan
 from valstab.sweeps.overrides import jobs_of
+
+READY = {path.stem: OmegaConf.load(path).axes for path in sorted(Path(CONFIG_FOLDER, "axes").glob("*.yaml"))}
+"""The axes that come with valstab."""
 
 ORDER = {"random": "option_order=random", "fixed": "option_order=fixed", "reversed": "option_order=reversed"}
 ANSWER = ["answer=letter", "answer=thinking"]
@@ -79,3 +87,28 @@ def test_axes_that_can_not_be_run_are_refused(axes, problem):
 def test_a_level_may_not_set_what_the_command_sets():
     with pytest.raises(ConfigError, match="option_order=fixed: levels of an axis set option_order too"):
         jobs({"order": ORDER}, "option_order=fixed")
+
+
+def test_the_axes_that_are_ready_are_those_of_studies():
+    """What the studies that cite the paper vary, and a sweep's own files can vary without files of the user's."""
+    assert set(READY) == {
+        *("answer", "dtype", "introduction", "item_order", "item_wording", "language", "length", "one_dialogue"),
+        *("option_labels", "option_order", "quantization", "sampling", "system_text", "thinking"),
+    }
+    for name, axes in READY.items():
+        assert set(axes) == {name}
+        found = cells(axes, crossed=True)
+        assert len({cell.overrides for cell in found}) == len(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READY)
+def test_all_levels_of_an_axis_have_the_same_people_topics_and_keys(name):
+    plans, configs = [], []
+    for cell in cells(READY[name], crossed=True):
+        given = {"task": "task=pvq_short", "model": "model=smollm2_135m"}
+        others = [override for key, override in given.items() if key not in map(key_of, cell.overrides)]
+        configs.append(compose_run(*others, "population.limit=3", "seeds=[0]", *cell.overrides))
+        plans.append(make_plan(configs[-1]))
+    assert len({str(config) for config in configs}) == len(configs)
+    assert len({(plan.task.keys, tuple(session.labels for session in plan.sessions)) for plan in plans}) == 1

@@ -54,6 +54,16 @@ def test_a_control_that_keeps_answers_gives_the_same_after_every_conversation():
     assert np.bincount(first.ravel(), minlength=6) / first.size == pytest.approx(1 / 6, abs=0.05)
 
 
+def test_a_control_knows_an_item_of_a_dialogue_by_the_questions_before():
+    apart = places(engine(), ["Hello.", "(A) wizard"], 4, PEOPLE[:1])[0]
+    question = prompt(PEOPLE[0], [], SCALE).messages[-1].text
+    talks = [["Hello.", "(A) wizard", *[question, "Answer: (C) Sometimes"] * before] for before in range(4)]
+    asked = [[ChoiceRequest(prompt(PEOPLE[0], talk, SCALE), "ABCDEF", 0)] for talk in talks]
+    together = [int(row[0].argmax()) for _, row in engine().score_options(asked)]
+    assert together == apart.tolist()
+    assert len(set(together)) > 1
+
+
 def test_the_correlation_is_that_of_the_share():
     assert expected_correlation(0) == pytest.approx(0, abs=1e-6)
     assert expected_correlation(0.999999) == pytest.approx(1, abs=2e-3)

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from tests.support.adapters import write_adapter
 from tests.support.embedded import SMOLLM2
 from tests.support.questions import CHOICES, TALKS
 from valstab.config.schema import ModelConfig, SamplingConfig
@@ -35,9 +37,13 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def expected():
     """The answers of the transformers engine in float32."""
-    model = ModelConfig(
-        name="m", path=SMOLLM2, dtype="float32", sampling=SamplingConfig(temperature=0.2, top_p=0.9, top_k=50)
-    )
+    return answers(None)
+
+
+def answers(adapter):
+    """Return the answers of the transformers engine in float32."""
+    sampling = SamplingConfig(temperature=0.2, top_p=0.9, top_k=50)
+    model = ModelConfig(name="m", path=SMOLLM2, dtype="float32", sampling=sampling, adapter=adapter)
     return np.array(
         [logprobs for _, logprobs in TransformersEngine(model, "none", device="cpu").score_options(CHOICES)]
     )
@@ -81,10 +87,10 @@ def cpu_of_vllm():
     }
 
 
-@with_vllm
-def test_vllm_answers_as_transformers_and_samples_by_seed(expected):
+def asked_with_vllm(*arguments):
+    """Return what `tests.support.other_engine` prints in vLLM's environment."""
     done = subprocess.run(
-        [VLLM, "-m", "tests.support.other_engine", locate_checkpoint(SMOLLM2)],
+        [VLLM, "-m", "tests.support.other_engine", locate_checkpoint(SMOLLM2), *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -93,10 +99,31 @@ def test_vllm_answers_as_transformers_and_samples_by_seed(expected):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("{"))
-    found = json.loads(line)
-    answers = np.array(found["answers"])
-    np.testing.assert_allclose(answers, expected, atol=2e-2)
-    assert (answers.argmax(-1) == expected.argmax(-1)).mean() >= 0.99
+    return json.loads(line)
+
+
+@with_vllm
+def test_vllm_adds_an_adapter_as_transformers(expected, tmp_path):
+    draw = torch.Generator().manual_seed(3)
+    changed = {
+        f"model.layers.{layer}.{module}": tuple(
+            torch.randn(size, generator=draw) * 0.05 for size in ((4, inputs), (outputs, 4))
+        )
+        for layer in (0, 9, 29)
+        for module, inputs, outputs in (("self_attn.q_proj", 576, 576), ("mlp.down_proj", 1536, 576))
+    }
+    adapter = str(write_adapter(tmp_path, changed))
+    adapted = answers(adapter)
+    np.testing.assert_allclose(np.array(asked_with_vllm(adapter)["answers"]), adapted, atol=2e-2)
+    assert abs(adapted - expected).max() > 0.2
+
+
+@with_vllm
+def test_vllm_answers_as_transformers_and_samples_by_seed(expected):
+    found = asked_with_vllm()
+    read = np.array(found["answers"])
+    np.testing.assert_allclose(read, expected, atol=2e-2)
+    assert (read.argmax(-1) == expected.argmax(-1)).mean() >= 0.99
     first, again, without_the_first = found["said"]
     assert first == again
     assert [without_the_first[str(i)] for i in range(len(TALKS) - 1)] == [

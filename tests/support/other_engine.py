@@ -1,4 +1,4 @@
-"""Answer questions with an engine of another environment and print the answers; the argument is the model."""
+"""Answer questions with an engine of another environment and print the answers; the arguments are the model and its adapter, if any."""
 
 import json
 import sys
@@ -9,7 +9,11 @@ from valstab.engines.vllm import VllmEngine
 
 if __name__ == "__main__":
     model = ModelConfig(
-        name="m", path=sys.argv[1], dtype="float32", sampling=SamplingConfig(temperature=0.2, top_p=0.9, top_k=50)
+        name="m",
+        path=sys.argv[1],
+        dtype="float32",
+        sampling=SamplingConfig(temperature=0.2, top_p=0.9, top_k=50),
+        adapter=next(iter(sys.argv[2:]), None),
     )
     engine = VllmEngine(model, "none", max_model_len=2048, enforce_eager=True)
     said = [dict(engine.generate(talks)) for talks in (TALKS, TALKS, TALKS[1:])]

@@ -61,7 +61,8 @@ class ControlEngine(RandomEngine):
     An answer has a place on the scale: a standard normal number, cut into as many equal parts as there are options. A
     share of its variance belongs to the persona and the item, and is the same in every conversation. The rest is
     another number in each conversation. So the correlation of a person's answers between two conversations is that
-    share, before it is cut. An item is known by its place among the questions after a conversation.
+    share, before it is cut. An item is known by its place among the questions after a conversation, so in a dialogue by
+    the number of questions before.
 
     Args:
         model: not used, as in every engine without weights.
@@ -127,6 +128,8 @@ class ControlEngine(RandomEngine):
             raise EngineError(
                 f"engine.scale lacks {error}; allowed: the texts of the task's options, the lowest first"
             ) from None
+        asked = [dict(OPTION.findall(text)) for role, text in choice.prompt.messages[:-1] if role == "user"]
+        item += sum(offered.keys() == each.keys() for each in asked)
         situation = Situation.of(choice.prompt)
         if self._rule.only_thinking and not has_thought:
             situation = situation._replace(persona="")
