@@ -85,7 +85,7 @@ def test_every_setting_has_its_type_default_and_meaning(generated):
 
 def test_every_option_is_in_the_reference(generated):
     text = generated.on_page_markdown("before\n\n<!-- options -->\n\nafter", page=None)
-    assert text.startswith("before\n\n### `conversation`\n")
+    assert text.startswith("before\n\n### `axes`\n")
     assert text.endswith("\n\nafter")
     rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", text, re.MULTILINE)
     options = [item for group in read_groups([Path(CONFIG_FOLDER)]).values() for item in group.items()]
