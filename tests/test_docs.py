@@ -27,7 +27,15 @@ from valstab.run import run
 
 CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"
-RUN = ("tutorial.md", "own-model.md", "own-questionnaire.md", "own-population.md", "inventories.md", "axes.md")
+RUN = (
+    "tutorial.md",
+    "own-model.md",
+    "own-questionnaire.md",
+    "own-population.md",
+    "inventories.md",
+    "axes.md",
+    "drift.md",
+)
 PARTS = {
     "model",
     "language",

@@ -12,6 +12,7 @@ from valstab.analysis.runs import Runs
 from valstab.compare import diagnostic_sentences, diagnostics, figures, leaderboard, sentences, tables
 from valstab.compare.authors_leaderboard import authors_boards
 from valstab.compare.comparison import Comparison, Request
+from valstab.compare.drift_comparison import compare_drift
 from valstab.compare.persona_labels import read_labels
 from valstab.compare.stabilities import stabilities
 from valstab.compare.what_moves import what_moves
@@ -284,6 +285,7 @@ FIGURE_FUNCTIONS: Mapping[str, Callable[[Request], Comparison]] = {
     "leaderboard": _leaderboard,
     "authors_leaderboard": authors_boards,
     "axes": what_moves,
+    "drift": compare_drift,
 }
 
 

@@ -60,6 +60,7 @@ PICTURE_FORMATS = ("png", "svg", "pdf")
 FIGURE_KINDS = (
     *("bars", "tests", "lines", "context_pairs", "values_and_behaviour", "components"),
     *("neutral_profile", "neutral_order", "appraisal", "leaderboard", "authors_leaderboard", "axes"),
+    *("drift",),
 )
 """Values of `figure.kind`."""
 
