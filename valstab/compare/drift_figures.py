@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from valstab.compare.axes import Labels, add_legend, axes_of_panels, note, relabelled
+from valstab.compare.panels import Labels, add_legend, axes_of_panels, note, relabelled
 from valstab.results.marks import line_style
 from valstab.results.picture import MAX_ROWS, left_out
 
