@@ -63,6 +63,11 @@ def _appraised(row: pd.Series) -> list[str]:
             f"generalisability coefficient {with_interval(row, 'generalisability')}: the part of the variance of "
             "people's mean scores that would be there again with other topics and seeds."
         )
+    if np.isfinite(row.get("congruence", np.nan)):
+        said.append(
+            f"as many factors as keys fit the keys with a congruence of {row['congruence']:.2f} (p = "
+            f"{row['congruence_p']:.3g}, beside items dealt to the keys at random)."
+        )
     if row.get("affected_conversations", 0) > AFFECTED_SHARE:
         said.append(
             f"{row['affected_conversations']:.0%} of the conversations went wrong somewhere (empty, repeated, refused, "

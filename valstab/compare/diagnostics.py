@@ -12,6 +12,7 @@ from valstab.analysis.runs import Run, Runs
 from valstab.compare.stabilities import adjusted, stabilities
 from valstab.statistics import conversation_quality
 from valstab.statistics.agreement import agreement
+from valstab.statistics.congruence import factor_congruence
 from valstab.statistics.consistency import item_consistency
 from valstab.statistics.jackknife import DIMENSIONS, MIN_LEVELS, stability_interval
 from valstab.statistics.position import orders_vary, position_bias, position_effect
@@ -31,7 +32,8 @@ class Diagnostics:
     ceilings with their intervals (ceiling: same topic, other seed; order_ceiling: same conversation, other option
     orders), and for each what a change of topic costs, the share kept, and the corrected stability; for rank-order the
     generalisability coefficient and the index of dependability with intervals, the intraclass correlations between
-    contexts (absolute and consistency) and the circle's fit; and the stability without conversations that went wrong.
+    contexts (absolute and consistency), the circle's fit and the congruence of factors with keys; and the stability
+    without conversations that went wrong.
 
     Published results lack letters of options, answer mass and conversations: they have no rows in those tables.
     """
@@ -118,9 +120,10 @@ def _repeated(run: Run) -> xr.DataArray:
 
 
 def structure(run: Run, measure: Measure) -> dict[str, float]:
-    """Return the generalisability and agreement of people's scores, and the fit of Schwartz's circle.
+    """Return the generalisability and agreement of people's scores, and the fit of the structure that is expected.
 
-    They are about differences between people, as rank-order stability is.
+    That is Schwartz's circle for values, and a factor for each key for traits, whose scores are raw. They are about
+    differences between people, as rank-order stability is.
     """
     if measure != "rank_order" or run.without_personas:
         return {}
@@ -133,6 +136,9 @@ def structure(run: Run, measure: Measure) -> dict[str, float]:
     circle = circular_structure(run.scores)
     if circle is not None:
         row |= {"circle_fit": circle.fit, "circle_p": circle.p}
+    factors = None if run.task.centred else factor_congruence(run.answers, run.task)
+    if factors is not None:
+        row |= {"congruence": factors.mean, "congruence_p": factors.p}
     return row
 
 
@@ -182,7 +188,9 @@ def _alpha(run: Run) -> pd.DataFrame:
         return pd.DataFrame()
     raw = cronbach_alpha(run.answers, run.task).rename("alpha")
     centred = cronbach_alpha(run.answers, run.task, centred=True).rename("alpha_centred")
-    return pd.concat([raw, centred], axis=1).rename_axis("key").reset_index()
+    factors = None if run.task.centred else factor_congruence(run.answers, run.task, resamples=0)
+    columns = [raw, centred, *([] if factors is None else [factors.of_keys])]
+    return pd.concat(columns, axis=1).rename_axis("key").reset_index()
 
 
 def _consistency(run: Run) -> pd.DataFrame:

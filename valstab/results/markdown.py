@@ -7,7 +7,7 @@ import pandas as pd
 MARKDOWN_CHARACTERS = re.compile(r"[\\`*\[\]|]")
 
 
-P_VALUES = {"p", "p_adjusted", "circle_p"}
+P_VALUES = {"p", "p_adjusted", "circle_p", "congruence_p"}
 """Columns of tables that hold the p-value of a test."""
 
 
