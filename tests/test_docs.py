@@ -40,6 +40,7 @@ PARTS = {
     "model",
     "language",
     "interlocutor",
+    "judge",
     "engine",
     "figure",
     "population",

@@ -8,15 +8,16 @@ from types import MappingProxyType
 from valstab.config.labels import run_name
 from valstab.config.schema import Config
 from valstab.engines.base import Engine
-from valstab.engines.factory import as_interlocutor, load_engine
+from valstab.engines.factory import as_interlocutor, as_judge, load_engine
 from valstab.protocol.ask import ask_all
 from valstab.protocol.collected import CollectedData, StageTimes, run_cost
-from valstab.protocol.context_window import require_fit, require_interlocutor_fit
+from valstab.protocol.context_window import require_fit, require_interlocutor_fit, require_judge_fit
 from valstab.protocol.converse import Speaker, converse
+from valstab.protocol.open_answers import answer_openly
 from valstab.protocol.plan import Plan
 from valstab.protocol.progress import display
 from valstab.protocol.sample_prompts import question_as_messages, rendered_question
-from valstab.protocol.store import open_conversations, open_store
+from valstab.protocol.store import open_conversations, open_judged, open_store
 from valstab.results.fitness import unfit_error, why_withheld
 from valstab.results.interim import InterimEstimate
 from valstab.results.methods import methods, tables
@@ -78,8 +79,11 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
         interlocutor = None if plan.interlocutor_format is None else load_engine(as_interlocutor(config))
         if interlocutor is not None:
             require_interlocutor_fit(plan, interlocutor.window, config.interlocutor.name)
+        judge = load_engine(as_judge(config)) if plan.task.rubric and config.judge.model else None
+        if plan.task.rubric:
+            require_judge_fit(plan, (judge or engine).window, config.judge.name)
         tracking.record.inputs = describe_datasets(config, plan, engine.identity)
-        data = collect(config, plan, engine, folder, interlocutor)
+        data = collect(config, plan, engine, folder, interlocutor, judge)
         withheld = why_withheld(data, config)
         results = measure(
             data.answers, plan.task, config.undefined, without_personas=plan.without_personas, withheld=withheld
@@ -110,7 +114,12 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
 
 
 def collect(
-    config: Config, plan: Plan, engine: Engine, folder: Path, interlocutor: Engine | None = None
+    config: Config,
+    plan: Plan,
+    engine: Engine,
+    folder: Path,
+    interlocutor: Engine | None = None,
+    judge: Engine | None = None,
 ) -> CollectedData:
     """Generate the plan's conversations and ask its questions; write both to `folder`.
 
@@ -120,9 +129,11 @@ def collect(
         engine: the tested model.
         folder: folder of the results.
         interlocutor: another model that speaks with it; None for a second instance.
+        judge: another model that rates its answers, where the task has a rubric; None for itself.
     """
     conversation_log, answer_log = open_store(config.store.path, plan, engine, config.model.name)
     other = None if interlocutor is None else open_speaker(config, interlocutor)
+    rater = open_judge(config, plan, judge or engine) if plan.task.rubric else None
     usage = engine.usage
     with display(run_name(config), tokens=lambda: usage.encoded_tokens + usage.generated_tokens) as begin:
         start = time.perf_counter()
@@ -132,19 +143,38 @@ def collect(
         conversations = converse(plan, engine, conversation_log, stage, other)
         write_conversations(conversations, folder)
         conversed = time.perf_counter()
-        stage = begin("asking", "questions", plan.n_questions)
         interim = InterimEstimate(plan, config.undefined)
-        asked = ask_all(plan, conversations, engine, answer_log, stage, note=interim.text)
+        if rater is None:
+            stage = begin("asking", "questions", plan.n_questions)
+            asked = ask_all(plan, conversations, engine, answer_log, stage, note=interim.text)
+        else:
+            stage = begin("answering", "answers", plan.n_questions, f"{plan.n_questions:,} ratings")
+            said = answer_openly(plan, conversations, engine, answer_log, stage)
+            stage = begin("judging", "ratings", plan.n_questions)
+            asked = ask_all(plan, conversations, rater.engine, rater.log, stage, note=interim.text, said=said)
         times = StageTimes(conversed - start, time.perf_counter() - conversed)
     data = CollectedData(
         conversations=conversations,
         answers=asked.answers,
         retests=asked.retests,
         cost=run_cost(
-            plan, conversations, [engine, *([interlocutor] if interlocutor else [])], times, reused_answers=asked.reused
+            plan,
+            conversations,
+            [each for each in (engine, interlocutor, judge) if each],
+            times,
+            reused_answers=asked.reused,
         ),
-        engine={**engine.identity, **engine.properties, **_identity_of(interlocutor)},
-        damaged=conversation_log.damaged + answer_log.damaged + (other.log.damaged if other else []),
+        engine={
+            **engine.identity,
+            **engine.properties,
+            **_identity_of("interlocutor", interlocutor),
+            **_identity_of("judge", judge),
+        },
+        damaged=[
+            line
+            for log in (conversation_log, answer_log, *(each.log for each in (other, rater) if each))
+            for line in log.damaged
+        ],
     )
     write_answers(data, folder)
     return data
@@ -155,8 +185,12 @@ def open_speaker(config: Config, interlocutor: Engine) -> Speaker:
     return Speaker(interlocutor, open_conversations(config.store.path, interlocutor, config.interlocutor.name))
 
 
-def _identity_of(interlocutor: Engine | None) -> dict[str, str]:
-    """Return what determines the messages of another model, by names that say so; empty without one."""
-    return (
-        {} if interlocutor is None else {f"interlocutor_{name}": text for name, text in interlocutor.identity.items()}
-    )
+def open_judge(config: Config, plan: Plan, judge: Engine) -> Speaker:
+    """Return the judge of a task with a rubric, with its ratings so far."""
+    name = config.model.name if config.judge.model is None else config.judge.name
+    return Speaker(judge, open_judged(config.store.path, plan, judge, name))
+
+
+def _identity_of(role: str, other: Engine | None) -> dict[str, str]:
+    """Return what determines the texts of another model, by names that say its role; empty without one."""
+    return {} if other is None else {f"{role}_{name}": text for name, text in other.identity.items()}

@@ -17,6 +17,7 @@ FORMS: Mapping[str, str | Mapping[str, str]] = {
     "model.adapter": {"None": "no adapter"},
     "language.name": "{}",
     "interlocutor.name": "with {}",
+    "judge.name": "judged by {}",
 }
 """How a setting is written in a label, where not as `name=value`. These come first."""
 
@@ -62,6 +63,8 @@ def with_unique_labels(found: Sequence[Run]) -> list[Run]:
 def _value(run: Run, setting: str) -> str:
     """Return the value of a setting; empty if the run does not have it, or it does not count."""
     if setting.startswith("topics.") and run.n_messages == 0:
+        return ""
+    if setting.startswith("judge.") and run.settings.get("task.rubric", "None") == "None":
         return ""
     counts = ONLY_WITH.get(setting, run.settings.get("answer")) == run.settings.get("answer")
     return run.settings.get(setting, "") if counts else ""

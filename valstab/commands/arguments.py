@@ -14,7 +14,10 @@ SEVERAL = ("axes", "experiment")
 """The groups of which several options can be chosen."""
 
 
-NESTED = ("model@interlocutor.model", "engine@interlocutor.engine")
+NESTED = (
+    *("model@interlocutor.model", "engine@interlocutor.engine"),
+    *("model@judge.model", "engine@judge.engine"),
+)
 """The groups that a part of the configuration has besides its own."""
 
 

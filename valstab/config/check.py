@@ -23,6 +23,8 @@ from valstab.config.schema import (
     QUANTIZATIONS,
     UNDEFINED,
     Config,
+    InterlocutorConfig,
+    JudgeConfig,
     ModelConfig,
 )
 from valstab.errors import ConfigError, require, require_text
@@ -153,6 +155,8 @@ def check_config(config: Config) -> None:
                 "engine.batch", "true", "a dry run measures single requests: set engine.batch=false for it"
             )
     _check_interlocutor(config)
+    for role in ("interlocutor", "judge"):
+        _check_other_model(config, role)
     if isinstance(config.engine, VllmConfig) and config.engine.distributed_executor_backend is not None:
         require("engine.distributed_executor_backend", config.engine.distributed_executor_backend, BACKENDS)
 
@@ -167,21 +171,28 @@ def _check_model(prefix: str, model: ModelConfig, engine: EngineConfig | None) -
 
 def _check_interlocutor(config: Config) -> None:
     other = config.interlocutor
-    if (other.model is None) != (other.engine is None):
-        raise ConfigError("interlocutor.model", other.model and other.model.name, "needs a model and its engine")
     if other.model is not None and other.turns is not None:
         raise ConfigError("interlocutor.turns", other.turns, "is a person's, so there can be no interlocutor.model")
     if other.name == "recorded" and other.turns is None:
         raise ConfigError("interlocutor.turns", other.turns, "needs a file with the recorded turns")
-    if config.dry_run and (other.model or other.turns):
+    if config.dry_run and other.turns:
         raise ConfigError(
             "interlocutor", other.name, "a dry run measures the model alone: set interlocutor=same for it"
         )
+
+
+def _check_other_model(config: Config, role: str) -> None:
+    """Check the model and the engine of the interlocutor, or of the judge, if it is another than the tested one."""
+    other: InterlocutorConfig | JudgeConfig = getattr(config, role)
+    if (other.model is None) != (other.engine is None):
+        raise ConfigError(f"{role}.model", other.model and other.model.name, "needs a model and its engine")
     if other.model is None:
         return
-    _check_model("interlocutor.model", other.model, other.engine)
-    _check_ranges("interlocutor.engine.", other.engine, ENGINE_RANGES)
-    _check_ranges("interlocutor.model.sampling.", other.model.sampling, SAMPLING_RANGES)
+    if config.dry_run:
+        raise ConfigError(role, other.name, f"a dry run measures the model alone: set {role}=same for it")
+    _check_model(f"{role}.model", other.model, other.engine)
+    _check_ranges(f"{role}.engine.", other.engine, ENGINE_RANGES)
+    _check_ranges(f"{role}.model.sampling.", other.model.sampling, SAMPLING_RANGES)
     if isinstance(other.engine, OpenaiConfig):
         _check_server(other.engine, other.model.quantization)
 

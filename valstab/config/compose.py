@@ -89,8 +89,9 @@ def load_config(file: Path) -> Config:
     try:
         saved = cast("DictConfig", OmegaConf.load(file))
         schema = OmegaConf.structured(Config(engine=_settings_of(saved["engine"])))
-        if other := OmegaConf.select(saved, "interlocutor.engine"):
-            schema.interlocutor.engine = _settings_of(other)
+        for role in ("interlocutor", "judge"):
+            if other := OmegaConf.select(saved, f"{role}.engine"):
+                schema[role].engine = _settings_of(other)
         return to_dataclass(cast("DictConfig", OmegaConf.merge(schema, saved)), Config)
     except (OSError, ValueError, TypeError, KeyError, StopIteration, YAMLError, OmegaConfBaseException) as error:
         why = one_line(str(error)) or "an engine that is unknown"

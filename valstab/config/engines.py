@@ -96,6 +96,11 @@ class ControlConfig(EngineConfig):
     """Whether the first option on offer is always chosen, whatever it says."""
     only_thinking: bool = False
     """Whether the persona shows only in answers after a thought."""
+    writes: list[str] = field(default_factory=list)
+    """The texts of a judge's options, the lowest first: each message says one, which a judge of this engine reads.
+
+    Without any, messages say nothing.
+    """
 
 
 @dataclass

@@ -91,10 +91,18 @@ class TaskConfig:
     """
     description: str | None = None
     """A text before every item, separated from it by a blank line."""
-    options: list[str] = MISSING
+    options: list[str] = field(default_factory=list)
     """The answer options in the order of the scale, as templates like `text`. Empty ones at the end are not offered."""
-    scores: list[float] = MISSING
+    scores: list[float] = field(default_factory=list)
     """The score of each option. Reversed items use the scores in reverse order."""
+    rubric: str | None = None
+    """A file (YAML) by which a judge rates answers in the model's own words: `instruction`, `criteria`, and the judge's
+    `options` with their `scores`, in the place of the task's.
+
+    null has the model choose an option itself.
+    """
+    max_answer_tokens: int = 150
+    """With `rubric`: the maximum length of an answer in the model's own words, in tokens."""
     key: str = MISSING
     """The CSV column with the key of each item, such as the value or the race that it measures."""
     keys: list[str] | None = MISSING

@@ -35,4 +35,5 @@ def run_name(config: Config) -> str:
     model = model_label(config.model.name, config.model.quantization)
     engine = "" if config.engine.name in {"transformers", config.model.name} else f" {config.engine.name}"
     other = "" if config.interlocutor.name == "same" else f" with {config.interlocutor.name}"
-    return f"{model}{engine}{other} · {config.population.name} · {config.task.name} · n={config.n_messages}"
+    judge = f" judged by {config.judge.name}" if config.task.rubric else ""
+    return f"{model}{engine}{other} · {config.population.name} · {config.task.name}{judge} · n={config.n_messages}"

@@ -138,6 +138,18 @@ class InterlocutorConfig:
 
 
 @dataclass
+class JudgeConfig:
+    """Who rates answers in the model's own words, by the task's rubric: the tested model itself, or another model."""
+
+    name: str = "none"
+    """The judge's name in results: `none`, `same` or another model's."""
+    model: ModelConfig | None = None
+    """Another model; null is the tested one, without a persona and without the conversation."""
+    engine: EngineConfig | None = None
+    """The engine of the other model."""
+
+
+@dataclass
 class TrackingConfig:
     """Where results are logged. MLflow's environment variable MLFLOW_TRACKING_URI names the server or database."""
 
@@ -164,6 +176,7 @@ class Config:
     task: TaskConfig = MISSING
     language: LanguageConfig = MISSING
     interlocutor: InterlocutorConfig = field(default_factory=InterlocutorConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
     n_messages: int = MISSING
     """Messages that are generated for a conversation: odd, so that the tested model speaks last, or 0 for none."""
     max_new_tokens: int = 100

@@ -10,7 +10,9 @@ from valstab.dry_run.sampling import (
     MEASURED_MESSAGES,
     MIN_SAMPLE_CONVERSATIONS,
     MeasuredConversations,
+    MeasuredQuestions,
     measure_conversations,
+    measure_open_answers,
     measure_questions,
     spread_evenly,
 )
@@ -19,8 +21,13 @@ from valstab.protocol.answers import is_stored
 from valstab.protocol.ask import answers_key
 from valstab.protocol.context_window import dropped_for_questions, longest_prompt
 from valstab.protocol.converse import Conversation, conversations_per_batch, replay_stored, window_if_truncating
+from valstab.protocol.open_answers import judged_key, stored_open_answers
 from valstab.protocol.plan import Plan, Session
 from valstab.protocol.store import RecordLog
+
+NOTHING = MeasuredQuestions(0, 0, 0, 0)
+"""The measurement of answers that are not written, since options are chosen."""
+
 
 SAMPLE_CONVERSATIONS = 32
 """Maximum number of conversations in the sample."""
@@ -74,17 +81,28 @@ class _Remaining(NamedTuple):
     sessions: list[Session]
     """Sessions whose conversation is incomplete."""
     n_asked: int
-    """Number of times that all items are asked after a conversation, retests included."""
+    """Number of times that all items are asked after a conversation, or rated by a judge, retests included."""
+    n_written: int
+    """Number of times that all items are answered in the model's own words after a conversation; 0 without a judge."""
 
 
-def estimate(plan: Plan, engine: Engine, conversation_log: RecordLog, answer_log: RecordLog) -> Estimate:
+def estimate(
+    plan: Plan, engine: Engine, conversation_log: RecordLog, answer_log: RecordLog, rating_log: RecordLog | None = None
+) -> Estimate:
     """Return what a run will take for the records that its logs lack. Nothing is stored.
+
+    Args:
+        plan: the plan of the run.
+        engine: the tested model, which is its own judge where the task has a rubric.
+        conversation_log: its conversations so far.
+        answer_log: its answers so far.
+        rating_log: its ratings as a judge so far; None for a task without a rubric.
 
     Raises:
         EngineError: if the model can't be run.
     """
     window = window_if_truncating(plan, engine)
-    sessions, n_asked = _remaining(plan, window, conversation_log, answer_log)
+    sessions, n_asked, n_written = _remaining(plan, window, conversation_log, answer_log, rating_log)
     items = len(plan.task.items)
     size = (len(sessions), n_asked * items, len(plan.conversing) - len(sessions), plan.n_questions - n_asked * items)
     longest = longest_prompt(plan, window) if window else 0
@@ -97,43 +115,57 @@ def estimate(plan: Plan, engine: Engine, conversation_log: RecordLog, answer_log
         _conversation(plan, session, texts, window) for session, texts in zip(sample, measured.texts, strict=True)
     ]
     n_timed = max(MIN_SAMPLE_CONVERSATIONS, engine.cache.rows // items)
-    asking = measure_questions(plan, engine, spread_evenly(conversations, n_timed))
+    timed = spread_evenly(conversations, n_timed)
+    said, writing = measure_open_answers(plan, engine, timed) if plan.task.rubric else (None, NOTHING)
+    asking = measure_questions(plan, engine, timed, said)
     batches = _batches(plan, engine.cache, len(sessions))
     work = [
         generation_work(measured.lengths, number, rows=rows, steps=measured.steps, cache_tokens=engine.cache.tokens)
         for rows in batches
         for number in range(plan.n_messages)
     ]
-    encoded = sum(each.encoded for each in work) + n_asked * asking.encoded_tokens
-    generated = sum(each.generated for each in work) + n_asked * asking.generated_tokens
+    answering = ((n_asked, asking), (n_written, writing))
+    encoded = sum(each.encoded for each in work) + sum(number * each.encoded_tokens for number, each in answering)
+    generated = sum(each.generated for each in work) + sum(number * each.generated_tokens for number, each in answering)
     conversation_bytes = stored_text_bytes(measured.texts)
     return Estimate(
         *size,
         encoded_tokens=encoded,
         generated_tokens=generated,
         conversing_seconds=predict(work, measured.costs),
-        asking_seconds=n_asked * asking.seconds,
+        asking_seconds=sum(number * each.seconds for number, each in answering),
         memory_bytes=_memory_bytes(plan, engine.cache, measured, max(batches, default=0)),
         disk_bytes=len(sessions) * conversation_bytes
-        + n_asked * asking.stored_bytes
+        + sum(number * each.stored_bytes for number, each in answering)
         + file_bytes(plan, conversation_bytes),
         usd=engine.usage.prices and usd(engine.usage.prices, encoded, generated),
         overflow=overflow,
     )
 
 
-def _remaining(plan: Plan, window: Window | None, conversation_log: RecordLog, answer_log: RecordLog) -> _Remaining:
-    sessions, n_asked = [], 0
+def _remaining(
+    plan: Plan,
+    window: Window | None,
+    conversation_log: RecordLog,
+    answer_log: RecordLog,
+    rating_log: RecordLog | None,
+) -> _Remaining:
+    sessions, n_asked, n_written = [], 0, 0
     for session in plan.sessions:
         texts = replay_stored(plan, session, conversation_log, window)
-        if len(texts) < plan.n_texts(session):
+        conversation = _conversation(plan, session, texts, window)
+        is_whole = len(texts) == plan.n_texts(session)
+        if not is_whole:
             sessions.append(session)
-            n_asked += 1 + plan.retests
-        else:
-            conversation = _conversation(plan, session, texts, window)
-            keys = (answers_key(plan, conversation, retest) for retest in range(1 + plan.retests))
-            n_asked += sum(not is_stored(plan, answer_log, key) for key in keys)
-    return _Remaining(sessions, n_asked)
+        for retest in range(1 + plan.retests):
+            key = answers_key(plan, conversation, retest)
+            if rating_log is None:
+                n_asked += not (is_whole and is_stored(plan, answer_log, key))
+                continue
+            said = stored_open_answers(plan, conversation, answer_log, retest) if is_whole else None
+            n_written += said is None
+            n_asked += said is None or not is_stored(plan, rating_log, judged_key(plan, key, said))
+    return _Remaining(sessions, n_asked, n_written)
 
 
 def _conversation(plan: Plan, session: Session, texts: Sequence[str], window: Window | None) -> Conversation:

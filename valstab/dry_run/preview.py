@@ -16,7 +16,7 @@ from valstab.hashing import content_hash
 from valstab.protocol.context_window import dropped_for_reply, require_fit
 from valstab.protocol.converse import message_key, replay_stored, window_if_truncating
 from valstab.protocol.plan import Plan
-from valstab.protocol.store import RecordLog, open_store
+from valstab.protocol.store import RecordLog, open_judged, open_store
 
 UNKNOWN_TEXT = "?"
 """What stands for a message that is not generated in a dry run."""
@@ -49,7 +49,8 @@ class Preview:
         conversation_log, answer_log = open_store(config.store.path, plan, engine)
         messages = self._messages[content_hash(engine.identity)]
         shared = _assume_earlier(plan, engine, conversation_log, messages)
-        estimated = estimate(plan, engine, conversation_log, answer_log)
+        ratings = open_judged(config.store.path, plan, engine) if plan.task.rubric else None
+        estimated = estimate(plan, engine, conversation_log, answer_log, ratings)
         self.jobs.append(Previewed(estimated, shared))
         seconds = time.perf_counter() - start
         say(f"{run_name(config)}\n\n{estimated}\n\nmeasured in {seconds:.0f} s; nothing was stored")

@@ -1,5 +1,6 @@
 """Timing of a few conversations and their questions, as a sample of a run. Nothing is stored."""
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -8,13 +9,15 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from valstab.dry_run.cost_model import DialogueLengths, Floats, GenerationWork, attended, fit
-from valstab.dry_run.disk import stored_answer_bytes
+from valstab.dry_run.disk import stored_answer_bytes, stored_text_bytes
 from valstab.engines.base import ChoiceRequest, Engine, GenerationRequest, Usage, Window
 from valstab.protocol.answers import Answered, answer_all
 from valstab.protocol.ask import choice_requests, option_orders
 from valstab.protocol.context_window import dropped_for_reply
 from valstab.protocol.converse import Conversation, opening_messages, reply_request, window_if_truncating
+from valstab.protocol.open_answers import answer_openly
 from valstab.protocol.plan import Plan, Session
+from valstab.protocol.progress import Stage
 from valstab.protocol.store import RecordLog
 
 MIN_SAMPLE_CONVERSATIONS = 4
@@ -144,13 +147,19 @@ def measure_conversations(plan: Plan, engine: Engine, sessions: Sequence[Session
     return MeasuredConversations(texts, lengths, steps, costs)
 
 
-def measure_questions(plan: Plan, engine: Engine, conversations: Sequence[Conversation]) -> MeasuredQuestions:
-    """Time all questions after some conversations.
+def measure_questions(
+    plan: Plan, engine: Engine, conversations: Sequence[Conversation], said: Sequence[Sequence[str]] | None = None
+) -> MeasuredQuestions:
+    """Time all questions after some conversations, or those of a judge about what was `said` there.
 
     Raises:
         EngineError: if the model can't be run.
     """
-    dialogues = [choice_requests(plan, each, option_orders(plan, each.session)) for each in conversations]
+    texts = itertools.repeat(None) if said is None else said
+    dialogues = [
+        choice_requests(plan, each, option_orders(plan, each.session), said=of_each)
+        for each, of_each in zip(conversations, texts, strict=False)
+    ]
 
     def answer(some: Sequence[Sequence[ChoiceRequest]]) -> list[Answered]:
         keys = [str(number) for number in range(len(some))]
@@ -164,6 +173,27 @@ def measure_questions(plan: Plan, engine: Engine, conversations: Sequence[Conver
         encoded_tokens=usage.encoded_tokens // number,
         generated_tokens=usage.generated_tokens // number,
         stored_bytes=stored_answer_bytes(answers[0].answers.logprobs, plan.answer_samples),
+    )
+
+
+def measure_open_answers(
+    plan: Plan, engine: Engine, conversations: Sequence[Conversation]
+) -> tuple[list[list[str]], MeasuredQuestions]:
+    """Return the answers to all items in the model's own words after some conversations, and what they took.
+
+    Raises:
+        EngineError: if the model can't be run.
+    """
+    once = replace(plan, retests=0)
+    call, (said,) = _timed(
+        engine, lambda: answer_openly(once, conversations, engine, RecordLog(None), Stage("", "", 0))
+    )
+    number, usage = len(conversations), call.usage
+    return said, MeasuredQuestions(
+        seconds=call.seconds / number,
+        encoded_tokens=usage.encoded_tokens // number,
+        generated_tokens=usage.generated_tokens // number,
+        stored_bytes=round(stored_text_bytes(said)),
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from valstab.config.schema import ModelConfig
-from valstab.engines.base import ChoiceRequest, EngineError, Prompt, SampleRequest, ThoughtfulChoice
+from valstab.engines.base import ChoiceRequest, EngineError, GenerationRequest, Prompt, SampleRequest, ThoughtfulChoice
 from valstab.engines.labels import padded
 from valstab.engines.random import RandomEngine
 from valstab.hashing import derive_seed
@@ -56,30 +56,46 @@ class Rule:
 
 
 class ControlEngine(RandomEngine):
-    """Writes random words, and answers by a rule.
+    """Writes random words, with an answer if it is to write one, and answers by a rule.
 
     An answer has a place on the scale: a standard normal number, cut into as many equal parts as there are options. A
     share of its variance belongs to the persona and the item, and is the same in every conversation. The rest is
     another number in each conversation. So the correlation of a person's answers between two conversations is that
     share, before it is cut. An item is known by its place among the questions after a conversation, so in a dialogue by
-    the number of questions before.
+    the number of questions before, and where the answer is written, by its text. As a judge, who reads such an answer
+    before the options, the engine repeats it.
 
     Args:
         model: not used, as in every engine without weights.
         quantization: not used.
         scale: the texts of the options, the lowest first.
+        writes: the texts of a judge's options, the lowest first, of which each message says one; none if empty.
         rule: the fields of `Rule`.
 
     Raises:
         EngineError: if a question offers an option that the scale lacks.
     """
 
-    def __init__(self, model: ModelConfig, quantization: str, *, scale: Sequence[str], **rule: Any) -> None:
+    def __init__(
+        self, model: ModelConfig, quantization: str, *, scale: Sequence[str], writes: Sequence[str] = (), **rule: Any
+    ) -> None:
         super().__init__(model, quantization)
-        self._place_of = {text: place for place, text in enumerate(scale)}
+        self._place_of = {text: place for texts in (scale, writes) for place, text in enumerate(texts)}
+        self._writes = tuple(writes)
         self._rule = Rule(**rule)
         names = {name: str(value) for name, value in asdict(self._rule).items()}
-        self.identity: Mapping[str, str] = {"engine": "control", **names}
+        said = {"writes": str(self._writes)} if writes else {}
+        self.identity: Mapping[str, str] = {"engine": "control", **names, **said}
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
+        """Yield a few random words for each request, with the answer to its last message if it is to write one."""
+        for index, words in super().generate(requests):
+            if not self._writes:
+                yield index, words
+                continue
+            prompt = requests[index].prompt
+            place = self._answer(Situation.of(prompt), prompt.messages[-1].text, len(self._writes))
+            yield index, f"{words}: {self._writes[place]}"
 
     def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield log-probabilities (nats) of all options; the probabilities add up to one."""
@@ -121,13 +137,17 @@ class ControlEngine(RandomEngine):
         """Return the index of the label that is chosen."""
         if self._rule.first_letter:
             return 0
-        offered = dict(OPTION.findall(choice.prompt.messages[-1].text))
+        question = choice.prompt.messages[-1].text
+        offered = dict(OPTION.findall(question))
         try:
             places = [self._place_of[offered[label] or label] for label in choice.options]
         except KeyError as error:
             raise EngineError(
                 f"engine.scale lacks {error}; allowed: the texts of the task's options, the lowest first"
             ) from None
+        before = question[: match.start()] if (match := OPTION.search(question)) else question
+        if said := [text for text in self._writes if text in before]:
+            return places.index(self._place_of[max(said, key=len)])
         asked = [dict(OPTION.findall(text)) for role, text in choice.prompt.messages[:-1] if role == "user"]
         item += sum(offered.keys() == each.keys() for each in asked)
         situation = Situation.of(choice.prompt)
@@ -135,7 +155,7 @@ class ControlEngine(RandomEngine):
             situation = situation._replace(persona="")
         return places.index(self._answer(situation, item, len(places)))
 
-    def _answer(self, situation: Situation, item: int, n_places: int) -> int:
+    def _answer(self, situation: Situation, item: int | str, n_places: int) -> int:
         """Return the place of an answer on the scale, from 0."""
         kept, shift = self._rule.share, self._rule.shift
         if self._rule.half_life is not None:

@@ -5,7 +5,7 @@ import dataclasses
 from hydra.utils import get_class
 
 from valstab.config.engines import TransformersConfig, VllmConfig
-from valstab.config.schema import Config
+from valstab.config.schema import Config, InterlocutorConfig, JudgeConfig
 from valstab.engines.adapter import find_adapter
 from valstab.engines.base import Engine
 from valstab.engines.checkpoint import require_checkpoint
@@ -29,9 +29,21 @@ def as_interlocutor(config: Config) -> Config:
     Raises:
         ConfigError: if the interlocutor is no other model.
     """
-    other = config.interlocutor
+    return _in_place_of_tested(config, "interlocutor", config.interlocutor)
+
+
+def as_judge(config: Config) -> Config:
+    """Return the configuration with the judge's model and engine in the place of the tested one's.
+
+    Raises:
+        ConfigError: if the judge is no other model.
+    """
+    return _in_place_of_tested(config, "judge", config.judge)
+
+
+def _in_place_of_tested(config: Config, role: str, other: InterlocutorConfig | JudgeConfig) -> Config:
     if other.model is None or other.engine is None:
-        raise ConfigError("interlocutor.model", other.model and other.model.name, "needs a model and its engine")
+        raise ConfigError(f"{role}.model", other.model and other.model.name, "needs a model and its engine")
     return dataclasses.replace(config, model=other.model, engine=other.engine)
 
 

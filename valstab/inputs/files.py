@@ -11,6 +11,7 @@ DATA = Path(__file__).parent / "data"
 INPUT_SETTINGS = (
     ("task", "items"),
     ("task", "texts"),
+    ("task", "rubric"),
     ("population", "personas"),
     ("population", "interlocutors"),
     ("topics", "openings"),

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from valstab.errors import ConfigError, allowed, require
 from valstab.inputs.files import locate
 from valstab.inputs.items import Item, check_count, item_content, read_items
 from valstab.inputs.published_wording import read_published_wording
+from valstab.inputs.rubric import Rubric, check_criteria, load_rubric
 
 MIN_OPTIONS = 2
 """Smallest number of options of an item."""
@@ -53,6 +54,10 @@ class Task:
     """Questions that begin a dialogue: which of its items is at the end of the scale, and which at its beginning."""
     rest: str | None = None
     """A text before the first rating after the anchors."""
+    rubric: Rubric | None = None
+    """How a judge rates answers in the model's own words; its options are the items'. None if the model chooses one."""
+    max_answer_tokens: int = 0
+    """The maximum length of an answer in the model's own words, in tokens."""
 
     @property
     def dialogues(self) -> dict[str, list[int]]:
@@ -102,6 +107,7 @@ class Task:
             *(["centred on the scored items"] if self.centred and self.centred_on == "scored" else []),
             *(["rescaled"] if self.rescaled else []),
             *(["in dialogues", self.dialogues, self.anchors, self.rest, self._shorts] if self.dialogues else []),
+            *([self.rubric.content()] if self.rubric else []),
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
@@ -117,6 +123,11 @@ def load_task(config: TaskConfig) -> Task:
         ConfigError: if the scale is invalid, or items are missing or have an unknown key.
     """
     path = locate("task.items", config.items)
+    rubric = None if config.rubric is None else load_rubric(config.rubric)
+    if rubric is not None:
+        config = _with_rubric(config, rubric)
+        if path.is_dir():
+            raise ConfigError("task.rubric", config.rubric, "can't rate the published questionnaire; it has options")
     if len(config.options) < MIN_OPTIONS:
         raise ConfigError("task.options", config.options, f"needs {MIN_OPTIONS} options at least")
     if len(config.scores) != len(config.options):
@@ -136,6 +147,8 @@ def load_task(config: TaskConfig) -> Task:
     keys = list(named) if config.keys is None else config.keys
     _check_items(path, items, keys, config)
     _check_centring(items, config)
+    if rubric is not None:
+        check_criteria(rubric, items, keys)
     return Task(
         name=config.name,
         description=config.description,
@@ -148,7 +161,20 @@ def load_task(config: TaskConfig) -> Task:
         rescaled=config.rescaled,
         anchors=tuple(config.anchors) if config.dialogue else (),
         rest=config.rest,
+        rubric=rubric,
+        max_answer_tokens=config.max_answer_tokens if rubric else 0,
     )
+
+
+def _with_rubric(config: TaskConfig, rubric: Rubric) -> TaskConfig:
+    """Return the settings of a task with the options and scores of its rubric."""
+    if config.options or config.scores:
+        raise ConfigError("task.options", config.options, "are those of task.rubric; leave options and scores out")
+    if config.dialogue is not None:
+        raise ConfigError("task.dialogue", config.dialogue, "has options to choose from; with task.rubric allowed: null")
+    if config.max_answer_tokens < 1:
+        raise ConfigError("task.max_answer_tokens", config.max_answer_tokens, "must be at least 1")
+    return replace(config, options=list(rubric.options), scores=list(rubric.scores))
 
 
 def _check_centring(items: Sequence[Item], config: TaskConfig) -> None:

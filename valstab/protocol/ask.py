@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from valstab.inputs.task import Task
 from valstab.protocol.answers import Answers, answer_all
 from valstab.protocol.converse import Conversation, naming_key, thinking_key, truncation_key
 from valstab.protocol.dialogue import Dialogues
+from valstab.protocol.open_answers import judge_prompts, judged_key
 from valstab.protocol.plan import Plan, Session
 from valstab.protocol.progress import Stage
 from valstab.protocol.prompts import PROTOCOL_VERSION, option_labels, question_prompts, question_text
@@ -56,12 +58,19 @@ def ask_all(
     stage: Stage,
     *,
     note: Note,
+    said: Sequence[Sequence[Sequence[str]]] | None = None,
 ) -> AllAnswers:
-    """Ask every question of the plan, then the same questions in each retest."""
-    answers, reused = ask(plan, conversations, engine, log, stage, note=note)
+    """Ask every question of the plan, then the same questions in each retest.
+
+    With answers in the model's own words (`said`), as `valstab.protocol.open_answers.answer_openly` returns them, a
+    judge, whose `engine` and `log` these are, is asked of them.
+    """
+    answers, reused = ask(plan, conversations, engine, log, stage, note=note, said=said and said[0])
     retests = []
     for retest in range(1, plan.retests + 1):
-        result = ask(plan, conversations, engine, log, stage, retest=retest, note=note)
+        result = ask(
+            plan, conversations, engine, log, stage, retest=retest, note=note, said=said and said[retest]
+        )
         retests.append(result.answers.assign(retest=retest))
         reused += result.reused
     return AllAnswers(answers, pd.concat(retests, ignore_index=True) if retests else None, reused)
@@ -76,6 +85,7 @@ def ask(
     *,
     retest: int = 0,
     note: Note = lambda _: "",
+    said: Sequence[Sequence[str]] | None = None,
 ) -> AskResult:
     """Ask all items of the task after each conversation, each by itself or, if the task says so, in dialogues.
 
@@ -89,8 +99,13 @@ def ask(
     answers take the place of probabilities. A single answer read from text has no probabilities (NaN). An unreadable
     answer has neither a letter nor a score. A model that thinks also has a column thought. The stage counts questions;
     its note is made by `note` from the answers so far.
+
+    Where the model has answered in its own words (`said`, for each conversation one text an item), these are the
+    answers of a judge who has read them, and they have a column open_answer.
     """
     keys = [answers_key(plan, conversation, retest) for conversation in conversations]
+    if said is not None:
+        keys = [judged_key(plan, key, texts) for key, texts in zip(keys, said, strict=True)]
     n_items = len(plan.task.items)
     answers_of: dict[int, Answers] = {}
 
@@ -112,7 +127,11 @@ def ask(
         answered = Dialogues(plan, conversations, keys, orders, retest).ask(engine, log)
     else:
         answered = answer_all(
-            plan, engine, log, keys, lambda index: choice_requests(plan, conversations[index], orders(index), retest)
+            plan,
+            engine,
+            log,
+            keys,
+            lambda index: choice_requests(plan, conversations[index], orders(index), retest, said and said[index]),
         )
     for number, answers, is_reused in answered:
         answers_of[number] = answers
@@ -122,7 +141,8 @@ def ask(
             stage.skip(n_items)
         else:
             stage.advance(n_items)
-    return AskResult(so_far(), reused)
+    table = so_far()
+    return AskResult(table if said is None else table.assign(open_answer=[*chain.from_iterable(said)]), reused)
 
 
 def answers_key(plan: Plan, conversation: Conversation, retest: int = 0) -> str:
@@ -185,15 +205,20 @@ def _retest_label(retest: int) -> tuple[str, ...]:
 
 
 def choice_requests(
-    plan: Plan, conversation: Conversation, orders: NDArray[np.int16], retest: int = 0
+    plan: Plan,
+    conversation: Conversation,
+    orders: NDArray[np.int16],
+    retest: int = 0,
+    said: Sequence[str] | None = None,
 ) -> list[ChoiceRequest]:
-    """Return the requests for all items after a conversation.
+    """Return the requests for all items after a conversation; to a judge, if the model has `said` something to each.
 
     Args:
         plan: the plan of the run.
         conversation: the conversation that the items follow.
         orders: as `option_orders` returns them.
         retest: number of the retest, 0 for the test.
+        said: the model's answer to each item in its own words.
     """
     session, gender = conversation.session, conversation.session.persona.gender
     task, kind = plan.task, plan.option_labels
@@ -201,13 +226,16 @@ def choice_requests(
         [item.options[gender][place] for place in order[: item.n_options]]
         for item, order in zip(task.items, orders.tolist(), strict=True)
     ]
-    questions = (
-        question_text(task.description, item.text[gender], options, kind)
-        for item, options in zip(task.items, offered, strict=True)
-    )
-    prompts = question_prompts(
-        plan.chat_format, session.persona, conversation.visible_texts, questions, language=plan.language
-    )
+    if said is None:
+        questions = (
+            question_text(task.description, item.text[gender], options, kind)
+            for item, options in zip(task.items, offered, strict=True)
+        )
+        prompts = question_prompts(
+            plan.chat_format, session.persona, conversation.visible_texts, questions, language=plan.language
+        )
+    else:
+        prompts = judge_prompts(plan, session.persona, offered, said)
     seeds = derive_seeds(("answer", task.name, plan.n_messages, *session.labels), _endings(task, retest))
     return [
         ChoiceRequest(prompt, option_labels(kind, options), seed)

@@ -13,7 +13,7 @@ from valstab.errors import ConfigError
 from valstab.inputs.genders import Gender
 from valstab.inputs.population import Persona
 from valstab.protocol.plan import Plan, Session
-from valstab.protocol.prompts import question_prompt, question_text, reply_prompt
+from valstab.protocol.prompts import judge_prompt, question_prompt, question_text, reply_prompt
 
 RESERVED_ANSWER_TOKENS = 8
 """Tokens reserved for an answer: its letter, and what another order of the options may add to the question."""
@@ -96,6 +96,38 @@ def require_interlocutor_fit(plan: Plan, window: Window | None, model: str) -> N
         )
 
 
+def require_judge_fit(plan: Plan, window: Window | None, judge: str) -> None:
+    """Check that a judge can read the longest answers with the rubric.
+
+    Args:
+        plan: the plan of the run.
+        window: the judge's context window; None if it is unknown or unlimited.
+        judge: the judge's name, for the error.
+
+    Raises:
+        ConfigError: if a prompt may not fit.
+    """
+    rubric, chat_format = plan.task.rubric, plan.judge_format
+    if window is None or rubric is None or chat_format is None:
+        return
+    questions = (
+        question_text(
+            None, rubric.question(item, text, PLACEHOLDER_MESSAGE), item.options[gender], plan.option_labels
+        )
+        for item in plan.task.items
+        for gender, text in item.text.items()
+    )
+    longest = max(window.count(judge_prompt(chat_format, text, language=plan.language)) for text in questions)
+    tokens = longest + plan.task.max_answer_tokens + RESERVED_ANSWER_TOKENS
+    if tokens > window.tokens:
+        raise ConfigError(
+            "task.max_answer_tokens",
+            plan.task.max_answer_tokens,
+            f"an answer with its rubric may have up to {tokens:,} tokens, but the judge {judge} can read "
+            f"{window.tokens:,}",
+        )
+
+
 def longest_prompt(plan: Plan, window: Window) -> int:
     """Return the maximum number of tokens of a prompt and its continuation, if nothing is dropped."""
     return _LongestPrompts(plan, window).tokens(plan.n_messages)
@@ -145,8 +177,11 @@ def _n_dropped(
 
 
 def _longest_question(plan: Plan, gender: Gender, window: Window) -> str:
+    is_open = plan.task.rubric is not None
     questions = (
-        question_text(plan.task.description, item.text[gender], item.options[gender], plan.option_labels)
+        question_text(
+            plan.task.description, item.text[gender], () if is_open else item.options[gender], plan.option_labels
+        )
         for item in plan.task.items
     )
 
@@ -158,6 +193,8 @@ def _longest_question(plan: Plan, gender: Gender, window: Window) -> str:
 
 def _answer_tokens(plan: Plan) -> int:
     """Return the tokens reserved for an answer; a token of an option's text has one byte at least."""
+    if plan.task.rubric:
+        return plan.task.max_answer_tokens
     texts = [text for item in plan.task.items for options in item.options.values() for text in options]
     return RESERVED_ANSWER_TOKENS + (max(len(text.encode()) for text in texts) if plan.option_labels == "words" else 0)
 

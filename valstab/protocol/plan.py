@@ -81,6 +81,8 @@ class Plan:
     """Format of the interlocutor's prompts if it is another model; None for the same model."""
     turns: Turns | None = None
     """A person's recorded turns, in place of the interlocutor's messages."""
+    judge_format: ChatFormat | None = None
+    """Format of the judge's prompts, where the task has a rubric."""
 
     @cached_property
     def sessions(self) -> tuple[Session, ...]:
@@ -152,6 +154,8 @@ def make_plan(config: Config) -> Plan:
     task, personas = load_task(config.task), load_population(config.population)
     contexts = load_contexts(config.topics, config.n_messages, personas)
     _require_wordings(task, personas)
+    if task.rubric is not None:
+        _check_judge(config)
     _check_labels(config, task)
     if task.dialogues and config.overflow == "truncate":
         raise ConfigError("overflow", config.overflow, "leaves no dialogue whole; with task.dialogue allowed: stop")
@@ -178,7 +182,18 @@ def make_plan(config: Config) -> Plan:
         message_thought_tokens=_message_thought_tokens(config),
         interlocutor_format=None if other is None else _chat_format(other),
         turns=None if turns is None else load_turns(turns, contexts, personas, config.n_messages // 2),
+        judge_format=None if task.rubric is None else _chat_format(config.judge.model or config.model),
     )
+
+
+def _check_judge(config: Config) -> None:
+    """Check that somebody rates the answers to a task with a rubric, which are written in the model's own words."""
+    if config.judge.name == "none":
+        raise ConfigError(
+            "judge", "none", f"task={config.task.name} needs one; allowed: same, or model with model@judge.model=..."
+        )
+    if config.answer != "letter":
+        raise ConfigError("answer", config.answer, "with task.rubric the judge reads the answer; allowed: letter")
 
 
 def _require_wordings(task: Task, personas: Sequence[Persona]) -> None:
@@ -197,6 +212,7 @@ def _require_wordings(task: Task, personas: Sequence[Persona]) -> None:
 def _check_labels(config: Config, task: Task) -> None:
     """Check that labels name all options, and that the engine can read them."""
     setting, kind = "option_labels", config.option_labels
+    reader = (task.rubric and config.judge.engine) or config.engine
     offered = [options for item in task.items for options in item.options.values()]
     longest = max(map(len, offered))
     if kind == "letters" and longest > MAX_LETTERS:
@@ -208,13 +224,13 @@ def _check_labels(config: Config, task: Task) -> None:
     numbered = any(len(options) > MAX_LETTERS for options in listed)
     if not numbered and not any(are_whole(option_labels(kind, options)) for options in offered):
         return
-    first_token = isinstance(config.engine, OpenaiConfig) and config.answer == "letter" and config.engine.top_logprobs
-    if first_token or (isinstance(config.engine, VllmConfig) and config.answer != "sampled"):
+    first_token = isinstance(reader, OpenaiConfig) and config.answer == "letter" and reader.top_logprobs
+    if first_token or (isinstance(reader, VllmConfig) and config.answer != "sampled"):
         other = " or engine.top_logprobs=0" if first_token else ""
         raise ConfigError(
             setting,
             kind,
-            f"engine={config.engine.name} reads the first token only, and labels have several characters"
+            f"engine={reader.name} reads the first token only, and labels have several characters"
             f"{' (the numbers of the items of an anchor)' if numbered else ''}; set answer=sampled{other}, which read "
             f"the text{'' if numbered else f', or {setting}=letters'}",
         )

@@ -32,6 +32,10 @@ INTERLOCUTOR_ROLES = ("assistant", "user")
 """Roles of texts with even and odd index, as the interlocutor sees them."""
 
 
+NOBODY = Persona("", "F")
+"""Who has no persona."""
+
+
 class ChatFormat(Enum):
     """Format of the prompts (paper B.2). Store keys contain the names."""
 
@@ -108,10 +112,19 @@ def question_prompt(
 
     It ends with the query string, so that the next token is a letter.
     """
-    if chat_format is ChatFormat.NO_SYSTEM and persona.introduction is not None and not conversation:
-        text = f"{instruction_of(persona.introduction, language)}\n\n{question}"
-        return Prompt((Message("user", text),), language.answer)
-    return _tested_prompt(chat_format, persona, [*conversation, question], language.answer, language)
+    return _asked(chat_format, persona, [*conversation, question], language.answer, language)
+
+
+def open_prompt(
+    chat_format: ChatFormat, persona: Persona, conversation: Sequence[str], question: str, *, language: LanguageConfig
+) -> Prompt:
+    """Return the prompt for the answer to `question` in the model's own words; as `question_prompt`, without its end."""
+    return _asked(chat_format, persona, [*conversation, question], "", language)
+
+
+def judge_prompt(chat_format: ChatFormat, question: str, *, language: LanguageConfig) -> Prompt:
+    """Return the prompt of a judge: a question to somebody who has no persona and has not spoken before."""
+    return question_prompt(chat_format, NOBODY, (), question, language=language)
 
 
 def question_prompts(
@@ -178,6 +191,16 @@ def stop_pattern(
     chatbot = re.escape(f"({language.chatbot_label})")
     patterns = (re.escape(label).replace(rf"\ {chatbot}", rf"\ ?{chatbot}") for label in labels)
     return rf"\n(?:{'|'.join(patterns)}):"
+
+
+def _asked(
+    chat_format: ChatFormat, persona: Persona, texts: Sequence[str], turn: str, language: LanguageConfig
+) -> Prompt:
+    """Return the prompt for the answer to the last of some texts, which begins with `turn`."""
+    if chat_format is ChatFormat.NO_SYSTEM and persona.introduction is not None and len(texts) == 1:
+        text = f"{instruction_of(persona.introduction, language)}\n\n{texts[0]}"
+        return Prompt((Message("user", text),), turn)
+    return _tested_prompt(chat_format, persona, texts, turn, language)
 
 
 def _tested_prompt(

@@ -97,9 +97,9 @@ def record_reader(log_name: str) -> Callable[[Any], Any | None]:
     It returns the record as the log keeps it in memory, or None if such a log can't hold it. Answers that say how they
     were read become an `AnswerRecord`. Those of version 0.1 stay as they are, since only an engine knows it.
     """
-    if log_name == "conversations":
+    if log_name == "conversations" or log_name.startswith("open-"):
         return lambda record: record if _is_message(record) else None
-    return _read_answers if log_name.startswith("answers-") else lambda record: record
+    return _read_answers if log_name.startswith(("answers-", "judged-")) else lambda record: record
 
 
 def _is_message(record: Any) -> bool:

@@ -6,7 +6,12 @@ from valstab.engines.base import Engine, Prompt
 from valstab.protocol.ask import choice_requests, option_orders
 from valstab.protocol.converse import Conversation, opening_messages
 from valstab.protocol.dialogue import Dialogues
+from valstab.protocol.open_answers import open_request
 from valstab.protocol.plan import Plan, Session
+
+MADE_ANSWER = "(its answer)"
+"""A text that stands for an answer in the model's own words."""
+
 
 MADE_MESSAGES = ("(its reply)", "(the interlocutor's reply)", "(its second reply)")
 """Messages that stand for generated ones."""
@@ -36,6 +41,13 @@ def interlocutor_prompts(plan: Plan) -> Iterator[Prompt]:
     for number in range(2, len(texts)):
         if plan.is_other_model(number):
             yield plan.reply_prompt(session, texts[:number])
+
+
+def rating_prompts(plan: Plan) -> list[Prompt]:
+    """Return the prompts by which a judge rates made answers to a task with a rubric, in the plan's first session."""
+    conversation = Conversation(plan.first, ())
+    said = [MADE_ANSWER] * len(plan.task.items)
+    return [each.prompt for each in choice_requests(plan, conversation, option_orders(plan, plan.first), said=said)]
 
 
 def first_question(plan: Plan, session: Session, n_messages: int = 1) -> Prompt:
@@ -72,6 +84,8 @@ def _asked_first(plan: Plan, conversations: Sequence[Conversation]) -> Prompt:
 def _asked_after(plan: Plan, conversation: Conversation) -> Prompt:
     """Return the prompt of the first question after a conversation."""
     orders = option_orders(plan, conversation.session)
+    if plan.task.rubric:
+        return open_request(plan, conversation, plan.task.items[0]).prompt
     if plan.task.dialogues:
         return Dialogues(plan, [conversation], [""], lambda _: orders).first_prompt()
     return choice_requests(plan, conversation, orders)[0].prompt

@@ -4,7 +4,8 @@ A record log is a folder of JSON-lines files with one record per line: its check
 appends to a file of its own and reads the files of all. So any number of processes can share a store without locks, on
 any file system. A damaged, unfinished or impossible line is skipped and named.
 
-Layout: `STORE/IDENTITY/conversations/*.jsonl` and `STORE/IDENTITY/answers-TASK-nN/*.jsonl`. IDENTITY is the hash of
+Layout: `STORE/IDENTITY/conversations/*.jsonl` and `STORE/IDENTITY/answers-TASK-nN/*.jsonl`; of tasks with a rubric
+`open-TASK-nN`, and `judged-TASK-nN` of the judge. IDENTITY is the hash of
 `identity.json` beside them, which describes the model and its settings; `names.txt` has its names in results.
 
 `python -m valstab store` lists, exports and prunes a store.
@@ -209,7 +210,7 @@ def open_conversations(path: str | None, engine: Engine, name: str = "") -> Reco
 
 
 def open_store(path: str | None, plan: Plan, engine: Engine, name: str = "") -> tuple[RecordLog, RecordLog]:
-    """Return the logs of the plan's conversations and of its answers; without a path, they are empty and in memory.
+    """Return the logs of the plan's conversations and of its answers, choices or texts; without a path, they are empty and in memory.
 
     Args:
         path: the store's folder.
@@ -218,4 +219,17 @@ def open_store(path: str | None, plan: Plan, engine: Engine, name: str = "") -> 
         name: the model's name in results.
     """
     store = Store(Path(path) if path else None, engine.identity, name)
-    return store.log("conversations"), store.log(f"answers-{plan.task.name}-n{plan.n_messages}")
+    kind = "answers" if plan.task.rubric is None else "open"
+    return store.log("conversations"), store.log(f"{kind}-{plan.task.name}-n{plan.n_messages}")
+
+
+def open_judged(path: str | None, plan: Plan, judge: Engine, name: str = "") -> RecordLog:
+    """Return the log of a judge's ratings of a plan's answers; without a path, it is empty and in memory.
+
+    Args:
+        path: the store's folder.
+        plan: what is rated.
+        judge: the engine of the judge.
+        name: the judge's name in results.
+    """
+    return Store(Path(path) if path else None, judge.identity, name).log(f"judged-{plan.task.name}-n{plan.n_messages}")

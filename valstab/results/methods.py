@@ -174,14 +174,35 @@ def _talk(config: Config, plan: Plan) -> str:
 
 def _questions(config: Config, plan: Plan) -> str:
     task = plan.task
+    if task.rubric:
+        return _judged(config, plan)
     answer = ANSWERS[config.answer].format(**vars(config))
-    scored = "a person's mean over the items was subtracted from the scores" if task.centred else "scores are raw"
     return (
         f"Then each of the {len(task.items)} items of {task.name} (wording {task.wording}, SHA-256 "
         f"{task.digest[:DIGEST_CHARACTERS]}) was asked {_together(plan)}, with its options "
         f"{ORDERS[config.option_order]} and labelled by {config.option_labels}. The answer is {answer}. Scores are "
-        f"means over the items of a key ({_count(len(task.keys), 'key')}); {scored}."
+        f"means over the items of a key ({_count(len(task.keys), 'key')}); {_scored(task)}."
     )
+
+
+def _judged(config: Config, plan: Plan) -> str:
+    """Return how answers in the model's own words were asked for and rated, as sentences."""
+    task, judge = plan.task, config.judge
+    who = "the same model without a persona" if judge.model is None else judge.name
+    return (
+        f"Then each of the {len(task.items)} items of {task.name} (wording {task.wording}, with its rubric SHA-256 "
+        f"{task.digest[:DIGEST_CHARACTERS]}) was asked by itself after the whole conversation, and answered in the "
+        f"model's own words, in up to {task.max_answer_tokens} tokens. A judge ({who}) read each answer with the item "
+        "and the rubric, but neither the conversation nor the persona, whose whole name was hidden. It had "
+        f"{len(task.scores)} options {ORDERS[config.option_order]} and labelled by {config.option_labels}. The rating "
+        f"is {ANSWERS['letter']}. Scores are means over the items of a key ({_count(len(task.keys), 'key')}); "
+        f"{_scored(task)}."
+    )
+
+
+def _scored(task: Task) -> str:
+    """Return whether scores are centred, as a clause."""
+    return "a person's mean over the items was subtracted from the scores" if task.centred else "scores are raw"
 
 
 def _together(plan: Plan) -> str:

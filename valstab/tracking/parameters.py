@@ -10,7 +10,7 @@ from valstab.tracking.names import shorten
 
 NOT_PARAMETERS = re.compile(
     r"model\.quantization|.*\b_target_$|.*\.name$|(task|language|store|tracking|dry_run|max_unread_answers|max_empty_messages|axes|axes_crossed)\b|levels$"
-    r"|population\.(personas|grid|interlocutors|introduction|seeds)|topics\.(openings|posts|neutral|between_personas)|interlocutor\."
+    r"|population\.(personas|grid|interlocutors|introduction|seeds)|topics\.(openings|posts|neutral|between_personas)|interlocutor\.|judge\."
 )
 """Settings that are not logged as parameters."""
 
@@ -29,6 +29,7 @@ def run_parameters(config: Config) -> dict[str, str]:
         "task": config.task.name,
         "language": config.language.name,
         "interlocutor": config.interlocutor.name,
+        **({"judge": config.judge.name} if config.task.rubric else {}),
     }
     settings = {key: value for key, value in flatten(asdict(config)).items() if not NOT_PARAMETERS.match(key)}
     return {key: shorten(value) for key, value in {**settings, **names}.items()}

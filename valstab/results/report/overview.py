@@ -64,9 +64,11 @@ def overview(
                 "text": dict(item.text),
                 "options": dict(item.options),
                 "scores": plan.task.scores_of(item),
+                "criterion": plan.task.rubric and plan.task.rubric.criterion(item),
             }
             for item in plan.task.items
         ],
+        "judged": plan.task.rubric is not None,
         "centred": plan.task.centred,
         "profiles": _numbers(profiles),
         # One line of chance for all letters needs as many options everywhere.

@@ -79,6 +79,7 @@ function offered(item, gender, context, session, place) {
     "div",
     {},
     ...thought(session.reasons?.[place]),
+    ...(session.said ? [make("p", { class: "text", dir: "auto" }, session.said[place])] : []),
     make("table", { class: "options" }, make("caption", {}, named(context), `: ${score}, ${mass}`), make("tbody", {}, ...rows)),
   );
 }
@@ -97,6 +98,7 @@ function question(item, place, gender, sessions, flipped) {
       make("span", { class: "badge" }, item.key ? named(item.key) : "not scored"),
       ...(flipped ? [" ", make("span", { class: "badge flip" }, "⇄ flipped")] : []),
     ),
+    ...(item.criterion ? [make("p", { class: "hint", dir: "auto" }, `Rated by: ${item.criterion}`)] : []),
     make("div", { class: "columns" }, ...sessions.map(([name, session]) => offered(item, gender, name, session, place))),
   );
 }
@@ -129,7 +131,7 @@ async function openTranscript() {
   const parts = [
     make("h3", { class: "who" }, named(persona.name), `, seed ${data.seeds[seed]}`),
     make("div", { class: "columns" }, ...sessions.map(([name, session]) => chat(persona, name, session))),
-    make("h3", {}, "Questions, each asked directly after the conversation"),
+    make("h3", {}, `Questions, each asked directly after the conversation${data.judged ? "; the options are those of a judge of the answer" : ""}`),
   ];
   if (data.description) parts.push(make("p", { class: "hint", dir: "auto" }, data.description));
   if (sessions.length === 2) {

@@ -6,7 +6,8 @@ A persona's block is a JSON array with one object for each session (seed and con
 
 `letters` and `logprobs` have one entry per item, with options in the order of the answer scale. Log-probabilities are
 negated and rounded to thousandths of a nat, which keeps a probability to a relative error of 0.05%. null is unknown.
-A model that thinks also has `thoughts` (one per text) and `reasons` (one per item).
+A model that thinks also has `thoughts` (one per text) and `reasons` (one per item). With answers in the model's own
+words, these are `said` (one per item), and the options are a judge's.
 """
 
 import base64
@@ -44,6 +45,7 @@ def blocks(plan: Plan, answers: pd.DataFrame, conversations: Sequence[Conversati
     logprobs = answers[names].to_numpy(dtype=float).reshape(-1, items, options)
     letters = answers["letters"].to_numpy(dtype=object).reshape(-1, items)
     reasons = answers["thought"].to_numpy(dtype=object).reshape(-1, items) if "thought" in answers else None
+    said = answers["open_answer"].to_numpy(dtype=object).reshape(-1, items) if "open_answer" in answers else None
     chosen = answers["letter"].astype(object).where(answers["letter"].notna(), None).to_numpy().reshape(-1, items)
     for persona in range(personas):
         steps = to_steps(logprobs[persona::personas])
@@ -55,6 +57,7 @@ def blocks(plan: Plan, answers: pd.DataFrame, conversations: Sequence[Conversati
                 "chosen": chosen[place].tolist(),
                 "logprobs": [[None if step < 0 else step for step in row] for row in of_session.tolist()],
                 **({} if reasons is None else {"reasons": reasons[place].tolist()}),
+                **({} if said is None else {"said": said[place].tolist()}),
                 **_thoughts(conversations[place]),
             }
             for place, of_session in zip(range(persona, len(conversations), personas), steps, strict=True)
