@@ -83,7 +83,7 @@ def run(config: Config, plan: Plan, folder: Path, tags: Mapping[str, str] = NO_T
         if plan.task.rubric:
             require_judge_fit(plan, (judge or engine).window, config.judge.name)
         tracking.record.inputs = describe_datasets(config, plan, engine.identity)
-        data = collect(config, plan, engine, folder, interlocutor, judge)
+        data = collect(config, plan, engine, folder, interlocutor, judge=judge)
         withheld = why_withheld(data, config)
         results = measure(
             data.answers, plan.task, config.undefined, without_personas=plan.without_personas, withheld=withheld
@@ -119,6 +119,7 @@ def collect(
     engine: Engine,
     folder: Path,
     interlocutor: Engine | None = None,
+    *,
     judge: Engine | None = None,
 ) -> CollectedData:
     """Generate the plan's conversations and ask its questions; write both to `folder`.

@@ -77,7 +77,7 @@ def _prompts(plan: Plan, tokens: "PromptTokenizer | None") -> Iterator[str]:
     """Yield the first prompts of a plan as the model reads them, each after a title, and check them before."""
     # Only now, since the first of these imports pandas.
     from valstab.protocol.converse import opening_messages, reply_request
-    from valstab.protocol.sample_prompts import as_messages, first_question, sample_prompts
+    from valstab.protocol.sample_prompts import as_messages, first_question, rating_prompts, sample_prompts
 
     def show(prompt: Prompt, max_thought_tokens: int | None) -> str:
         return as_messages(prompt) if tokens is None else tokens.render_start(prompt, max_thought_tokens)
@@ -94,6 +94,9 @@ def _prompts(plan: Plan, tokens: "PromptTokenizer | None") -> Iterator[str]:
         yield show(request.prompt, request.max_thought_tokens)
     yield f"The first question to {persona}" + (f", after one message on {topic}:" if session.opening else ":")
     yield show(first_question(plan, session), plan.answer_thought_tokens)
+    if plan.task.rubric:
+        yield "What the judge reads of the answer:"
+        yield as_messages(rating_prompts(plan)[0])
 
 
 def read_model(config: Config) -> tuple["PromptTokenizer | None", list[str]]:
@@ -164,6 +167,8 @@ def _task(config: TaskConfig, task: Task) -> Iterator[str]:
         yield f"asked but not scored: {' '.join(fillers)}"
     if len(task.option_counts) > 1:
         yield f"items have {task.option_counts[0]} to {task.option_counts[-1]} options of their own; those of item 1:"
+    if config.rubric:
+        yield f"answered in the model's own words, of up to {task.max_answer_tokens} tokens, and rated by {config.rubric}"
     options = zip(task.items[0].options["F"], task.scores_of(replace(task.items[0], reversed=False)), strict=True)
     yield f"options: {', '.join(f'{text} = {score:g}' for text, score in options)}"
     yield "scores: mean of a key's items" + (", each from 0 to 1" if task.rescaled else "") + _centring(task)

@@ -116,7 +116,7 @@ def estimate(
     ]
     n_timed = max(MIN_SAMPLE_CONVERSATIONS, engine.cache.rows // items)
     timed = spread_evenly(conversations, n_timed)
-    said, writing = measure_open_answers(plan, engine, timed) if plan.task.rubric else (None, NOTHING)
+    said, writing = measure_open_answers(plan, engine, timed) if plan.task.rubric else ((), NOTHING)
     asking = measure_questions(plan, engine, timed, said)
     batches = _batches(plan, engine.cache, len(sessions))
     work = [

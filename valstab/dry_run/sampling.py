@@ -148,17 +148,16 @@ def measure_conversations(plan: Plan, engine: Engine, sessions: Sequence[Session
 
 
 def measure_questions(
-    plan: Plan, engine: Engine, conversations: Sequence[Conversation], said: Sequence[Sequence[str]] | None = None
+    plan: Plan, engine: Engine, conversations: Sequence[Conversation], said: Sequence[Sequence[str]] = ()
 ) -> MeasuredQuestions:
     """Time all questions after some conversations, or those of a judge about what was `said` there.
 
     Raises:
         EngineError: if the model can't be run.
     """
-    texts = itertools.repeat(None) if said is None else said
     dialogues = [
-        choice_requests(plan, each, option_orders(plan, each.session), said=of_each)
-        for each, of_each in zip(conversations, texts, strict=False)
+        choice_requests(plan, each, option_orders(plan, each.session), said=texts)
+        for each, texts in zip(conversations, said or itertools.repeat(()), strict=False)
     ]
 
     def answer(some: Sequence[Sequence[ChoiceRequest]]) -> list[Answered]:

@@ -60,7 +60,7 @@ def load_rubric(name: str) -> Rubric:
     path = locate(SETTING, name)
     try:
         # Its base loader takes No and 1 for the texts that they are.
-        document = yaml.load(read_text(SETTING, path), Loader=yaml.BaseLoader)
+        document = yaml.load(read_text(SETTING, path), Loader=yaml.BaseLoader)  # noqa: S506 - it makes nothing else
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
@@ -99,4 +99,6 @@ def check_criteria(rubric: Rubric, items: Sequence[Item], keys: Sequence[str]) -
         raise ConfigError(SETTING, unknown, f"is a criterion of no item; {allowed(unknown, names)}")
     lacking = next((item for item in items if not rubric.criterion(item)), None)
     if lacking and "criterion" in fields_of([rubric.instruction]):
-        raise ConfigError(SETTING, lacking.key or lacking.number, f"has no criterion, which item {lacking.number} needs")
+        raise ConfigError(
+            SETTING, lacking.key or lacking.number, f"has no criterion, which item {lacking.number} needs"
+        )

@@ -171,7 +171,9 @@ def _with_rubric(config: TaskConfig, rubric: Rubric) -> TaskConfig:
     if config.options or config.scores:
         raise ConfigError("task.options", config.options, "are those of task.rubric; leave options and scores out")
     if config.dialogue is not None:
-        raise ConfigError("task.dialogue", config.dialogue, "has options to choose from; with task.rubric allowed: null")
+        raise ConfigError(
+            "task.dialogue", config.dialogue, "has options to choose from; with task.rubric allowed: null"
+        )
     if config.max_answer_tokens < 1:
         raise ConfigError("task.max_answer_tokens", config.max_answer_tokens, "must be at least 1")
     return replace(config, options=list(rubric.options), scores=list(rubric.scores))

@@ -58,22 +58,19 @@ def ask_all(
     stage: Stage,
     *,
     note: Note,
-    said: Sequence[Sequence[Sequence[str]]] | None = None,
+    said: Sequence[Sequence[Sequence[str]]] = (),
 ) -> AllAnswers:
-    """Ask every question of the plan, then the same questions in each retest.
-
-    With answers in the model's own words (`said`), as `valstab.protocol.open_answers.answer_openly` returns them, a
-    judge, whose `engine` and `log` these are, is asked of them.
-    """
-    answers, reused = ask(plan, conversations, engine, log, stage, note=note, said=said and said[0])
-    retests = []
-    for retest in range(1, plan.retests + 1):
-        result = ask(
-            plan, conversations, engine, log, stage, retest=retest, note=note, said=said and said[retest]
-        )
-        retests.append(result.answers.assign(retest=retest))
-        reused += result.reused
-    return AllAnswers(answers, pd.concat(retests, ignore_index=True) if retests else None, reused)
+    """Ask every question of the plan, then the same in each retest; `said` is what `answer_openly` returns."""
+    results = [
+        ask(plan, conversations, engine, log, stage, retest=retest, note=note, said=said[retest] if said else ())
+        for retest in range(1 + plan.retests)
+    ]
+    retests = [each.answers.assign(retest=number) for number, each in enumerate(results) if number]
+    return AllAnswers(
+        results[0].answers,
+        pd.concat(retests, ignore_index=True) if retests else None,
+        sum(each.reused for each in results),
+    )
 
 
 def ask(
@@ -85,7 +82,7 @@ def ask(
     *,
     retest: int = 0,
     note: Note = lambda _: "",
-    said: Sequence[Sequence[str]] | None = None,
+    said: Sequence[Sequence[str]] = (),
 ) -> AskResult:
     """Ask all items of the task after each conversation, each by itself or, if the task says so, in dialogues.
 
@@ -100,11 +97,11 @@ def ask(
     answer has neither a letter nor a score. A model that thinks also has a column thought. The stage counts questions;
     its note is made by `note` from the answers so far.
 
-    Where the model has answered in its own words (`said`, for each conversation one text an item), these are the
-    answers of a judge who has read them, and they have a column open_answer.
+    With answers in the model's own words (`said`, for each conversation one text an item), the engine and its log are
+    a judge's, which has read these: they are a column open_answer.
     """
     keys = [answers_key(plan, conversation, retest) for conversation in conversations]
-    if said is not None:
+    if said:
         keys = [judged_key(plan, key, texts) for key, texts in zip(keys, said, strict=True)]
     n_items = len(plan.task.items)
     answers_of: dict[int, Answers] = {}
@@ -112,6 +109,9 @@ def ask(
     @cache
     def orders(index: int) -> NDArray[np.int16]:
         return option_orders(plan, conversations[index].session, retest)
+
+    def requests(index: int) -> list[ChoiceRequest]:
+        return choice_requests(plan, conversations[index], orders(index), retest, said[index] if said else ())
 
     def so_far() -> pd.DataFrame:
         places = sorted(answers_of)
@@ -126,13 +126,7 @@ def ask(
     if plan.task.dialogues:
         answered = Dialogues(plan, conversations, keys, orders, retest).ask(engine, log)
     else:
-        answered = answer_all(
-            plan,
-            engine,
-            log,
-            keys,
-            lambda index: choice_requests(plan, conversations[index], orders(index), retest, said and said[index]),
-        )
+        answered = answer_all(plan, engine, log, keys, requests)
     for number, answers, is_reused in answered:
         answers_of[number] = answers
         stage.note = note(so_far)
@@ -142,7 +136,7 @@ def ask(
         else:
             stage.advance(n_items)
     table = so_far()
-    return AskResult(table if said is None else table.assign(open_answer=[*chain.from_iterable(said)]), reused)
+    return AskResult(table.assign(open_answer=[*chain(*said)]) if said else table, reused)
 
 
 def answers_key(plan: Plan, conversation: Conversation, retest: int = 0) -> str:
@@ -205,11 +199,7 @@ def _retest_label(retest: int) -> tuple[str, ...]:
 
 
 def choice_requests(
-    plan: Plan,
-    conversation: Conversation,
-    orders: NDArray[np.int16],
-    retest: int = 0,
-    said: Sequence[str] | None = None,
+    plan: Plan, conversation: Conversation, orders: NDArray[np.int16], retest: int = 0, said: Sequence[str] = ()
 ) -> list[ChoiceRequest]:
     """Return the requests for all items after a conversation; to a judge, if the model has `said` something to each.
 
@@ -226,7 +216,9 @@ def choice_requests(
         [item.options[gender][place] for place in order[: item.n_options]]
         for item, order in zip(task.items, orders.tolist(), strict=True)
     ]
-    if said is None:
+    if said:
+        prompts = judge_prompts(plan, session.persona, offered, said)
+    else:
         questions = (
             question_text(task.description, item.text[gender], options, kind)
             for item, options in zip(task.items, offered, strict=True)
@@ -234,8 +226,6 @@ def choice_requests(
         prompts = question_prompts(
             plan.chat_format, session.persona, conversation.visible_texts, questions, language=plan.language
         )
-    else:
-        prompts = judge_prompts(plan, session.persona, offered, said)
     seeds = derive_seeds(("answer", task.name, plan.n_messages, *session.labels), _endings(task, retest))
     return [
         ChoiceRequest(prompt, option_labels(kind, options), seed)

@@ -111,9 +111,7 @@ def require_judge_fit(plan: Plan, window: Window | None, judge: str) -> None:
     if window is None or rubric is None or chat_format is None:
         return
     questions = (
-        question_text(
-            None, rubric.question(item, text, PLACEHOLDER_MESSAGE), item.options[gender], plan.option_labels
-        )
+        question_text(None, rubric.question(item, text, PLACEHOLDER_MESSAGE), item.options[gender], plan.option_labels)
         for item in plan.task.items
         for gender, text in item.text.items()
     )

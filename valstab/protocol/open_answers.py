@@ -14,7 +14,13 @@ from valstab.inputs.population import Persona
 from valstab.protocol.converse import Conversation, naming_key, stored_message, truncation_key
 from valstab.protocol.plan import Plan
 from valstab.protocol.progress import Stage
-from valstab.protocol.prompts import PROTOCOL_VERSION, judge_prompt, open_prompt, option_labels, question_text, stop_pattern
+from valstab.protocol.prompts import (
+    PROTOCOL_VERSION,
+    judge_prompt,
+    open_prompt,
+    question_text,
+    stop_pattern,
+)
 from valstab.protocol.records import received_text
 from valstab.protocol.store import RecordLog
 
@@ -60,9 +66,7 @@ def answer_openly(
     return [[[next(texts) for _ in plan.task.items] for _ in conversations] for _ in range(1 + plan.retests)]
 
 
-def stored_open_answers(
-    plan: Plan, conversation: Conversation, log: RecordLog, retest: int = 0
-) -> list[str] | None:
+def stored_open_answers(plan: Plan, conversation: Conversation, log: RecordLog, retest: int = 0) -> list[str] | None:
     """Return the answers to all items after a conversation from the log; None if one is missing."""
     texts = [stored_message(log, open_key(plan, conversation, item, retest)) for item in plan.task.items]
     return None if None in texts else [str(text) for text in texts]
@@ -140,9 +144,7 @@ def judge_prompts(plan: Plan, persona: Persona, offered: Sequence[Sequence[str]]
         for item, text in zip(plan.task.items, texts, strict=True)
     )
     return [
-        judge_prompt(
-            chat_format, question_text(None, question, options, plan.option_labels), language=plan.language
-        )
+        judge_prompt(chat_format, question_text(None, question, options, plan.option_labels), language=plan.language)
         for question, options in zip(questions, offered, strict=True)
     ]
 

@@ -118,7 +118,7 @@ def question_prompt(
 def open_prompt(
     chat_format: ChatFormat, persona: Persona, conversation: Sequence[str], question: str, *, language: LanguageConfig
 ) -> Prompt:
-    """Return the prompt for the answer to `question` in the model's own words; as `question_prompt`, without its end."""
+    """Return the prompt for an answer in the model's own words: that of `question_prompt`, without the query string."""
     return _asked(chat_format, persona, [*conversation, question], "", language)
 
 

@@ -210,7 +210,9 @@ def open_conversations(path: str | None, engine: Engine, name: str = "") -> Reco
 
 
 def open_store(path: str | None, plan: Plan, engine: Engine, name: str = "") -> tuple[RecordLog, RecordLog]:
-    """Return the logs of the plan's conversations and of its answers, choices or texts; without a path, they are empty and in memory.
+    """Return the logs of the plan's conversations and of its answers; without a path, they are empty and in memory.
+
+    The answers to a task with a rubric are texts.
 
     Args:
         path: the store's folder.

@@ -9,6 +9,7 @@ import pandas as pd
 
 from valstab.config.labels import model_label
 from valstab.config.schema import Config
+from valstab.inputs.task import Task
 from valstab.protocol.plan import Plan
 from valstab.results import latex, wording
 from valstab.results.results import Results
