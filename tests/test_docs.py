@@ -35,6 +35,7 @@ RUN = (
     "inventories.md",
     "axes.md",
     "drift.md",
+    "behaviour.md",
 )
 PARTS = {
     "model",
