@@ -168,7 +168,7 @@ def _task(config: TaskConfig, task: Task) -> Iterator[str]:
     if len(task.option_counts) > 1:
         yield f"items have {task.option_counts[0]} to {task.option_counts[-1]} options of their own; those of item 1:"
     if config.rubric:
-        yield f"answered in the model's own words, of up to {task.max_answer_tokens} tokens, and rated by {config.rubric}"
+        yield f"answered in its own words, of up to {task.max_answer_tokens} tokens, and rated by {config.rubric}"
     options = zip(task.items[0].options["F"], task.scores_of(replace(task.items[0], reversed=False)), strict=True)
     yield f"options: {', '.join(f'{text} = {score:g}' for text, score in options)}"
     yield "scores: mean of a key's items" + (", each from 0 to 1" if task.rescaled else "") + _centring(task)

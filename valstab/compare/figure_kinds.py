@@ -11,8 +11,10 @@ from valstab.analysis.comparability import require_comparable, require_unique
 from valstab.analysis.runs import Runs
 from valstab.compare import diagnostic_sentences, diagnostics, figures, leaderboard, sentences, tables
 from valstab.compare.authors_leaderboard import authors_boards
+from valstab.compare.behaviour import values_beside_behaviour
 from valstab.compare.comparison import Comparison, Request
 from valstab.compare.drift_comparison import compare_drift
+from valstab.compare.judges import judges
 from valstab.compare.persona_labels import read_labels
 from valstab.compare.stabilities import stabilities
 from valstab.compare.what_moves import what_moves
@@ -145,27 +147,6 @@ def _context_pairs(request: Request) -> Comparison:
     )
 
 
-def _values_and_behaviour(request: Request) -> Comparison:
-    require_comparable(request.runs, ("task", "wording", "personas", "topics"))
-    require_unique(request.runs, ("task",))
-    figure = request.figure
-    samples = tables.values_and_behaviour(request.runs, figure.values, request.undefined)
-    table = tables.correlations_with_behaviour(request.runs, figure.values, request.undefined).merge(
-        tables.means(samples, ["label", "value"], "correlation")[["label", "value", "se", "n"]]
-    )
-    return Comparison(
-        tables={figure.name: table, "samples": samples},
-        pictures={
-            figure.name: figures.panels(samples, title=figure.title, label="correlation with coins (± SE over seeds)")
-        },
-        sentences=(
-            *sentences.describe_behaviour(table),
-            *sentences.describe_left_out(tables.left_out_beside_behaviour(request.runs)),
-        ),
-        numbers={f"{label}/{value}": mean for label, value, mean in table.iloc[:, :3].itertuples(index=False)},
-    )
-
-
 def _components(request: Request) -> Comparison:
     figure = request.figure
     if figure.labels is None:
@@ -277,7 +258,7 @@ FIGURE_FUNCTIONS: Mapping[str, Callable[[Request], Comparison]] = {
     "tests": _tests,
     "lines": _lines,
     "context_pairs": _context_pairs,
-    "values_and_behaviour": _values_and_behaviour,
+    "values_and_behaviour": values_beside_behaviour,
     "components": _components,
     "neutral_profile": _neutral_profile,
     "neutral_order": _neutral_order,
@@ -286,6 +267,7 @@ FIGURE_FUNCTIONS: Mapping[str, Callable[[Request], Comparison]] = {
     "authors_leaderboard": authors_boards,
     "axes": what_moves,
     "drift": compare_drift,
+    "judges": judges,
 }
 
 

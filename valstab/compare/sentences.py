@@ -130,8 +130,14 @@ def describe_context_pairs(pairs: pd.DataFrame) -> Sentences:
     return tuple(said)
 
 
-def describe_behaviour(table: pd.DataFrame) -> Sentences:
-    """Describe how values correlate with coins given; columns as `tables.correlations_with_behaviour` returns them."""
+EXPECTED = {
+    "donation": "Benevolence and Universalism are expected to go with giving, Power and Achievement against it. "
+}
+"""How values are expected to go with a behaviour, by its task."""
+
+
+def describe_behaviour(table: pd.DataFrame, task: str = "donation") -> Sentences:
+    """Describe how values go with a task; columns as `tables.correlations_with_behaviour` returns them."""
     said = []
     for label, part in table.groupby("label", sort=False):
         shown = part[part["p_adjusted"] < ALPHA]
@@ -141,8 +147,8 @@ def describe_behaviour(table: pd.DataFrame) -> Sentences:
             clauses.append(f"not told from 0: {', '.join(others['value'])}")
         said.append(f"{label}: {'; '.join(clauses)}.")
     said.append(
-        "Benevolence and Universalism are expected to go with giving, Power and Achievement against it. Intervals are "
-        f"for other people, topics and seeds; tests are adjusted over all correlations (Benjamini-Hochberg at {ALPHA})."
+        f"{EXPECTED.get(task, '')}Intervals are for other people, topics and seeds; tests are adjusted over all "
+        f"correlations (Benjamini-Hochberg at {ALPHA})."
     )
     return tuple(said)
 

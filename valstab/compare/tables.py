@@ -22,10 +22,12 @@ from valstab.statistics.stability import (
     value_behaviour,
 )
 
-BEHAVIOUR = "donation"
+Tasks = Sequence[str]
+"""The names of two tasks: a questionnaire, and a behaviour."""
 
 
-QUESTIONNAIRE = "pvq"
+OF_PAPER: Tasks = ("pvq", "donation")
+"""Those that the paper compares."""
 
 
 def means(samples: pd.DataFrame, by: Sequence[str], value: str = "stability") -> pd.DataFrame:
@@ -60,16 +62,19 @@ def context_pairs(runs: Runs, measure: Measure, undefined: Undefined = "zero") -
     return pd.concat(parts, ignore_index=True)
 
 
-def values_and_behaviour(runs: Runs, values: Sequence[str], undefined: Undefined = "zero") -> pd.DataFrame:
-    """Correlate values with coins given after conversations on the same topics, with the same seeds (Fig. 9).
+def values_and_behaviour(
+    runs: Runs, values: Sequence[str], undefined: Undefined = "zero", tasks: Tasks = OF_PAPER
+) -> pd.DataFrame:
+    """Correlate values with behaviour, such as coins given, after the same topics, with the same seeds (Fig. 9).
 
-    Each model needs a run of the questionnaire and one of the donation task. Only people, topics and seeds that both
+    Each model needs a run of the questionnaire and one of the behaviour. Only people, topics and seeds that both
     have are used: see `left_out_beside_behaviour`.
 
     Args:
         runs: the runs.
         values: of the questionnaire; all of them if there are none.
         undefined: what an undefined correlation counts as.
+        tasks: the names of the questionnaire and of the behaviour.
 
     Returns:
         The columns label, value, seed, correlation: the mean over races and contexts.
@@ -78,7 +83,7 @@ def values_and_behaviour(runs: Runs, values: Sequence[str], undefined: Undefined
         ConfigError: if no model has both, or a value is unknown.
     """
     parts = []
-    for label, (one, other) in _values_beside_behaviour(runs, values).items():
+    for label, (one, other) in _values_beside_behaviour(runs, values, tasks).items():
         table = value_behaviour(one, other, undefined).to_series().rename("correlation").reset_index()
         parts.append(table.rename(columns={"key": "value"}).assign(label=label))
     table = pd.concat(parts, ignore_index=True)
@@ -86,15 +91,17 @@ def values_and_behaviour(runs: Runs, values: Sequence[str], undefined: Undefined
     return pd.concat(ordered, ignore_index=True)[["label", "value", "seed", "correlation"]]
 
 
-def correlations_with_behaviour(runs: Runs, values: Sequence[str], undefined: Undefined = "zero") -> pd.DataFrame:
+def correlations_with_behaviour(
+    runs: Runs, values: Sequence[str], undefined: Undefined = "zero", tasks: Tasks = OF_PAPER
+) -> pd.DataFrame:
     """Return the mean correlations of `values_and_behaviour` with intervals for other people, topics and seeds.
 
     Returns:
         The columns label, value, mean, low, high (95%), p, p_adjusted (over all rows).
     """
     rows = []
-    for label, (one, other) in _values_beside_behaviour(runs, values).items():
-        both = xr.concat([one.drop_vars("key"), other.drop_vars("key")], "key")
+    for label, (one, other) in _values_beside_behaviour(runs, values, tasks).items():
+        both = xr.concat([one, other], "key")
         names = [str(name) for name in one["key"].to_numpy()]
 
         def means(some: xr.DataArray, names: Sequence[str] = names) -> dict[str, float]:
@@ -111,10 +118,10 @@ def correlations_with_behaviour(runs: Runs, values: Sequence[str], undefined: Un
     return pd.DataFrame(rows, columns=["label", "value", "mean", "low", "high", "p"]).pipe(adjusted)
 
 
-def left_out_beside_behaviour(runs: Runs) -> dict[str, dict[Over, int]]:
+def left_out_beside_behaviour(runs: Runs, tasks: Tasks = OF_PAPER) -> dict[str, dict[Over, int]]:
     """Return for each model how many people, topics and seeds only one of the two tasks has."""
     counts: dict[str, dict[Over, int]] = {}
-    for label, both in _of_both_tasks(runs).items():
+    for label, both in _of_both_tasks(runs, tasks).items():
         names: dict[Over, list[set[Any]]] = {
             dimension: [set(run.scores[dimension].to_numpy().tolist()) for run in both] for dimension in DIMENSIONS
         }
@@ -134,30 +141,33 @@ def paper_tests(
     return found
 
 
-def _of_both_tasks(runs: Runs) -> dict[str, tuple[Run, Run]]:
-    """Return each model's run of the questionnaire and of the donation.
+def _of_both_tasks(runs: Runs, tasks: Tasks) -> dict[str, tuple[Run, Run]]:
+    """Return each model's run of the questionnaire and of the behaviour.
 
     Raises:
         ConfigError: if no model has both.
     """
-    by_task = {task: {run.label: run for run in runs if run.task.name == task} for task in (QUESTIONNAIRE, BEHAVIOUR)}
+    questionnaire, behaviour = tasks
+    by_task = {task: {run.label: run for run in runs if run.task.name == task} for task in tasks}
     both = {
-        label: (run, by_task[BEHAVIOUR][label])
-        for label, run in by_task[QUESTIONNAIRE].items()
-        if label in by_task[BEHAVIOUR]
+        label: (run, by_task[behaviour][label])
+        for label, run in by_task[questionnaire].items()
+        if label in by_task[behaviour]
     }
     if not both:
-        raise ConfigError("runs", f"({len(runs)})", f"need one of {QUESTIONNAIRE} and one of {BEHAVIOUR} by one model")
+        raise ConfigError("runs", f"({len(runs)})", f"need one of {questionnaire} and one of {behaviour} by one model")
     return both
 
 
-def _values_beside_behaviour(runs: Runs, values: Sequence[str]) -> dict[str, tuple[xr.DataArray, xr.DataArray]]:
-    """Return the scores of each model's questionnaire and donation, of the people and topics that both have."""
-    found = {label: _common(*both) for label, both in _of_both_tasks(runs).items()}
+def _values_beside_behaviour(
+    runs: Runs, values: Sequence[str], tasks: Tasks
+) -> dict[str, tuple[xr.DataArray, xr.DataArray]]:
+    """Return the scores of each model's questionnaire and behaviour, of the people and topics that both have."""
+    found = {label: _common(*both) for label, both in _of_both_tasks(runs, tasks).items()}
     known = {str(key) for one, _ in found.values() for key in one["key"].to_numpy()}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise ConfigError("figure.values", unknown[0], f"is no value of {QUESTIONNAIRE}")
+        raise ConfigError("figure.values", unknown[0], f"is no value of {tasks[0]}")
     return found
 
 

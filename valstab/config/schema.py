@@ -60,7 +60,7 @@ PICTURE_FORMATS = ("png", "svg", "pdf")
 FIGURE_KINDS = (
     *("bars", "tests", "lines", "context_pairs", "values_and_behaviour", "components"),
     *("neutral_profile", "neutral_order", "appraisal", "leaderboard", "authors_leaderboard", "axes"),
-    *("drift",),
+    *("drift", "judges"),
 )
 """Values of `figure.kind`."""
 
@@ -273,6 +273,8 @@ class FigureConfig:
     """A setting, such as `model.name`: of bars, only the pairs with the same value of it are tested; null tests all."""
     values: list[str] = field(default_factory=list)
     """The values (keys of the PVQ) whose scores are plotted against a behaviour."""
+    tasks: list[str] = field(default_factory=lambda: ["pvq", "donation"])
+    """The questionnaire and the behaviour whose scores are correlated: the names of two tasks."""
     labels: str | None = None
     """Labels of the personas: a CSV file with the columns name and label, or a run of `task=character`."""
 

@@ -172,14 +172,22 @@ def neutral_order(scores: xr.DataArray, neutral: xr.DataArray, undefined: Undefi
 def value_behaviour(values: xr.DataArray, behaviour: xr.DataArray, undefined: Undefined = "zero") -> xr.DataArray:
     """Correlate over personas a value with a behaviour after a conversation on the same topic (paper 4.6).
 
+    Where the task's keys are the values themselves, each value is correlated with its own key only.
+
     Args:
         values: scores on the questionnaire.
         behaviour: scores of the same seeds, contexts and personas on a task, for instance coins given to each race.
         undefined: what an undefined correlation counts as.
 
     Returns:
-        The mean over the task's keys and contexts, with the dimensions seed and key (of the questionnaire).
+        The mean over contexts and, of other keys, over the task's keys. Dimensions: seed, key (of the questionnaire).
     """
+    keys = values["key"].to_numpy().tolist()
+    if set(keys) <= set(behaviour["key"].to_numpy().tolist()):
+        behaviour = behaviour.sel(key=keys)
+        return (
+            fill_undefined(spearman(values, behaviour, "persona"), undefined).mean("context").transpose("seed", "key")
+        )
     rho = spearman(values, behaviour.rename(key="behaviour"), "persona")
     return fill_undefined(rho, undefined).mean(["behaviour", "context"]).transpose("seed", "key")
 
