@@ -68,8 +68,8 @@ def test_judges_agree_wholly_partly_and_by_chance(ratings):
 
 
 def test_kappa_by_hand():
-    # Two of four things are equal, two are one apart: D_o = 2. Pairs at random: (1,1,2,3) against (1,2,2,2).
-    assert weighted_kappa(np.array([[1.0, 1, 2, 3], [1, 2, 2, 2]])) == pytest.approx(1 - 2 / (10 / 4 + 0.5))
+    # Squares: 0, 1, 0, 1. Those of each of 1, 1, 2, 3 with all of 1, 2, 2, 2: 3, 3, 1, 7, a quarter of which is expected.
+    assert weighted_kappa(np.array([[1.0, 1, 2, 3], [1, 2, 2, 2]])) == pytest.approx(1 - 2 / (14 / 4))
 
 
 def test_only_judges_of_the_same_answers_are_compared(ratings):
