@@ -95,3 +95,9 @@ def test_each_value_is_set_beside_what_is_done_on_it():
     assert means.tolist() == pytest.approx([1] * 5 + [-1] * 5)
     assert list(means.index) == list(pvq.task.keys)
     assert "expected to go with giving" not in table.sentences[-1]
+
+
+def test_each_judge_s_ratings_are_set_beside_the_one_questionnaire(ratings):
+    pvq = synthetic.run("m", synthetic.scores(seeds=1, contexts=3, personas=12, keys=10))
+    found = compared("says_and_does", pvq, judged("one", ratings), judged("other", ratings))
+    assert set(found.tables["says_and_does"]["label"]) == {"m judged by one", "m judged by other"}

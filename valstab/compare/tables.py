@@ -148,11 +148,13 @@ def _of_both_tasks(runs: Runs, tasks: Tasks) -> dict[str, tuple[Run, Run]]:
         ConfigError: if no model has both.
     """
     questionnaire, behaviour = tasks
-    by_task = {task: {run.label: run for run in runs if run.task.name == task} for task in tasks}
+    asked = {run.label: run for run in runs if run.task.name == questionnaire}
     both = {
-        label: (run, by_task[behaviour][label])
-        for label, run in by_task[questionnaire].items()
-        if label in by_task[behaviour]
+        run.label: (asked[label], run)
+        for label in asked
+        for run in runs
+        if run.task.name == behaviour
+        and label in {run.label, run.label.removesuffix(f" judged by {run.settings.get('judge.name')}")}
     }
     if not both:
         raise ConfigError("runs", f"({len(runs)})", f"need one of {questionnaire} and one of {behaviour} by one model")
