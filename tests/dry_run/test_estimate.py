@@ -10,7 +10,11 @@ from valstab.dry_run.cost_model import DialogueLengths, GenerationWork, attended
 from valstab.dry_run.estimate import estimate
 from valstab.engines.base import Cache, Usage
 from valstab.engines.factory import load_engine
+from valstab.protocol.ask import ask_all
+from valstab.protocol.converse import converse
+from valstab.protocol.open_answers import answer_openly
 from valstab.protocol.plan import make_plan
+from valstab.protocol.progress import Stage
 from valstab.protocol.store import RecordLog, Store
 from valstab.run import run
 
@@ -172,3 +176,20 @@ def test_a_dry_run_keeps_nothing(valstab, launch_folder, settings, sizes):
     assert not (launch_folder / "mlruns").exists()
     assert not list(launch_folder.glob("outputs/*/*/results"))
     assert not list(launch_folder.glob(".valstab/*/*/*.jsonl"))
+
+
+def test_open_answers_and_their_ratings_are_estimated_apart(clocked):
+    settings = ("task=dilemmas", "judge=same", "population.limit=4", "topics.names=[joke,chess]", "seeds=[0]")
+    plan = make_plan(compose_run(*settings, "n_messages=1"))
+    logs = [RecordLog(None) for _ in range(3)]
+    found = estimate(plan, clocked, *logs)
+    assert astuple(found)[:4] == (8, 80, 0, 0)
+    assert found.generated_tokens == 8 * TOKENS + 80 * TOKENS
+    talked = converse(plan, clocked, logs[0], Stage("", "", 0))
+    said = answer_openly(plan, talked, clocked, logs[1], Stage("", "", 0))
+    unrated = estimate(plan, clocked, *logs)
+    assert astuple(unrated)[:4] == (0, 80, 8, 0)
+    assert (unrated.encoded_tokens, unrated.generated_tokens) == (80 * 10, 0)
+    assert unrated.asking_seconds == pytest.approx(80 * 1e-3)
+    ask_all(plan, talked, clocked, logs[2], Stage("", "", 0), note=lambda _: "", said=said)
+    assert astuple(estimate(plan, clocked, *logs))[:6] == (0, 0, 8, 80, 0, 0)

@@ -1,6 +1,7 @@
 """Answers in the model's own words: how they are asked for, stored, and shown to a judge."""
 
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from valstab.inputs.population import Persona
 from valstab.inputs.task import load_task
 from valstab.protocol.ask import ask_all, choice_requests, option_orders
 from valstab.protocol.context_window import require_fit, require_judge_fit
-from valstab.protocol.converse import Conversation
+from valstab.protocol.converse import Conversation, converse
 from valstab.protocol.open_answers import answer_openly, open_key, open_request, without_name
 from valstab.protocol.plan import make_plan
 from valstab.protocol.progress import Stage
@@ -284,3 +285,26 @@ def test_a_control_s_answers_are_as_stable_as_it_is():
     by_context = answers.set_index(["context", "persona", "item"])["score"].unstack("context")
     assert (by_context["joke"] == by_context["chess"]).all()
     assert answers["score"].nunique() > 2
+
+
+@pytest.mark.slow
+def test_a_real_model_answers_and_judges(embedded, tmp_path):
+    (tmp_path / "plain.yaml").write_text(PLAIN, encoding="utf-8")
+    config = configured(n_messages=1, max_new_tokens=8, task__max_answer_tokens=12)
+    of_two = configured(
+        n_messages=1, max_new_tokens=8, task__max_answer_tokens=12, task__rubric=f"{tmp_path}/plain.yaml"
+    )
+    plan, other = make_plan(config), make_plan(of_two)
+    talked, log = converse(plan, embedded, RecordLog(None), stage()), RecordLog(None)
+    said = answer_openly(plan, talked, embedded, log, stage())
+    assert all(text.strip() for text in chain(*said[0]))
+    assert len({*chain(*said[0])}) > 30
+    written = embedded.usage.generated_tokens
+    assert answer_openly(other, talked, embedded, log, stage()) == said
+    for each, options in ((plan, 5), (other, 2)):
+        rated = ask_all(each, talked, embedded, RecordLog(None), stage(), note=lambda _: "", said=said).answers
+        assert (rated["reading"] == "exact").all()
+        assert rated["answer_mass"].between(0, 1).all()
+        assert rated["score"].isin(each.task.scores).all()
+        assert rated.filter(like="logprob").shape == (40, options)
+    assert embedded.usage.generated_tokens == written
