@@ -42,6 +42,18 @@ def test_a_model_that_moves_on_one_axis_only_is_found_to(valstab, launch_folder)
 
 
 @pytest.mark.slow
+def test_of_the_axes_that_are_ready_only_that_which_moves_a_model_is_found_to(valstab, launch_folder):
+    """A control answers by its introduction and an item's place, so not by the answers in view."""
+    study = ("task=pvq_short", "population.limit=8", "topics.names=[joke,chess]", "seeds=[0]", "n_messages=1")
+    command = valstab("model=control_keeps", "+axes=[introduction,one_dialogue]", *study)
+    assert command.returncode == 0, command.stderr
+    found = table(launch_folder)
+    assert found.loc["one_dialogue", "mean"] == found.loc["(topic)", "mean"] == 1
+    assert found.loc["introduction", "mean"] < found.loc["introduction", "chance"]
+    assert "introduction moves this model most" in command.stdout
+
+
+@pytest.mark.slow
 def test_a_random_model_is_stable_over_no_axis(valstab, launch_folder):
     command = valstab("-m", "model=random", *STUDY)
     assert command.returncode == 0, command.stderr
