@@ -106,7 +106,7 @@ def test_metrics_and_parameters(finished):
     assert max(map(len, params.values())) <= 250
     # Only what runs are compared by: no files, templates or wordings.
     assert not [name for name in params if name.startswith(("task.", "store", "tracking", "model.quantization"))]
-    assert len(params) < 37
+    assert len(params) < 42
 
 
 def test_inputs_are_datasets_with_digests(finished):

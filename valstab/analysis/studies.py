@@ -14,7 +14,7 @@ PREFIX = "levels."
 """The start of the names of the settings with a run's levels."""
 
 
-IGNORED = ("store.", "tracking.", "axes")
+IGNORED = ("store.", "tracking.", "axes", "figures")
 """Starts of the names of settings that make no other study."""
 
 
@@ -63,9 +63,12 @@ def _settings_apart(runs: Sequence[Run]) -> list[str]:
     for run in runs:
         alike.setdefault(tuple(sorted(levels_of(run).items())), []).append(run)
     names = {name for run in runs for name in run.settings if not name.startswith((PREFIX, *IGNORED))}
-    return sorted(
+    apart = sorted(
         name for name in names if any(len({run.settings.get(name) for run in group}) > 1 for group in alike.values())
     )
+    # An option's name stands for what its file sets.
+    named = {name.removesuffix(".name") for name in apart if name.endswith(".name")}
+    return [name for name in apart if name.endswith(".name") or name.partition(".")[0] not in named]
 
 
 def _study(runs: Sequence[Run], label: str) -> Study:

@@ -8,11 +8,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from valstab.commands.start import config_of_job, exit_on_mistake, job_config, start
+from valstab.config.compose import compose_comparison
 from valstab.config.labels import run_name
-from valstab.config.options import CONFIG_FOLDER
+from valstab.config.options import CONFIG_FOLDER, read_groups
 from valstab.config.schema import Config
 from valstab.config.terminal import warn
-from valstab.errors import ConfigError
+from valstab.errors import ConfigError, allowed
 from valstab.sweeps.callback import SweepCallback, closing_sweep
 from valstab.sweeps.job import run_job
 from valstab.sweeps.tags import command_line, job_tags
@@ -84,22 +85,33 @@ def check_job(composed: DictConfig) -> None:
         make_plan(config)
 
 
-def compare_axes(parent: str, folder: Path) -> None:
-    """Compare the runs of a study with axes: which axis moves the model most.
+def compare_sweep(figure: str, parent: str, folder: Path) -> None:
+    """Make a figure of the runs of a sweep.
 
     Raises:
-        ConfigError: if none has finished, or they have nothing in common.
+        ConfigError: if none has finished, or they can't be compared in this way.
     """
     from valstab.commands.compare import compare_runs
-    from valstab.config.compose import compose_comparison
 
-    compare_runs(compose_comparison("figure=axes", f"runs=[{parent}]"), folder)
+    compare_runs(compose_comparison(f"figure={figure}", f"runs=[{parent}]"), folder)
+
+
+def check_figure(figure: str) -> None:
+    """Check that there is a figure of a name.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    known = read_groups([Path(CONFIG_FOLDER)])["figure"]
+    if figure not in known:
+        raise ConfigError("figures", figure, allowed(figure, known))
 
 
 def main() -> None:
     """Start the command."""
     SweepCallback.check_job = staticmethod(check_job)
-    SweepCallback.compare_axes = staticmethod(compare_axes)
+    SweepCallback.check_figure = staticmethod(check_figure)
+    SweepCallback.compare = staticmethod(compare_sweep)
 
     def closed_app() -> None:
         with closing_sweep():

@@ -1,5 +1,6 @@
 """Tables in LaTeX that compile without packages."""
 
+import re
 from collections.abc import Iterable
 
 import pandas as pd
@@ -39,6 +40,27 @@ def table(content: pd.DataFrame) -> str:
     kinds = "".join("r" if pd.api.types.is_numeric_dtype(dtype) else "l" for dtype in content.dtypes)
     lines = [_row(content), r"\hline", *(_row(row) for row in shown.itertuples(index=False))]
     return "\n".join([rf"\begin{{tabular}}{{{kinds}}}", r"\hline", *lines, r"\hline", r"\end{tabular}", ""])
+
+
+def from_markdown(text: str) -> str:
+    r"""Return paragraphs in LaTeX; headings begin sections, and blocks of code become comments.
+
+    Example:
+        >>> print(from_markdown("# A & B\n\nSet `n_messages` to 5%."))
+        \section*{A \& B}
+        <BLANKLINE>
+        Set \texttt{n\_messages} to 5\%.
+        <BLANKLINE>
+    """
+    parts = []
+    for block in text.strip().split("\n\n"):
+        if block.startswith("```"):
+            parts.append("\n".join(f"% {line}" for line in block.splitlines()[1:-1]))
+        elif block.startswith("# "):
+            parts.append(rf"\section*{{{escape_latex(block[2:])}}}")
+        else:
+            parts.append(re.sub("`(.*?)`", r"\\texttt{\1}", escape_latex(block)))
+    return "\n\n".join(parts) + "\n"
 
 
 def _row(cells: Iterable[object]) -> str:

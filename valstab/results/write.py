@@ -14,6 +14,7 @@ from valstab.config.secrets import redact
 from valstab.errors import UserError, one_line
 from valstab.protocol.collected import CollectedData
 from valstab.protocol.converse import Conversation
+from valstab.results import latex
 from valstab.results.plots import figures
 from valstab.results.results import Results, profiles
 from valstab.whole_file import whole_file
@@ -72,8 +73,12 @@ def write_pictures(results: Results, folder: Path, title: str, problems: list[st
 
 
 def write_methods(paragraphs: str, tables: str, folder: Path) -> None:
-    """Write `methods.md` and, in LaTeX, `tables.tex`."""
-    for name, text in {"methods.md": paragraphs, "tables.tex": tables}.items():
+    """Write `methods.md`, the same in LaTeX as `methods.tex`, and `tables.tex`."""
+    for name, text in {
+        "methods.md": paragraphs,
+        "methods.tex": latex.from_markdown(paragraphs),
+        "tables.tex": tables,
+    }.items():
         with whole_file(folder / name) as draft:
             draft.write_text(text, encoding="utf-8", newline="\n")
 

@@ -35,8 +35,10 @@ class SweepCallback(Callback):
     """The estimates of a dry run's jobs, as far as they were made in this process."""
     check_job: ClassVar[Callable[[DictConfig], object]] = staticmethod(lambda _: None)
     """Checks the composed configuration of a job, before the first job begins; a command sets it."""
-    compare_axes: ClassVar[Callable[[str, Path], object]] = staticmethod(lambda *_: None)
-    """Compares the runs of a study with axes, by the id of the sweep's run, in a folder; a command sets it."""
+    check_figure: ClassVar[Callable[[str], object]] = staticmethod(lambda _: None)
+    """Checks that there is a figure of a name, before the first job begins; a command sets it."""
+    compare: ClassVar[Callable[[str, str, Path], object]] = staticmethod(lambda *_: None)
+    """Makes a figure, by its name, of the runs of a sweep, by its run's id, in a folder; a command sets it."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Open the parent run, and pass its id to all jobs."""
@@ -45,6 +47,8 @@ class SweepCallback(Callback):
         if self.detached and shutil.which("sbatch") is None:
             fail(ConfigError("hydra/launcher", "slurm", "needs sbatch, which is not here; slurm_local does without"))
         try:
+            for figure in figures_of(config):
+                SweepCallback.check_figure(figure)
             number = compose_jobs(config, SweepCallback.check_job)
         except (*USER_ERRORS, ValueError) as error:  # Hydra only warns of exceptions in a callback
             fail(error)
@@ -78,8 +82,8 @@ class SweepCallback(Callback):
             return
         try:
             failures = self.close(interrupted=False)
-            if config.axes:
-                SweepCallback.compare_axes(self.parent, self.folder / "axes")
+            for figure in figures_of(config):
+                SweepCallback.compare(figure, self.parent, self.folder / figure)
         except USER_ERRORS as error:
             fail(error)
         if failures:
@@ -104,6 +108,11 @@ class SweepCallback(Callback):
         except UserError as error:
             later = f"results stay in {self.folder}, `python -m valstab sync` logs them"
             raise UserError(f"{error}; {later}") from error
+
+
+def figures_of(config: DictConfig) -> list[str]:
+    """Return the names of the figures that a sweep ends with."""
+    return list(dict.fromkeys([*(["axes"] if config.axes else []), *config.figures]))
 
 
 @contextmanager

@@ -8,8 +8,9 @@ import pandas as pd
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from valstab.config.terminal import say
-from valstab.results.write import set_aside
+from valstab.results.write import set_aside, write_methods
 from valstab.sweeps.describe import as_markdown, as_text, describe_failures, how_to_compare
+from valstab.sweeps.methods import study_methods, table_of_runs
 from valstab.sweeps.overrides import sweep_name
 from valstab.sweeps.picture import draw
 from valstab.sweeps.table import best_and_spread, job_table, swept_keys
@@ -72,6 +73,8 @@ def finish_sweep(parent: str, folder: Path, *, interrupted: bool = False, end_ru
     problems: list[str] = []
     with set_aside(problems, "sweep.png"):
         _draw(parent, table, folder)
+    with set_aside(problems, "methods.md"):
+        _write_methods(parent, table, folder)
     say(text)
     return "\n".join([*filter(None, [failures]), *(f"valstab: not written: {problem}" for problem in problems)])
 
@@ -126,6 +129,18 @@ def _draw(parent: str, table: pd.DataFrame, folder: Path) -> None:
             with whole_file(folder / "sweep.png") as draft:
                 picture.savefig(draft, dpi=150)
             client.log_artifact(parent, str(folder / "sweep.png"))
+
+
+def _write_methods(parent: str, table: pd.DataFrame, folder: Path) -> None:
+    """Write and log the methods of a sweep, and its table in LaTeX, if one of its runs wrote its own."""
+    runs = [folder / str(job) / "results" / "methods.md" for job in table["job"]]
+    first = next((file for file in runs if file.exists()), None)
+    if first is None:
+        return
+    write_methods(study_methods(first.read_text(encoding="utf-8"), table), table_of_runs(table), folder)
+    with mlflow_errors():
+        for name in ("methods.md", "methods.tex", "tables.tex"):
+            tracking_client().log_artifact(parent, str(folder / name))
 
 
 def jobs_of(parent: str, *, end_running: bool) -> list[mlflow.entities.Run]:

@@ -9,7 +9,7 @@ from valstab.protocol.plan import Plan
 from valstab.tracking.names import shorten
 
 NOT_PARAMETERS = re.compile(
-    r"model\.quantization|.*\b_target_$|.*\.name$|(task|language|store|tracking|dry_run|max_unread_answers|max_empty_messages|axes|axes_crossed)\b|levels$"
+    r"model\.quantization|.*\b_target_$|.*\.name$|(task|language|store|tracking|dry_run|max_unread_answers|max_empty_messages|axes|axes_crossed|figures)\b|levels$"
     r"|population\.(personas|grid|interlocutors|introduction|seeds)|topics\.(openings|posts|neutral|between_personas)|interlocutor\.|judge\."
 )
 """Settings that are not logged as parameters."""
