@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from valstab.config.exit import fail
 from valstab.config.explain import USER_ERRORS
 from valstab.config.terminal import say, warn
-from valstab.errors import ConfigError, UserError
+from valstab.errors import ConfigError, UserError, one_line
 from valstab.sweeps.overrides import compose_jobs, rerun_prefix, sweep_overrides
 from valstab.sweeps.tags import JOBS_VARIABLE, PARENT_VARIABLE, command_line
 
@@ -82,12 +82,19 @@ class SweepCallback(Callback):
             return
         try:
             failures = self.close(interrupted=False)
-            for figure in figures_of(config):
-                SweepCallback.compare(figure, self.parent, self.folder / figure)
         except USER_ERRORS as error:
             fail(error)
+        failures = "\n".join(filter(None, [failures, *self.draw_figures(config)]))
         if failures:
             sys.exit(failures)
+
+    def draw_figures(self, config: DictConfig) -> Iterator[str]:
+        """Make the figures that the sweep ends with, and yield why one can't be made."""
+        for figure in figures_of(config):
+            try:
+                SweepCallback.compare(figure, self.parent, self.folder / figure)
+            except USER_ERRORS as error:
+                yield f"valstab: figure={figure}: {one_line(str(error))}"
 
     def close(self, *, interrupted: bool) -> str:
         """Summarise the jobs in the parent run and on standard output; return a description of the failures, if any.
