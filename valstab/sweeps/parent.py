@@ -132,12 +132,12 @@ def _draw(parent: str, table: pd.DataFrame, folder: Path) -> None:
 
 
 def _write_methods(parent: str, table: pd.DataFrame, folder: Path) -> None:
-    """Write and log the methods of a sweep, and its table in LaTeX, if one of its runs wrote its own."""
-    runs = [folder / str(job) / "results" / "methods.md" for job in table["job"]]
-    first = next((file for file in runs if file.exists()), None)
-    if first is None:
+    """Write and log the methods of a sweep, and its table in LaTeX, if some of its runs wrote theirs."""
+    files = {job: folder / str(job) / "results" / "methods.md" for job in table["job"]}
+    of_runs = {job: file.read_text(encoding="utf-8") for job, file in files.items() if file.exists()}
+    if not of_runs:
         return
-    write_methods(study_methods(first.read_text(encoding="utf-8"), table), table_of_runs(table), folder)
+    write_methods(study_methods(of_runs, table), table_of_runs(table), folder)
     with mlflow_errors():
         for name in ("methods.md", "methods.tex", "tables.tex"):
             tracking_client().log_artifact(parent, str(folder / name))
