@@ -36,6 +36,7 @@ RUN = (
     "axes.md",
     "drift.md",
     "behaviour.md",
+    "study.md",
 )
 PARTS = {
     "model",
