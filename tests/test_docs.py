@@ -165,7 +165,7 @@ def test_a_page_runs_and_shows_what_comes_out(page, launch_folder, monkeypatch):
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{launch_folder}/mlflow.db")
     examples = list(parsed(DOCS / page))
-    assert len(examples) > 3
+    assert len(examples) > 1
     for example in examples:
         example.evaluate()
 

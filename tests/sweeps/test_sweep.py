@@ -53,7 +53,14 @@ def test_a_failing_job_leaves_the_others_and_can_be_run_alone(valstab, launch_fo
     assert "job 1 of 4\n" in command.stderr
     assert re.search(r"^job 4 of 4, about \d:\d\d:\d\d left in the sweep$", command.stderr, re.MULTILINE)
     # The parent has the table.
-    assert artifacts(launch_folder, parent) == {"sweep.csv", "sweep.png", "provenance.json"}
+    assert artifacts(launch_folder, parent) == {
+        "sweep.csv",
+        "sweep.png",
+        "methods.md",
+        "methods.tex",
+        "tables.tex",
+        "provenance.json",
+    }
     (file,) = launch_folder.glob("multirun/*/*/sweep.csv")
     table = pd.read_csv(file)
     assert table["rank_order"].fillna(-1).tolist() == [1, 1, -1, -1]
