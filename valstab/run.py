@@ -1,7 +1,7 @@
 """The recipe of a run: converse, ask, measure, write, track, draw, print."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -135,6 +135,7 @@ def collect(
     conversation_log, answer_log = open_store(config.store.path, plan, engine, config.model.name)
     other = None if interlocutor is None else open_speaker(config, interlocutor)
     rater = open_judge(config, plan, judge or engine) if plan.task.rubric else None
+    logs = [conversation_log, answer_log, *(each.log for each in (other, rater) if each)]
     usage = engine.usage
     with display(run_name(config), tokens=lambda: usage.encoded_tokens + usage.generated_tokens) as begin:
         start = time.perf_counter()
@@ -144,15 +145,14 @@ def collect(
         conversations = converse(plan, engine, conversation_log, stage, other)
         write_conversations(conversations, folder)
         conversed = time.perf_counter()
-        interim = InterimEstimate(plan, config.undefined)
-        if rater is None:
-            stage = begin("asking", "questions", plan.n_questions)
-            asked = ask_all(plan, conversations, engine, answer_log, stage, note=interim.text)
-        else:
+        said: Sequence[Sequence[Sequence[str]]] = ()
+        if rater is not None:
             stage = begin("answering", "answers", plan.n_questions, f"{plan.n_questions:,} ratings")
             said = answer_openly(plan, conversations, engine, answer_log, stage)
-            stage = begin("judging", "ratings", plan.n_questions)
-            asked = ask_all(plan, conversations, rater.engine, rater.log, stage, note=interim.text, said=said)
+        asker, log = rater or Speaker(engine, answer_log)
+        stage = begin(*("judging", "ratings") if said else ("asking", "questions"), plan.n_questions)
+        interim = InterimEstimate(plan, config.undefined)
+        asked = ask_all(plan, conversations, asker, log, stage, note=interim.text, said=said)
         times = StageTimes(conversed - start, time.perf_counter() - conversed)
     data = CollectedData(
         conversations=conversations,
@@ -165,17 +165,8 @@ def collect(
             times,
             reused_answers=asked.reused,
         ),
-        engine={
-            **engine.identity,
-            **engine.properties,
-            **_identity_of("interlocutor", interlocutor),
-            **_identity_of("judge", judge),
-        },
-        damaged=[
-            line
-            for log in (conversation_log, answer_log, *(each.log for each in (other, rater) if each))
-            for line in log.damaged
-        ],
+        engine=describe_engines(engine, interlocutor=interlocutor, judge=judge),
+        damaged=[line for log in logs for line in log.damaged],
     )
     write_answers(data, folder)
     return data
@@ -192,6 +183,9 @@ def open_judge(config: Config, plan: Plan, judge: Engine) -> Speaker:
     return Speaker(judge, open_judged(config.store.path, plan, judge, name))
 
 
-def _identity_of(role: str, other: Engine | None) -> dict[str, str]:
-    """Return what determines the texts of another model, by names that say its role; empty without one."""
-    return {} if other is None else {f"{role}_{name}": text for name, text in other.identity.items()}
+def describe_engines(engine: Engine, **others: Engine | None) -> dict[str, str]:
+    """Return what describes the tested model, and what determines the texts of others, under names with their roles."""
+    of_others = {
+        f"{role}_{name}": text for role, other in others.items() if other for name, text in other.identity.items()
+    }
+    return {**engine.identity, **engine.properties, **of_others}

@@ -13,8 +13,8 @@ from scipy.stats import linregress
 from tests.support import synthetic
 from valstab.analysis.runs import Runs
 from valstab.commands.compare import compare_runs
+from valstab.config.comparison import CompareConfig
 from valstab.config.compose import compose_comparison
-from valstab.config.schema import CompareConfig
 from valstab.errors import ConfigError
 from valstab.results.picture import Picture, drop_title
 from valstab.tracking.client import TrackingError

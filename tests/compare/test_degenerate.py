@@ -10,7 +10,7 @@ from tests.support import synthetic
 from valstab.analysis.runs import Run, Runs
 from valstab.compare.comparison import Request
 from valstab.compare.figure_kinds import compare
-from valstab.config.schema import FigureConfig
+from valstab.config.comparison import FigureConfig
 from valstab.errors import ConfigError
 from valstab.results.results import measure
 from valstab.statistics.scores import score

@@ -16,7 +16,7 @@ from valstab.compare import sentences, tables
 from valstab.compare.comparison import Request
 from valstab.compare.figure_kinds import compare
 from valstab.compare.stabilities import stabilities
-from valstab.config.schema import FigureConfig
+from valstab.config.comparison import FigureConfig
 from valstab.errors import ConfigError
 
 DRAWS = 30

@@ -15,9 +15,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from valstab.commands.start import exit_on_mistake, job_config, start
+from valstab.config.comparison import FIGURE_KINDS, PICTURE_FORMATS, CompareConfig
 from valstab.config.options import CONFIG_FOLDER
 from valstab.config.quoting import take_verbatim
-from valstab.config.schema import FIGURE_KINDS, MEASURES, PICTURE_FORMATS, ROUNDINGS, UNDEFINED, CompareConfig
+from valstab.config.schema import MEASURES, ROUNDINGS, UNDEFINED
 from valstab.config.terminal import say, terminal_width
 from valstab.errors import ConfigError, require
 

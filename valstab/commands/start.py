@@ -17,6 +17,7 @@ from valstab.commands.interruption import handle_signals
 from valstab.commands.own_files import use_own_files
 from valstab.commands.process import guard_process
 from valstab.config.as_written import restore_texts
+from valstab.config.comparison import CompareConfig
 from valstab.config.compose import ConfigT, register_schemas, to_dataclass
 from valstab.config.exit import fail
 from valstab.config.explain import NO_NAME_ERROR, USER_ERRORS, is_disk_error, is_too_long
@@ -29,7 +30,7 @@ from valstab.config.options import (
     read_groups,
     refuse_hidden_options,
 )
-from valstab.config.schema import CompareConfig, Config, RescoreConfig
+from valstab.config.schema import Config, RescoreConfig
 from valstab.config.secrets import find_secret, refuse_composed_secrets
 from valstab.errors import ConfigError, UserError
 

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from valstab.analysis.runs import Runs
-from valstab.config.schema import FigureConfig
+from valstab.config.comparison import FigureConfig
 from valstab.statistics.stability import Measure, Undefined
 
 

@@ -14,11 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from valstab.config.comparison import CompareConfig
 from valstab.config.engines import ControlConfig, EngineConfig, OpenaiConfig, TransformersConfig, VllmConfig
 from valstab.config.explain import explain, is_too_long, unknown_key
 from valstab.config.language import refuse_incomplete_language
 from valstab.config.options import CONFIG_FOLDER
-from valstab.config.schema import CompareConfig, Config, RescoreConfig
+from valstab.config.schema import Config, RescoreConfig
 from valstab.errors import ConfigError, UserError, one_line
 
 ENGINES: Mapping[str, type[EngineConfig]] = {
