@@ -5,6 +5,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from tests.support.composed import compose_run
 from valstab.config.engines import OpenaiConfig
@@ -22,6 +23,9 @@ from valstab.protocol.open_answers import answer_openly, open_key, open_request,
 from valstab.protocol.plan import make_plan
 from valstab.protocol.progress import Stage
 from valstab.protocol.store import RecordLog
+from valstab.statistics.inference import conclude
+from valstab.statistics.resampling import StabilitySpec
+from valstab.statistics.scores import score
 
 SMALL = ("population.limit=2", "topics.names=[joke,chess]", "seeds=[0]")
 OPEN = ("model=random", "task=dilemmas", "judge=same", *SMALL)
@@ -308,3 +312,31 @@ def test_a_real_model_answers_and_judges(embedded, tmp_path):
         assert rated["score"].isin(each.task.scores).all()
         assert rated.filter(like="logprob").shape == (40, options)
     assert embedded.usage.generated_tokens == written
+
+
+def rated_by_itself(model, *settings):
+    """Return the scores of an open task whose tested model is its own judge. Dimensions: seed, context, persona, key."""
+    config = compose_run(f"model={model}", "task=dilemmas", "judge=same", "seeds=[0]", *settings)
+    plan, engine = make_plan(config), load_engine(config)
+    talked = [Conversation(session, (session.opening, *TEXTS[1:])) for session in plan.sessions]
+    said = answer_openly(plan, talked, engine, RecordLog(None), stage())
+    answers = ask_all(plan, talked, engine, RecordLog(None), stage(), note=lambda _: "", said=said).answers
+    return score(answers, plan.task)
+
+
+@pytest.mark.slow
+def test_half_of_what_a_control_does_is_found_to_be_its_own():
+    scores = rated_by_itself("control_writes", "topics.names=[joke,chess]")
+    found = np.corrcoef(*scores.transpose("context", ...).to_numpy().reshape(2, -1))[0, 1]
+    # Two normal numbers with a correlation of 0.5, each cut into five equal parts.
+    own, *other = np.random.default_rng(0).standard_normal((3, 10**6))
+    cut = np.floor(5 * ndtr(np.sqrt(0.5) * (own + np.array(other))))
+    expected = np.corrcoef(*cut)[0, 1]
+    assert found == pytest.approx(expected, abs=3 * (1 - expected**2) / np.sqrt(scores.size / 2))
+
+
+@pytest.mark.slow
+def test_a_random_model_does_nothing_stable():
+    scores = rated_by_itself("random", "topics.names=[joke,chess,poem]", "population.limit=30")
+    for measure in ("rank_order", "ipsative"):
+        assert conclude(scores, StabilitySpec(measure, "zero", False)).chance.p > 0.01
