@@ -43,6 +43,7 @@ PARTS = {
     "language",
     "interlocutor",
     "judge",
+    "reminder",
     "engine",
     "figure",
     "population",

@@ -125,3 +125,25 @@ def test_a_control_that_drifts_is_found_to(launch_folder):
         assert row["low"] < truth < row["high"]
     assert set(rates.loc["random random", "finding"]) == {"no stability is shown"}
     assert not found.curves.query("label == 'random random'")["shown"].any()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_pictures")
+@pytest.mark.parametrize("slot", ["user", "system"])
+def test_a_reminder_is_found_to_keep_what_drifts(launch_folder, slot):
+    for every in (0, 4):
+        for length in (1, 23):
+            settings = compose_run(
+                *("+experiment=drift", "model=control_drifts", f"n_messages={length}", "retests=0"),
+                *(f"reminder.every={every}", f"reminder.slot={slot}"),
+            )
+            run(settings, make_plan(settings), launch_folder / f"{every}" / f"{length}")
+    runs = load_runs(folders=[launch_folder / "0", launch_folder / "4"])
+    found = drift(runs, "zero", 99)
+    tests = found.differences.query("measure == 'ipsative' and reference == 'first' and n_messages == 23")
+    (row,) = tests.to_dict("records")
+    # Four messages after a reminder, as after 1 message, the share is 0.71 and 0.92; after 23 it is 0.14.
+    truth = np.sqrt(2 ** (-1 / 8) * 2 ** (-23 / 8)) - np.sqrt(2 ** (-1 / 8) * 2 ** (-4 / 8))
+    assert [row["one"], row["other"]] == ["control_drifts reminders=0", "control_drifts reminders=4"]
+    assert row["low"] < truth < row["high"] < 0
+    assert row["significant"]

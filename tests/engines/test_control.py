@@ -7,7 +7,7 @@ from scipy.stats import multivariate_normal, norm, spearmanr
 from tests.support.sweeps import runs
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import ChoiceRequest, EngineError, Message, Prompt, SampleRequest, ThoughtfulChoice
-from valstab.engines.control import ControlEngine
+from valstab.engines.control import ControlEngine, Situation
 
 SCALE = ["Never", "Rarely", "Sometimes", "Often", "Mostly", "Always"]
 PEOPLE = [f"You are person {number}." for number in range(60)]
@@ -130,3 +130,20 @@ def test_a_study_finds_what_the_controls_keep(valstab, launch_folder):
     assert metrics["thinks"]["rank_order_p"] < 0.01
     for name in ("letter", "silent"):
         assert metrics[name]["rank_order_p"] > 0.01, name
+
+
+@pytest.mark.parametrize("slot", ["user", "system"])
+def test_a_reminder_restores_what_drifted(slot):
+    talk = ["Tell a joke.", "a", "b", "c", "d", "e"]
+
+    plain = prompt(PEOPLE[0], talk, SCALE)
+    system, *texts = plain.messages
+    words = "Remember that you are person 0."
+    at = {
+        "user": [*texts[:4], Message("user", f"{words}\n\n{texts[4].text}"), *texts[5:]],
+        "system": [*texts[:4], Message("system", words), *texts[4:]],
+    }
+    reminded = Situation.of(Prompt((system, *at[slot]), plain.text))
+    assert Situation.of(plain).n_messages == 5
+    assert reminded.n_messages == 2  # the one with the reminder, and the one after
+    assert reminded.persona == PEOPLE[0]

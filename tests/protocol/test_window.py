@@ -103,7 +103,7 @@ def test_the_oldest_messages_are_left_out_in_pairs_and_no_more_than_has_to_be(se
     assert [each.texts for each in conversations] == [each.texts for each in whole]
     for each in conversations:
         assert each.n_dropped % 2 == 0
-        assert each.visible_texts == each.texts[each.n_dropped :]
+        assert each.seen(plan) == each.texts[each.n_dropped :]
         assert each.n_dropped > 0
         assert each.n_truncated > 0
     for prompt, _ in engine.shown:

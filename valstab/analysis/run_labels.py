@@ -18,6 +18,8 @@ FORMS: Mapping[str, str | Mapping[str, str]] = {
     "language.name": "{}",
     "interlocutor.name": "with {}",
     "judge.name": "judged by {}",
+    "reminder.every": "reminders={}",
+    "reminder.slot": "{}",
 }
 """How a setting is written in a label, where not as `name=value`. These come first."""
 
@@ -37,6 +39,10 @@ ONLY_WITH: Mapping[str, str] = {
     "thinking_messages": "thinking",
 }
 """Settings that count only with one value of `answer`."""
+
+
+EVERY = "reminder.every"
+"""The setting without which the others of reminders do not count; older runs do not have it."""
 
 
 def with_unique_labels(found: Sequence[Run]) -> list[Run]:
@@ -62,10 +68,13 @@ def with_unique_labels(found: Sequence[Run]) -> list[Run]:
 
 def _value(run: Run, setting: str) -> str:
     """Return the value of a setting; empty if the run does not have it, or it does not count."""
-    if setting.startswith("topics.") and run.n_messages == 0:
+    if setting.startswith(("topics.", "reminder.")) and run.n_messages == 0:
         return ""
     if setting.startswith("judge.") and run.settings.get("task.rubric", "None") == "None":
         return ""
+    every = run.settings.get(EVERY, "0")
+    if setting.startswith("reminder.") and (setting == EVERY or every == "0"):
+        return every if setting == EVERY else ""
     counts = ONLY_WITH.get(setting, run.settings.get("answer")) == run.settings.get("answer")
     return run.settings.get(setting, "") if counts else ""
 

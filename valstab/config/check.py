@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from valstab.config.engines import EngineConfig, OpenaiConfig, TransformersConfig, VllmConfig
+from valstab.config.inputs import REMINDER_SLOTS, ReminderConfig
 from valstab.config.language import check_language
 from valstab.config.schema import (
     ANSWERS,
@@ -130,6 +131,7 @@ def check_config(config: Config) -> None:
     require("item_order", config.item_order, ITEM_ORDERS)
     if config.item_order != "file" and config.task.dialogue is None:
         raise ConfigError("item_order", config.item_order, "is that of a dialogue: needs task.dialogue, such as all")
+    _check_reminder(config.reminder)
     if config.retests > 0 and config.option_order != "random":
         raise ConfigError("retests", config.retests, "repeats the questions in other orders: needs option_order=random")
     n_messages = config.n_messages
@@ -167,6 +169,14 @@ def _check_model(prefix: str, model: ModelConfig, engine: EngineConfig | None) -
     require(f"{prefix}.quantization", model.quantization, QUANTIZATIONS)
     if model.adapter is not None and not isinstance(engine, TransformersConfig | VllmConfig):
         raise ConfigError(f"{prefix}.adapter", model.adapter, "needs engine=transformers or engine=vllm")
+
+
+def _check_reminder(reminder: ReminderConfig) -> None:
+    require("reminder.slot", reminder.slot, REMINDER_SLOTS)
+    if reminder.every < 0 or reminder.every % 2:
+        raise ConfigError(
+            "reminder.every", reminder.every, "must be even, since the interlocutor's message follows, or 0"
+        )
 
 
 def _check_interlocutor(config: Config) -> None:

@@ -1,9 +1,12 @@
-"""The settings of a run's inputs: its people, its topics, and its questions."""
+"""The settings of a run's inputs: its people and reminders of them, its topics, and its questions."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
+
+REMINDER_SLOTS = ("user", "system")
+"""Values of `reminder.slot`."""
 
 
 @dataclass
@@ -38,6 +41,21 @@ class PopulationConfig:
     """Take only the first so many."""
     seeds: list[int] = field(default_factory=list)
     """The default of a run's `seeds` with this population."""
+
+
+@dataclass
+class ReminderConfig:
+    """A reminder of the persona between the messages of a conversation, which the tested model alone reads."""
+
+    every: int = 0
+    """Remind before every so many messages, the opening included: even, since an interlocutor's follows; 0 is never."""
+    slot: str = "user"
+    """Where: `user`, before the interlocutor's text in its message; or `system`, in a system message before it.
+
+    For a base model `system` is a line of its own. Many chat templates take no system message within a conversation.
+    """
+    text: str | None = None
+    """What it says, a template with `{introduction}`; null is the language's own."""
 
 
 @dataclass

@@ -16,12 +16,13 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "base_interlocutor": ("{pretending}",),
     "persona_interlocutor": ("{introduction}", "{name}"),
     "base_persona_interlocutor": ("{introduction}", "{name}"),
+    "reminder": ("{introduction}",),
 }
 """The fields of each text that has some."""
 
 
-OPTIONAL = ("persona_interlocutor", "base_persona_interlocutor")
-"""Texts that only populations with interlocutors need."""
+OPTIONAL = ("persona_interlocutor", "base_persona_interlocutor", "reminder")
+"""Texts that only some runs need: populations with interlocutors, and those with reminders."""
 
 
 OPENED_BRACKET = "("
@@ -55,6 +56,8 @@ class LanguageConfig:
     """
     base_persona_interlocutor: str = ""
     """The same for a base model."""
+    reminder: str = ""
+    """What reminds of the persona, with `{introduction}`; needed only where `reminder.every` asks for it."""
     context_label: str = MISSING
     """For a base model: what stands before the instruction."""
     user_label: str = MISSING

@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from valstab.config.engines import EngineConfig
-from valstab.config.inputs import PopulationConfig, TaskConfig, TopicsConfig
+from valstab.config.inputs import PopulationConfig, ReminderConfig, TaskConfig, TopicsConfig
 from valstab.config.language import LanguageConfig
 
 QUANTIZATIONS = ("none", "8bit", "4bit", "int8")
@@ -165,6 +165,7 @@ class Config:
     language: LanguageConfig = MISSING
     interlocutor: InterlocutorConfig = field(default_factory=InterlocutorConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
+    reminder: ReminderConfig = field(default_factory=ReminderConfig)
     n_messages: int = MISSING
     """Messages that are generated for a conversation: odd, so that the tested model speaks last, or 0 for none."""
     max_new_tokens: int = 100

@@ -13,7 +13,7 @@ from valstab.dry_run.disk import stored_answer_bytes, stored_text_bytes
 from valstab.engines.base import ChoiceRequest, Engine, GenerationRequest, Usage, Window
 from valstab.protocol.answers import Answered, answer_all
 from valstab.protocol.ask import choice_requests, option_orders
-from valstab.protocol.context_window import dropped_for_reply
+from valstab.protocol.context_window import PLACEHOLDER_MESSAGE, dropped_for_reply
 from valstab.protocol.converse import Conversation, opening_messages, reply_request, window_if_truncating
 from valstab.protocol.open_answers import answer_openly
 from valstab.protocol.plan import Plan, Session
@@ -135,7 +135,7 @@ def measure_conversations(plan: Plan, engine: Engine, sessions: Sequence[Session
         first.append(message)
         for row, reply in replies.items():
             texts[row].append(reply)
-    lengths = _dialogue_lengths(first)
+    lengths = _with_reminders(_dialogue_lengths(first), plan, engine, sessions)
     for conversation in texts:
         conversation.extend(conversation[1 + i % len(first)] for i in range(plan.n_messages - len(first)))
     n_long = int(LONG_SAMPLE_TOKENS / max(1, lengths.prompt(plan.n_messages)))
@@ -217,6 +217,22 @@ def _dialogue_lengths(messages: Sequence[MeasuredMessage]) -> DialogueLengths:
         frame=max(0.0, frames / 2),
         spread=messages[-1].longest_prompt / prompts[-1] if prompts[-1] else 1.0,
     )
+
+
+def _with_reminders(
+    lengths: DialogueLengths, plan: Plan, engine: Engine, sessions: Sequence[Session]
+) -> DialogueLengths:
+    """Return lengths with the tokens of reminders, spread over the messages, where the measured ones have none."""
+    window, reminder = engine.window, plan.reminder
+    if window is None or reminder is None or reminder.every < MEASURED_MESSAGES or plan.n_messages <= reminder.every:
+        return lengths
+    texts = [PLACEHOLDER_MESSAGE] * (reminder.every + 1)
+    bare = replace(plan, reminder=None)
+    tokens = [
+        window.count(plan.reply_prompt(session, texts)) - window.count(bare.reply_prompt(session, texts))
+        for session in sessions
+    ]
+    return lengths._replace(frame=lengths.frame + float(np.mean(tokens)) / reminder.every)
 
 
 def _timed(engine: Engine, compute: Callable[[], Result]) -> tuple[EngineCall, Result]:

@@ -23,6 +23,10 @@ OPTION = re.compile(r"^\((.+?)\) ?(.*)$", re.MULTILINE)
 """An option in a question: its label and its text."""
 
 
+REMINDER = "Remember"
+"""How a reminder of the persona begins (`reminder` in `conf/language/english.yaml`)."""
+
+
 class Situation(NamedTuple):
     """What the texts of a prompt say of where a question is asked."""
 
@@ -30,13 +34,20 @@ class Situation(NamedTuple):
     opening: str
     conversation: str
     n_messages: int
+    """Since the last reminder of the persona; the opening is none."""
 
     @classmethod
     def of(cls, prompt: Prompt) -> "Situation":
-        """Read a prompt: the system message, a conversation, and the question."""
-        persona = "\n".join(text for role, text in prompt.messages if role == "system")
-        texts = [text for role, text in prompt.messages[:-1] if role != "system"]
-        return cls(persona, texts[0] if texts else "", "\n".join(texts), max(0, len(texts) - 1))
+        """Read a prompt: the system message, a conversation with or without reminders, and the question."""
+        persona = next((text for role, text in prompt.messages if role == "system"), "")
+        texts: list[str] = []
+        since = 1
+        for role, text in prompt.messages[:-1]:
+            if text.startswith(REMINDER) and texts and role != "assistant":
+                since = len(texts)
+            if role != "system":
+                texts.append(text)
+        return cls(persona, texts[0] if texts else "", "\n".join(texts), max(0, len(texts) - since))
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ class Rule:
     share: float = 1.0
     """The persona's share of the variance at the first message, from 0 to 1."""
     half_life: float | None = None
-    """Number of messages in which the share halves; None is no loss."""
+    """Number of messages in which the share halves; None is no loss. A reminder of the persona restores it."""
     shift: int = 0
     """The largest number of places by which an opening moves everybody's answer to an item, up or down."""
     first_letter: bool = False

@@ -159,6 +159,7 @@ def answers_key(plan: Plan, conversation: Conversation, retest: int = 0) -> str:
             *([plan.task.they_digest] if session.persona.gender == "X" else []),
             *_options_key(plan),
             *plan.language_key,
+            *plan.seen_key(session.persona, len(conversation.texts), conversation.n_dropped),
         ]
     )
 
@@ -224,7 +225,7 @@ def choice_requests(
             for item, options in zip(task.items, offered, strict=True)
         )
         prompts = question_prompts(
-            plan.chat_format, session.persona, conversation.visible_texts, questions, language=plan.language
+            plan.chat_format, session.persona, conversation.seen(plan), questions, language=plan.language
         )
     seeds = derive_seeds(("answer", task.name, plan.n_messages, *session.labels), _endings(task, retest))
     return [

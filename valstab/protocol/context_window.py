@@ -134,7 +134,7 @@ def longest_prompt(plan: Plan, window: Window) -> int:
 def dropped_for_reply(plan: Plan, session: Session, texts: Sequence[str], window: Window | None) -> int:
     """Return how many of the oldest texts to drop so that the next message fits; 0 without a window."""
     return _n_dropped(
-        lambda visible: plan.reply_prompt(session, visible),
+        lambda number: plan.reply_prompt(session, texts, number),
         texts,
         window,
         reserved_tokens=plan.max_new_tokens + _reserved(plan.message_thought_tokens),
@@ -147,8 +147,9 @@ def dropped_for_questions(plan: Plan, session: Session, texts: Sequence[str], wi
     if window is None:
         return 0
     question = _longest_question(plan, session.persona.gender, window)
+    seen = plan.seen(session.persona, texts)
     return _n_dropped(
-        lambda visible: question_prompt(plan.chat_format, session.persona, visible, question, language=plan.language),
+        lambda n: question_prompt(plan.chat_format, session.persona, seen[n:], question, language=plan.language),
         texts,
         window,
         reserved_tokens=_answer_tokens(plan) + _reserved(plan.answer_thought_tokens),
@@ -157,7 +158,7 @@ def dropped_for_questions(plan: Plan, session: Session, texts: Sequence[str], wi
 
 
 def _n_dropped(
-    prompt: Callable[[Sequence[str]], Prompt],
+    prompt: Callable[[int], Prompt],
     texts: Sequence[str],
     window: Window | None,
     *,
@@ -169,7 +170,7 @@ def _n_dropped(
     numbers = range(0, len(texts) - min_visible + 1, 2)
 
     def fits(number: int) -> bool:
-        return window.count(prompt(texts[number:])) + reserved_tokens <= window.tokens
+        return window.count(prompt(number)) + reserved_tokens <= window.tokens
 
     return 0 if fits(0) else numbers[bisect_left(numbers, x=True, hi=len(numbers) - 1, key=fits)]
 
@@ -252,7 +253,7 @@ class _LongestPrompts:
 
     def _question_tokens(self, persona: Persona, n_messages: int) -> int:
         texts = [*self._opening, *[PLACEHOLDER_MESSAGE] * n_messages] if n_messages else []
-        texts += _dialogue_turns(self._plan, persona.gender)
+        texts = [*self._plan.seen(persona, texts), *_dialogue_turns(self._plan, persona.gender)]
         prompt = question_prompt(
             self._plan.chat_format, persona, texts, self._questions[persona.gender], language=self._plan.language
         )
@@ -263,6 +264,8 @@ class _LongestPrompts:
         self, persona: Persona, interlocutor: Persona | None, opening: Sequence[str], n_messages: int
     ) -> int:
         texts = [*opening, *[PLACEHOLDER_MESSAGE] * n_messages]
+        if self._plan.reminder and not opening and len(texts) % 2:  # any message that is left may have one
+            texts[0] = self._plan.reminder.before(persona, texts[0])
         prompt = reply_prompt(
             self._plan.format_after(len(texts)),
             persona,

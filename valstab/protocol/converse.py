@@ -37,10 +37,9 @@ class Conversation:
     n_truncated: int = 0
     """Number of messages that were generated with some of the oldest texts left out."""
 
-    @property
-    def visible_texts(self) -> tuple[str, ...]:
-        """Texts that the questions are asked after."""
-        return self.texts[self.n_dropped :]
+    def seen(self, plan: Plan) -> Sequence[str]:
+        """Return the texts that the questions are asked after, as the tested model reads them."""
+        return plan.seen(self.session.persona, self.texts)[self.n_dropped :]
 
     def record(self) -> dict[str, Any]:
         """Return the conversation as plain data: seed, context, persona, and messages with role and text."""
@@ -188,7 +187,7 @@ def replay_stored(plan: Plan, session: Session, log: RecordLog, window: Window |
 def reply_request(plan: Plan, session: Session, texts: Sequence[str], n_dropped: int = 0) -> GenerationRequest:
     """Return the request for the message that follows `texts`, without the oldest `n_dropped` in the prompt."""
     return GenerationRequest(
-        prompt=plan.reply_prompt(session, texts[n_dropped:]),
+        prompt=plan.reply_prompt(session, texts, n_dropped),
         seed=derive_seed("message", *session.labels, len(texts) - 1),
         max_new_tokens=plan.max_new_tokens,
         stop=stop_pattern(
@@ -227,6 +226,7 @@ def message_key(plan: Plan, session: Session, texts: Sequence[str], n_dropped: i
             *naming_key(session.persona),
             *plan.language_key,
             *interlocutor_key(plan, session, len(texts)),
+            *(plan.seen_key(session.persona, len(texts), n_dropped) if len(texts) % 2 else ()),
         ]
     )
 

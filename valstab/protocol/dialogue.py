@@ -146,7 +146,7 @@ class Dialogues:
         prompt = question_prompt(
             self._plan.chat_format,
             conversation.session.persona,
-            [*conversation.visible_texts, *dialogue.turns],
+            [*conversation.seen(self._plan), *dialogue.turns],
             question.text,
             language=self._plan.language,
         )

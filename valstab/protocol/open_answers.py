@@ -79,7 +79,7 @@ def open_request(plan: Plan, conversation: Conversation, item: Item, retest: int
         prompt=open_prompt(
             plan.chat_format,
             session.persona,
-            conversation.visible_texts,
+            conversation.seen(plan),
             open_question(plan, item, session.persona),
             language=plan.language,
         ),

@@ -19,6 +19,7 @@ from valstab.inputs.task import Task, load_task
 from valstab.inputs.topics import Context, load_contexts
 from valstab.inputs.turns import Turns, load_turns
 from valstab.protocol.prompts import ChatFormat, language_key, option_labels, reply_prompt
+from valstab.protocol.reminders import Reminder, load_reminder
 
 MAX_LETTERS = len(ascii_uppercase)
 """Largest number of options that letters name."""
@@ -83,6 +84,8 @@ class Plan:
     """A person's recorded turns, in place of the interlocutor's messages."""
     judge_format: ChatFormat | None = None
     """Format of the judge's prompts, where the task has a rubric."""
+    reminder: Reminder | None = None
+    """How the tested model is reminded of its persona in a conversation; None for never."""
 
     @cached_property
     def sessions(self) -> tuple[Session, ...]:
@@ -108,12 +111,27 @@ class Plan:
         """Return whether another model than the tested one speaks after so many texts."""
         return self.interlocutor_format is not None and n_texts % 2 == 0
 
-    def reply_prompt(self, session: Session, texts: Sequence[str]) -> Prompt:
-        """Return the prompt for the message that follows `texts`, as its speaker reads it."""
+    def seen(self, persona: Persona, texts: Sequence[str]) -> Sequence[str]:
+        """Return the texts of a conversation as the tested model reads them: with reminders of the persona."""
+        return texts if self.reminder is None else self.reminder.seen(persona, texts)
+
+    def seen_key(self, persona: Persona, n_texts: int, n_dropped: int) -> tuple[str, ...]:
+        """Return the part of a store key that belongs to `seen`: after so many texts, without the oldest."""
+        return () if self.reminder is None else self.reminder.key(persona, n_texts, n_dropped)
+
+    def reply_prompt(self, session: Session, texts: Sequence[str], n_dropped: int = 0) -> Prompt:
+        """Return the prompt for the message that follows `texts`, as its speaker reads it.
+
+        Args:
+            session: whose conversation it is.
+            texts: the opening and the messages so far.
+            n_dropped: number of the oldest texts to leave out.
+        """
+        seen = self.seen(session.persona, texts) if len(texts) % 2 else texts
         return reply_prompt(
             self.format_after(len(texts)),
             session.persona,
-            texts,
+            seen[n_dropped:],
             language=self.language,
             interlocutor=session.interlocutor,
         )
@@ -161,10 +179,10 @@ def make_plan(config: Config) -> Plan:
         raise ConfigError("overflow", config.overflow, "leaves no dialogue whole; with task.dialogue allowed: stop")
     if any(persona.interlocutor for persona in personas):
         _require_interlocutor_text(config)
-    turns = config.interlocutor.turns
+    chat_format, turns = _chat_format(config.model), config.interlocutor.turns
     other = config.interlocutor.model
     return Plan(
-        chat_format=_chat_format(config.model),
+        chat_format=chat_format,
         language=config.language,
         task=task,
         seeds=tuple(config.seeds),
@@ -183,6 +201,7 @@ def make_plan(config: Config) -> Plan:
         interlocutor_format=None if other is None else _chat_format(other),
         turns=None if turns is None else load_turns(turns, contexts, personas, config.n_messages // 2),
         judge_format=None if task.rubric is None else _chat_format(config.judge.model or config.model),
+        reminder=load_reminder(config, chat_format, personas),
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from enum import Enum
 from string import ascii_uppercase
+from typing import Self
 
 from valstab.config.language import OPTIONAL, LanguageConfig
 from valstab.engines.base import Message, Prompt
@@ -42,6 +43,21 @@ class ChatFormat(Enum):
     BASE = "base"
     SYSTEM = "tuned, with a system slot"
     NO_SYSTEM = "tuned, without a system slot"
+
+
+class Reminded(str):
+    """A message with a reminder of the persona before it."""
+
+    __slots__ = ("in_system", "reminder")
+    reminder: str
+    in_system: bool
+    """Whether it is a system message, or a line of its own, instead of the beginning of the message."""
+
+    def __new__(cls, text: str, reminder: str, *, in_system: bool) -> Self:
+        """Return the text, with its reminder."""
+        message = super().__new__(cls, text)
+        message.reminder, message.in_system = reminder, in_system
+        return message
 
 
 def language_key(language: LanguageConfig) -> tuple[str, ...]:
@@ -221,12 +237,24 @@ def _tested_prompt(
 
 
 def _alternate(roles: tuple[str, str], texts: Sequence[str]) -> tuple[Message, ...]:
-    return tuple(Message(roles[i % 2], text) for i, text in enumerate(texts))
+    said = ((roles[i % 2], text) for i, text in enumerate(texts))
+    return tuple(Message(each or role, part) for role, text in said for each, part in _with_reminder(text, "system"))
+
+
+def _with_reminder(text: str, slot: str) -> list[tuple[str, str]]:
+    """Return a text as parts: after the slot of a reminder, or after none for the speaker's own."""
+    if not isinstance(text, Reminded):
+        return [("", text)]
+    return [(slot, text.reminder), ("", str(text))] if text.in_system else [("", f"{text.reminder}\n\n{text}")]
 
 
 def _lines(instruction: str | None, labels: tuple[str, str], texts: Sequence[str], language: LanguageConfig) -> Prompt:
     lines = [] if instruction is None else [f"{language.context_label}:{instruction}"]
-    lines += [f"{labels[i % 2]}:{text}" for i, text in enumerate(texts)]
+    said = ((labels[i % 2], text) for i, text in enumerate(texts))
+    parts = (
+        (each or label, part) for label, text in said for each, part in _with_reminder(text, language.context_label)
+    )
+    lines += [f"{label}:{part}" for label, part in parts]
     return Prompt((), "\n".join([*lines, f"{labels[len(texts) % 2]}:"]))
 
 

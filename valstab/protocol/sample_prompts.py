@@ -32,6 +32,16 @@ def sample_prompts(plan: Plan) -> Iterator[Prompt]:
     yield first_question(plan, session, n_messages=min(1, len(made)))
     if len(made) > 1:
         yield first_question(plan, session, n_messages=len(made))
+    yield from _reminded_prompts(plan, session)
+
+
+def _reminded_prompts(plan: Plan, session: Session) -> Iterator[Prompt]:
+    """Yield the prompt of the first message after a reminder, and of a question after it, if there are any."""
+    if plan.reminder is None or not session.opening or plan.n_messages <= plan.reminder.every:
+        return
+    made = [f"(message {number})" for number in range(1, plan.reminder.every + 2)]
+    yield plan.reply_prompt(session, [*opening_messages(session), *made[:-1]])
+    yield _asked_after(plan, Conversation(session, (*opening_messages(session), *made)))
 
 
 def interlocutor_prompts(plan: Plan) -> Iterator[Prompt]:

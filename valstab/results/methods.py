@@ -170,7 +170,18 @@ def _talk(config: Config, plan: Plan) -> str:
     own = [context.name for context in contexts if context.own_openings]
     opening = "a fixed opening" + (f" (for each persona its own on {', '.join(own)})" if own else "")
     neutral = "".join(f"; in {context.name} there was no conversation" for context in contexts if not context.openings)
-    return f"it exchanged {_count(plan.n_messages, 'message')} with {partner}, after {opening}{neutral}"
+    return (
+        f"it exchanged {_count(plan.n_messages, 'message')} with {partner}, after {opening}{neutral}{_reminded(plan)}"
+    )
+
+
+def _reminded(plan: Plan) -> str:
+    """Return how the model was reminded of its persona, as a clause after others; empty if it was not."""
+    if plan.reminder is None or plan.n_messages <= plan.reminder.every:
+        return ""
+    place = "in a system message before" if plan.reminder.slot == "system" else "at the beginning of"
+    words = plan.reminder.text.replace("{introduction}", "…")
+    return f"; every {plan.reminder.every} messages, {place} the interlocutor's, it alone was reminded (“{words}”)"
 
 
 def _questions(config: Config, plan: Plan) -> str:

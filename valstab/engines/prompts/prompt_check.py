@@ -45,6 +45,7 @@ def check_prompts(tokens: PromptTokenizer, prompts: Sequence[Prompt], *, thinks:
     else:
         _require_no_thinking(tokens.template)
     for prompt in prompts:
+        _require_reminders(tokens, prompt)
         _require_all_once(tokens, prompt)
         if not thinks:
             _require_turn(tokens, prompt)
@@ -117,6 +118,20 @@ def _require_thinking(tokens: PromptTokenizer, template: ChatTemplate, prompt: P
         value = template.arguments[switches[0]] if switches else "thinking"
         remedy = f"set {key}=true" if switches else "set answer=letter"
         raise ConfigError(key, value, f"answer=thinking: the chat template closes the thought at once; {remedy}")
+
+
+def _require_reminders(tokens: PromptTokenizer, prompt: Prompt) -> None:
+    """Check that the chat template takes system messages where they stand within the dialogue, if there are any."""
+    if all(message.role != "system" for message in prompt.messages[1:]):
+        return
+    try:
+        tokens.render(prompt)
+    except EngineError:
+        raise ConfigError(
+            "reminder.slot",
+            "system",
+            "the chat template refuses, moves or leaves out a system message within a conversation; allowed: user",
+        ) from None
 
 
 def _require_all_once(tokens: PromptTokenizer, prompt: Prompt) -> None:
