@@ -113,6 +113,7 @@ def open_key(plan: Plan, conversation: Conversation, item: Item, retest: int = 0
             *truncation_key(conversation.n_dropped),
             *naming_key(session.persona),
             *plan.language_key,
+            *plan.seen_key(session.persona, len(conversation.texts), conversation.n_dropped),
         ]
     )
 
