@@ -133,6 +133,7 @@ def test_completion_lists_every_option_of_a_group(tmp_path):
         "task=ipip_neo_120",
         "task=ipip_neo_120_facets",
         "task=ipip_neo_120_german",
+        "task=ipip_neo_120_swedish",
         "task=pvq",
         "task=pvq_21",
         "task=pvq_rr",

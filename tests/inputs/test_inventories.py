@@ -30,7 +30,7 @@ def in_quarters(item):
     return (5, 4, 2, 1)[(item - 1) // 30]
 
 
-@pytest.mark.parametrize("language", ["", "_german"])
+@pytest.mark.parametrize("language", ["", "_german", "_swedish"])
 def test_a_person_s_domains_of_ipip_neo_120(language):
     # The six facets of each domain, by hand, are in the next test: their means are the domains.
     found = scored(load(f"task=ipip_neo_120{language}"), in_quarters)
@@ -96,15 +96,16 @@ def test_a_person_s_big_five_of_ipip_50():
     }
 
 
-def test_the_german_items_have_the_english_key_and_no_english():
+@pytest.mark.parametrize("language", ["german", "swedish"])
+def test_translated_items_have_the_english_key_and_no_english(language):
     tables = []
-    for name in ("ipip_neo_120", "ipip_neo_120_german"):
+    for name in ("ipip_neo_120", f"ipip_neo_120_{language}"):
         with (DATA / f"{name}.csv").open(encoding="utf-8", newline="") as file:
             tables.append(list(csv.DictReader(file)))
-    english, german = ([row.pop("text") for row in table] for table in tables)
+    english, translated = ([row.pop("text") for row in table] for table in tables)
     assert tables[0] == tables[1]
-    assert len(set(german)) == 120
-    assert not set(english) & set(german)
+    assert len(set(translated)) == 120
+    assert not set(english) & set(translated)
 
 
 def test_an_item_is_asked_as_published():
