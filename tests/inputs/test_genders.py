@@ -24,7 +24,7 @@ def own_task(folder, text, *settings, header="item,trait,text", before="1,a"):
 
 def people(folder, text, introduction="{name}.", file="people.csv"):
     (folder / file).write_text(text, encoding="utf-8")
-    return load_population(PopulationConfig("mine", str(folder / file), introduction))
+    return load_population(PopulationConfig(name="mine", personas=str(folder / file), introduction=introduction))
 
 
 def test_people_of_any_gender(tmp_path):
