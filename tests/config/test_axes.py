@@ -93,7 +93,7 @@ def test_the_axes_that_are_ready_are_those_of_studies():
     """What the studies that cite the paper vary, and a sweep's own files can vary without files of the user's."""
     assert set(READY) == {
         *("answer", "dtype", "introduction", "item_order", "item_wording", "language", "length", "one_dialogue"),
-        *("option_labels", "option_order", "quantization", "reminder", "sampling", "system_text", "thinking"),
+        *("judge", "option_labels", "option_order", "quantization", "reminder", "sampling", "system_text", "thinking"),
     }
     for name, axes in READY.items():
         assert set(axes) == {name}
