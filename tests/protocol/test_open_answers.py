@@ -294,13 +294,14 @@ def test_a_control_s_answers_are_as_stable_as_it_is():
 @pytest.mark.slow
 def test_a_real_model_answers_and_judges(embedded, tmp_path):
     (tmp_path / "plain.yaml").write_text(PLAIN, encoding="utf-8")
-    short = {"n_messages": 1, "max_new_tokens": 8, "task__max_answer_tokens": 12, "population__limit": 1}
-    plan = make_plan(configured(**short))
-    other = make_plan(configured(**short, task__rubric=str(tmp_path / "plain.yaml")))
+    short = {"n_messages": 1, "max_new_tokens": 8, "task__max_answer_tokens": 12}
+    few = {"population__limit": 1, "topics__names": ["joke"]}
+    plan = make_plan(configured(**short, **few))
+    other = make_plan(configured(**short, **few, task__rubric=str(tmp_path / "plain.yaml")))
     talked, log = converse(plan, embedded, RecordLog(None), stage()), RecordLog(None)
     said = answer_openly(plan, talked, embedded, log, stage())
     assert all(text.strip() for text in chain(*said[0]))
-    assert len({*chain(*said[0])}) > 10
+    assert len({*chain(*said[0])}) > 5
     written = embedded.usage.generated_tokens
     assert answer_openly(other, talked, embedded, log, stage()) == said
     for each, options in ((plan, 5), (other, 2)):
@@ -308,7 +309,7 @@ def test_a_real_model_answers_and_judges(embedded, tmp_path):
         assert (rated["reading"] == "exact").all()
         assert rated["answer_mass"].between(0, 1).all()
         assert rated["score"].isin(each.task.scores).all()
-        assert rated.filter(like="logprob").shape == (20, options)
+        assert rated.filter(like="logprob").shape == (10, options)
     assert embedded.usage.generated_tokens == written
 
 

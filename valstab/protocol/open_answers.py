@@ -83,7 +83,7 @@ def open_request(plan: Plan, conversation: Conversation, item: Item, retest: int
             open_question(plan, item, session.persona),
             language=plan.language,
         ),
-        seed=derive_seed("open answer", plan.task.name, *session.labels, item.number, retest),
+        seed=derive_seed("open answer", plan.task.name, *session.labels, len(conversation.texts), item.number, retest),
         max_new_tokens=plan.task.max_answer_tokens,
         stop=stop_pattern(plan.chat_format, session.persona, language=plan.language),
     )
