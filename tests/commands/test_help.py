@@ -128,6 +128,7 @@ def test_completion_lists_every_option_of_a_group(tmp_path):
     )
     assert result.stdout.split() == [
         "task=character",
+        "task=dilemmas",
         "task=donation",
         "task=ipip_50",
         "task=ipip_neo_120",
