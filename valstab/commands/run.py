@@ -86,25 +86,29 @@ def check_job(composed: DictConfig) -> None:
 
 
 def compare_sweep(figure: str, parent: str, folder: Path) -> None:
-    """Make a figure of the runs of a sweep.
+    """Make a figure of the runs of a sweep, in a folder of its name.
 
     Raises:
-        ConfigError: if none has finished, or they can't be compared in this way.
+        ConfigError: if no run has finished, or they can't be compared in this way.
     """
     from valstab.commands.compare import compare_runs
 
-    compare_runs(compose_comparison(f"figure={figure}", f"runs=[{parent}]"), folder)
+    name, *overrides = figure.split()
+    compare_runs(compose_comparison(f"figure={name}", f"runs=[{parent}]", *overrides), folder / name)
 
 
 def check_figure(figure: str) -> None:
-    """Check that there is a figure of a name.
+    """Check that there is a figure, and that its overrides can be read.
 
     Raises:
         ConfigError: if there is none.
+        HydraException: if an override can't be read.
     """
+    name, *overrides = figure.split() or [""]
     known = read_groups([Path(CONFIG_FOLDER)])["figure"]
-    if figure not in known:
-        raise ConfigError("figures", figure, allowed(figure, known))
+    if name not in known:
+        raise ConfigError("figures", figure, allowed(name, known))
+    compose_comparison(f"figure={name}", *overrides)
 
 
 def main() -> None:

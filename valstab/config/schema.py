@@ -216,7 +216,10 @@ class Config:
     axes_crossed: bool = False
     """Whether all combinations of levels are run; otherwise the base, and each other level by itself."""
     figures: list[str] = field(default_factory=list)
-    """What a sweep ends with: figures of `valstab compare` of its runs, by their names. With axes, `axes` is one."""
+    """What a sweep ends with: figures of `valstab compare` of its runs, each by its name, with overrides behind it.
+
+    With axes, `axes` is one.
+    """
     levels: dict[str, str] = field(default_factory=dict)
     """The level of each axis that a run of a study is at; the study sets it."""
     dry_run: bool = False

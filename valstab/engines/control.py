@@ -108,6 +108,10 @@ class ControlEngine(RandomEngine):
             place = self._answer(Situation.of(prompt), prompt.messages[-1].text, len(self._writes))
             yield index, f"{words}: {self._writes[place]}"
 
+    def seed_of(self, request: GenerationRequest) -> int:
+        """Return the seed of a message: its words are the same whoever writes them."""
+        return request.seed
+
     def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield log-probabilities (nats) of all options; the probabilities add up to one."""
         for index, choices in enumerate(dialogues):

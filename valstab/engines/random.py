@@ -30,7 +30,7 @@ MAX_WORDS = 8
 class RandomEngine:
     """Generates random words, and draws the probabilities of options uniformly from the simplex.
 
-    An answer depends on its seed and on the whole prompt: with another prompt it is another one.
+    What it writes and answers depends on the seed and on the whole prompt, so that no change of a prompt leaves it.
     """
 
     def __init__(self, model: ModelConfig, quantization: str) -> None:  # noqa: ARG002  (as every engine)
@@ -43,8 +43,12 @@ class RandomEngine:
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, str]]:
         """Yield a few random words for each request."""
         for index, request in enumerate(requests):
-            random = np.random.default_rng(request.seed)
+            random = np.random.default_rng(self.seed_of(request))
             yield index, " ".join(random.choice(WORDS, size=min(MAX_WORDS, request.max_new_tokens)))
+
+    def seed_of(self, request: GenerationRequest) -> int:
+        """Return the seed of a message, which is another one after another prompt."""
+        return request.seed ^ _digest(request.prompt)
 
     def score_options(self, dialogues: Iterable[Sequence[ChoiceRequest]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield log-probabilities (nats) of all options; the probabilities add up to one."""

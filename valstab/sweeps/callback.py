@@ -38,7 +38,7 @@ class SweepCallback(Callback):
     check_figure: ClassVar[Callable[[str], object]] = staticmethod(lambda _: None)
     """Checks that there is a figure of a name, before the first job begins; a command sets it."""
     compare: ClassVar[Callable[[str, str, Path], object]] = staticmethod(lambda *_: None)
-    """Makes a figure, by its name, of the runs of a sweep, by its run's id, in a folder; a command sets it."""
+    """Makes a figure of the runs of a sweep, by its run's id, in the sweep's folder; a command sets it."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Open the parent run, and pass its id to all jobs."""
@@ -92,7 +92,7 @@ class SweepCallback(Callback):
         """Make the figures that the sweep ends with, and yield why one can't be made."""
         for figure in figures_of(config):
             try:
-                SweepCallback.compare(figure, self.parent, self.folder / figure)
+                SweepCallback.compare(figure, self.parent, self.folder)
             except USER_ERRORS as error:
                 yield f"valstab: figure={figure}: {one_line(str(error))}"
 
@@ -118,7 +118,7 @@ class SweepCallback(Callback):
 
 
 def figures_of(config: DictConfig) -> list[str]:
-    """Return the names of the figures that a sweep ends with."""
+    """Return the figures that a sweep ends with."""
     return list(dict.fromkeys([*(["axes"] if config.axes else []), *config.figures]))
 
 
