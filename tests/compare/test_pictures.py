@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection
 
 from tests.support.score_arrays import labelled
 from valstab.compare import figures
@@ -185,3 +186,12 @@ def test_dollar_signs_are_drawn_as_they_are():
         as_they_are = drawn(mpl.figure.Figure)
     assert not np.array_equal(as_mathematics, as_they_are)
     assert np.array_equal(drawn(Picture), as_they_are)
+
+
+def test_the_bars_of_panels_end_where_their_intervals_do():
+    samples = pd.DataFrame({"label": ["one", "other"], "value": ["Power"] * 2, "correlation": [0.1, -0.4]})
+    intervals = samples[["label", "value"]].assign(low=[-0.5, -0.6], high=[0.6, np.nan])
+    (ax,) = figures.panels(samples, intervals=intervals).axes
+    (ends,) = (each for each in ax.collections if isinstance(each, LineCollection))
+    spans = [segment[:, 0].tolist() for segment in ends.get_segments()]
+    assert spans == [pytest.approx([-0.5, 0.6]), pytest.approx([-0.6, -0.4])]

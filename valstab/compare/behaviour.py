@@ -26,10 +26,17 @@ def values_beside_behaviour(request: Request) -> Comparison:
         tables.means(samples, ["label", "value"], "correlation")[["label", "value", "se", "n"]]
     )
     noun = NOUNS.get(figure.tasks[1], figure.tasks[1])
+    known = bool(table["low"].notna().any())
+    spread = "95% interval" if known else "± SE over seeds" if table["se"].notna().any() else "one seed"
     return Comparison(
         tables={figure.name: table, "samples": samples},
         pictures={
-            figure.name: figures.panels(samples, title=figure.title, label=f"correlation with {noun} (± SE over seeds)")
+            figure.name: figures.panels(
+                samples,
+                title=figure.title,
+                label=f"correlation with {noun} ({spread})",
+                intervals=table if known else None,
+            )
         },
         sentences=(
             *sentences.describe_behaviour(table, figure.tasks[1]),

@@ -91,10 +91,11 @@ def panels(
     value: str = "correlation",
     title: str = "",
     label: str = "",
+    intervals: pd.DataFrame | None = None,
     ax: Sequence[Axes] | None = None,
     labels: Labels = None,
 ) -> Figure:
-    """Draw bars of each model's mean with its standard error, one panel for each of `panel` (Fig. 9).
+    """Draw bars of each model's mean with its interval or standard error, one panel for each of `panel` (Fig. 9).
 
     Args:
         samples: the columns label, `panel` and `value`: one row a sample.
@@ -102,6 +103,7 @@ def panels(
         value: the column to average.
         title: of the picture.
         label: of the axis.
+        intervals: the columns label, `panel`, low and high; by default standard errors are drawn.
         ax: where to draw, an axes for each panel; by default a new picture.
         labels: what is shown in the place of a name.
     """
@@ -112,7 +114,11 @@ def panels(
     figure, axes = axes_of_panels(ax, len(names), columns, size, title, shared=True)
     rest = left_out(samples["label"].nunique(), "models")
     for each, name in zip(axes, names, strict=True):
-        _bars(each, means(samples[samples[panel] == name], ["label"], value))
+        table = means(samples[samples[panel] == name], ["label"], value)
+        if intervals is not None:
+            of_panel = relabelled(intervals[intervals[panel] == name], labels)
+            table = table.merge(of_panel[["label", "low", "high"]])
+        _bars(each, table)
         each.set_title((labels or {}).get(name, name), fontsize="medium")
     for each in axes[-columns:]:
         each.set_xlabel(note(fill(label, LABEL_CHARACTERS), rest))
@@ -260,7 +266,10 @@ def significance(
 def _bars(ax: Axes, table: pd.DataFrame) -> None:
     table = table.head(MAX_ROWS)
     places = np.arange(len(table))
-    ax.barh(places, table["mean"], xerr=table["se"].fillna(0), capsize=3, color="tab:blue", height=0.72)
+    spans = np.array([table["se"], table["se"]])
+    if "low" in table:
+        spans = np.abs([table["mean"] - table["low"], table["high"] - table["mean"]])
+    ax.barh(places, table["mean"], xerr=np.nan_to_num(spans), capsize=3, color="tab:blue", height=0.72)
     ax.set_yticks(places, table["label"])
     ax.set_ylim(len(table) - 0.5, -0.5)
     ax.axvline(0, color="black", linewidth=0.8)
