@@ -72,6 +72,13 @@ def test_kappa_by_hand():
     assert weighted_kappa(np.array([[1.0, 1, 2, 3], [1, 2, 2, 2]])) == pytest.approx(1 - 2 / (14 / 4))
 
 
+def test_runs_that_no_other_judge_has_rated_are_left_out(ratings):
+    pvq = synthetic.run("m", synthetic.scores(seeds=1, contexts=3, personas=12, keys=10))
+    alone = replace(judged("third", ratings), digest="another rubric")
+    found = compared("judges", pvq, judged("one", ratings), alone, judged("other", ratings))
+    assert found.tables["judges"]["label"].tolist() == ["m judged by one and m judged by other"]
+
+
 def test_only_judges_of_the_same_answers_are_compared(ratings):
     with pytest.raises(ConfigError, match="need two judges of the same answers"):
         compared("judges", judged("one", ratings), judged("other", ratings, "another answer"))

@@ -8,7 +8,6 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from valstab.analysis.comparability import require_comparable
 from valstab.analysis.runs import Run, Runs
 from valstab.compare import figures
 from valstab.compare.comparison import Comparison, Request
@@ -24,12 +23,11 @@ UNITS = ["seed", "context", "persona", "item"]
 
 
 def judges(request: Request) -> Comparison:
-    """Compare judges of the same answers.
+    """Compare judges of the same answers; runs of other tasks, or with answers that nobody else rates, are left out.
 
     Raises:
         ConfigError: if no two runs have the same answers in the model's own words.
     """
-    require_comparable(request.runs, ("topics", "personas", "n_messages", "wording"))
     groups = list(_of_same_answers(request.runs))
     table = pd.concat([agreement_table(group) for group in groups], ignore_index=True).pipe(adjusted)
     name = request.figure.name
@@ -101,12 +99,12 @@ def weighted_kappa(ratings: NDArray[np.float64]) -> float:
 
 
 def _of_same_answers(runs: Runs) -> Iterator[list[Run]]:
-    """Yield the runs that have the same answers in the model's own words, where there are at least two."""
+    """Yield the runs that have the same answers in the model's own words and the same rubric, if at least two have."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         if "open_answer" in run.answers:
             said = run.answers.sort_values(UNITS)[[*UNITS, "open_answer"]]
-            groups.setdefault(content_hash([said[name].tolist() for name in said]), []).append(run)
+            groups.setdefault(content_hash([run.digest, *(said[name].tolist() for name in said)]), []).append(run)
     found = [group for group in groups.values() if len(group) > 1]
     if not found:
         raise ConfigError(
