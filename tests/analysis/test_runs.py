@@ -151,6 +151,18 @@ def test_the_topics_file_tells_nothing_of_runs_without_conversation():
     assert [each.label for each in with_unique_labels([silent, talked])] == ["llama", "llama"]
 
 
+def test_reminders_tell_conversations_apart_and_nothing_else():
+    settings = {"reminder__every": "4", "reminder__slot": "system"}
+    runs = [
+        replace(labelled("llama", **settings), n_messages=0, id="silent"),
+        labelled("llama", **settings),
+        labelled("llama", reminder__every="0", reminder__slot="user"),
+        labelled("llama"),  # of an older version
+    ]
+    labels = [each.label for each in with_unique_labels(runs)]
+    assert labels == ["llama", "llama reminders=4", "llama reminders=0", "llama reminders=0"]
+
+
 def test_any_setting_that_changes_answers_tells_runs_apart():
     runs = [
         labelled("smol", model__sampling__temperature="0.2", engine__batch_size="8"),

@@ -8,7 +8,8 @@ import pytest
 from tests.support.composed import compose_run
 from valstab.dry_run.cost_model import DialogueLengths, GenerationWork, attended, fit, generation_work, predict
 from valstab.dry_run.estimate import estimate
-from valstab.engines.base import Cache, Usage
+from valstab.dry_run.sampling import measure_conversations
+from valstab.engines.base import Cache, Usage, Window
 from valstab.engines.factory import load_engine
 from valstab.protocol.ask import ask_all
 from valstab.protocol.converse import converse
@@ -127,6 +128,20 @@ def test_a_run_takes_what_was_estimated(clocked, launch_folder):
     other = estimate(make_plan(compose_run(*OTHER_TASK)), clocked, store.log("conversations"), RecordLog(None))
     assert astuple(other)[:4] == (0, 200 * 5, 200, 0)
     assert other.conversing_seconds == 0
+
+
+def test_reminders_are_spread_over_the_messages(clocked):
+    clocked.window = Window(10**6, lambda prompt: sum(len(text.split()) for _, text in prompt.messages))
+    settings = (
+        "population.limit=1",
+        "topics.names=[joke]",
+        "seeds=[0]",
+        "n_messages=11",
+        "reminder.text=Be yourself now",
+    )
+    plain, reminded = (make_plan(compose_run(*settings, f"reminder.every={every}")) for every in (0, 4))
+    frames = [measure_conversations(each, clocked, each.sessions).lengths.frame for each in (plain, reminded)]
+    assert frames[1] - frames[0] == 3 / 4
 
 
 def test_no_measured_prompt_starts_with_a_prompt_of_the_warm_up(clocked):

@@ -5,6 +5,7 @@ import pytest
 from tests.support import chat_templates as templates
 from tests.support.composed import compose_run
 from tests.support.english import ENGLISH
+from tests.support.scripted import PersonaEngine
 from tests.support.tokenizers import tokenizer_of
 from valstab.engines.base import Prompt, Window
 from valstab.engines.prompts.prompt_check import check_prompts
@@ -12,10 +13,12 @@ from valstab.engines.prompts.tokenizer import PromptTokenizer
 from valstab.errors import ConfigError
 from valstab.protocol.ask import answers_key, choice_requests, option_orders
 from valstab.protocol.context_window import dropped_for_reply, longest_prompt, require_fit
-from valstab.protocol.converse import Conversation, message_key
+from valstab.protocol.converse import Conversation, converse, message_key
 from valstab.protocol.plan import make_plan
+from valstab.protocol.progress import Stage
 from valstab.protocol.prompts import language_key
 from valstab.protocol.sample_prompts import sample_prompts
+from valstab.protocol.store import RecordLog
 
 SIZE = ("population.limit=1", "topics.names=[joke]", "seeds=[0]", "task=pvq_short", "n_messages=7")
 TALK = ["Tell a joke.", "one", "two", "three", "four", "five", "six", "seven"]
@@ -109,6 +112,24 @@ def test_records_change_from_the_message_on_that_follows_it():
     assert language_key(ENGLISH) == ()
 
 
+def test_all_lengths_share_their_messages_and_reminders_change_those_after_them_alone():
+    log, spoken = RecordLog(None), []
+
+    class Counted(PersonaEngine):
+        def generate(self, requests):
+            for index, text in super().generate(requests):
+                spoken.append(text)
+                yield index, text
+
+    engine, new = Counted(None, "none"), {}
+    for setting in ("n_messages=1", "n_messages=3", "n_messages=7", "reminder.every=4"):
+        before = len(spoken)
+        converse(plan_of(setting), engine, log, Stage("conversing", "messages", 7))
+        new[setting] = len(spoken) - before
+    # The fifth and the seventh message come after the reminder. The sixth answers the same texts as before.
+    assert new == {"n_messages=1": 1, "n_messages=3": 2, "n_messages=7": 4, "reminder.every=4": 2}
+
+
 def test_it_counts_in_the_context_window():
     def words(prompt: Prompt) -> int:
         return sum(len(text.split()) for _, text in prompt.messages)
@@ -146,10 +167,9 @@ def test_what_can_not_be_is_refused(settings, words):
 def test_a_template_that_takes_no_system_message_in_between_is_refused_in_one_line():
     plan = plan_of("reminder.every=4", "reminder.slot=system")
     check_prompts(PromptTokenizer(tokenizer_of(templates.CHATML), {}), list(sample_prompts(plan)))
-    for template in (templates.MISTRAL_SYSTEM_FIRST, templates.GEMMA3, templates.LLAMA2):
+    for template in (templates.MISTRAL_SYSTEM_FIRST, templates.GEMMA3):
         with pytest.raises(ConfigError, match=r"^reminder\.slot=system: .*within a conversation; allowed: user$"):
             check_prompts(PromptTokenizer(tokenizer_of(template), {}), list(sample_prompts(plan)))
-    for template in (templates.CHATML, templates.MISTRAL_SYSTEM_FIRST, templates.LLAMA2):
-        prompts = list(sample_prompts(plan_of("reminder.every=4")))
-        assert sum(REMINDER in str(prompt) for prompt in prompts) == 2
-        check_prompts(PromptTokenizer(tokenizer_of(template), {}), prompts)
+    prompts = list(sample_prompts(plan_of("reminder.every=4")))
+    assert sum(REMINDER in str(prompt) for prompt in prompts) == 2
+    check_prompts(PromptTokenizer(tokenizer_of(templates.GEMMA3), {}), prompts)

@@ -10,7 +10,7 @@ import numpy as np
 
 from valstab.dry_run.cost_model import DialogueLengths, Floats, GenerationWork, attended, fit
 from valstab.dry_run.disk import stored_answer_bytes, stored_text_bytes
-from valstab.engines.base import ChoiceRequest, Engine, GenerationRequest, Usage, Window
+from valstab.engines.base import ChoiceRequest, Engine, GenerationRequest, Prompt, Usage, Window
 from valstab.protocol.answers import Answered, answer_all
 from valstab.protocol.ask import choice_requests, option_orders
 from valstab.protocol.context_window import PLACEHOLDER_MESSAGE, dropped_for_reply
@@ -34,6 +34,10 @@ LONG_SAMPLE_TOKENS = 8192
 
 MEASURED_MESSAGES = 3
 """Number of messages that are generated in full; later ones are projected from them."""
+
+
+CHARACTERS_PER_TOKEN = 4
+"""Length of a token where it is not known."""
 
 
 Result = TypeVar("Result")
@@ -223,16 +227,20 @@ def _with_reminders(
     lengths: DialogueLengths, plan: Plan, engine: Engine, sessions: Sequence[Session]
 ) -> DialogueLengths:
     """Return lengths with the tokens of reminders, spread over the messages, where the measured ones have none."""
-    window, reminder = engine.window, plan.reminder
-    if window is None or reminder is None or reminder.every < MEASURED_MESSAGES or plan.n_messages <= reminder.every:
+    reminder, count = plan.reminder, engine.window.count if engine.window else _roughly_counted
+    if reminder is None or reminder.every < MEASURED_MESSAGES or plan.n_messages <= reminder.every:
         return lengths
     texts = [PLACEHOLDER_MESSAGE] * (reminder.every + 1)
     bare = replace(plan, reminder=None)
     tokens = [
-        window.count(plan.reply_prompt(session, texts)) - window.count(bare.reply_prompt(session, texts))
-        for session in sessions
+        count(plan.reply_prompt(session, texts)) - count(bare.reply_prompt(session, texts)) for session in sessions
     ]
     return lengths._replace(frame=lengths.frame + float(np.mean(tokens)) / reminder.every)
+
+
+def _roughly_counted(prompt: Prompt) -> float:
+    """Return about how many tokens a prompt has, for an engine that counts none."""
+    return sum(len(text) for text in (prompt.text, *(text for _, text in prompt.messages))) / CHARACTERS_PER_TOKEN
 
 
 def _timed(engine: Engine, compute: Callable[[], Result]) -> tuple[EngineCall, Result]:
