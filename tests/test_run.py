@@ -397,7 +397,8 @@ def test_a_picture_that_fails_is_named_and_all_else_is_there(launch_folder, monk
     files = {path.relative_to(launch_folder / "results").as_posix() for path in launch_folder.rglob("results/**/*.*")}
     assert files == {
         *("answers.parquet", "config.yaml", "conversations.jsonl", "profiles.csv", "stability.json", "report.html"),
-        *("plots/context_pairs.png", "plots/profiles.png", "provenance.json", "methods.md", "tables.tex", "prompt.txt"),
+        *("plots/context_pairs.png", "plots/profiles.png", "provenance.json", "methods.md", "prompt.txt"),
+        *("methods.tex", "tables.tex"),
         *("inputs/items/portraits.csv", "inputs/personas/fictional_characters.csv", "inputs/openings/openings.yaml"),
     }
     client = mlflow.MlflowClient()
