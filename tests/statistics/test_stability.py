@@ -216,8 +216,10 @@ def test_neutral_order_compares_each_context_with_the_one_without_conversation()
 def test_value_and_behaviour_on_the_same_topic_and_seed():
     values = labelled([[[[1], [2], [3]], [[1], [2], [3]]]])
     coins = labelled([[[[1, 3], [2, 2], [3, 1]], [[1, 1], [3, 2], [2, 3]]]])
-    # Context 0: 1 and -1; context 1: 0.5 and 1.
-    assert value_behaviour(values, coins).values == pytest.approx(np.array([[1.5 / 4]]))
+    # Context 0: 1 and -1; context 1: 0.5 and 1. Given to others, each counts; done on the value itself, that alone.
+    to_others = coins.assign_coords(key=["elves", "orcs"])
+    assert value_behaviour(values, to_others).values == pytest.approx(np.array([[1.5 / 4]]))
+    assert value_behaviour(values, coins).values == pytest.approx(np.array([[1.5 / 2]]))
 
 
 def test_other_people_are_refused():
