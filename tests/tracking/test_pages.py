@@ -13,6 +13,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.support.browser import needs_browser, start_browser
 from tests.support.sweeps import PERSONA, ROOT, SCRIPTED, SMALL, runs
+from valstab.commands import ui
 from valstab.commands.ui import main
 
 SECONDS = 120.0
@@ -112,3 +113,12 @@ def test_a_server_s_page_is_opened_where_it_is(monkeypatch, capsys):
     main([])
     assert opened == ["http://tracking:5000/#/experiments/1/runs"]
     assert capsys.readouterr().out == "http://tracking:5000/#/experiments/1/runs\n"
+
+
+def test_a_server_that_does_not_end_is_ended_by_force(monkeypatch):
+    monkeypatch.setattr(ui, "END_SECONDS", 0.5)
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE, start_new_session=True)
+    process.stdout.readline()
+    ui.end_server(process)
+    assert process.returncode == -signal.SIGKILL

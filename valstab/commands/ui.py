@@ -36,6 +36,10 @@ START_SECONDS = 180.0
 """Maximum time for the server to start, in seconds."""
 
 
+END_SECONDS = 10.0
+"""Time for the server to end by itself, in seconds."""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Start MLflow's server, and open the table of runs.
 
@@ -145,9 +149,17 @@ def _server(uri: str, port: int) -> Iterator["subprocess.Popen[Any]"]:
             _wait(process, f"http://{HOST}:{port}", log)
             yield process
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
+            end_server(process)
+
+
+def end_server(process: "subprocess.Popen[Any]") -> None:
+    """End a server with its workers; by force if it takes long, as it may while a browser is connected."""
+    for way in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, way)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=END_SECONDS)
+            return
 
 
 def _wait(process: "subprocess.Popen[Any]", address: str, log: IO[str]) -> None:
