@@ -8,11 +8,8 @@ import numpy as np
 import xarray as xr
 
 from valstab.analysis.runs import Run, Runs
+from valstab.config.axes import LEVELS, settings_apart
 from valstab.errors import ConfigError
-
-PREFIX = "levels."
-"""The start of the names of the settings with a run's levels."""
-
 
 IGNORED = ("store.", "tracking.", "axes", "figures")
 """Starts of the names of settings that make no other study."""
@@ -36,7 +33,7 @@ class Study:
 
 def levels_of(run: Run) -> dict[str, str]:
     """Return the names of the levels that a run is at, by axis; empty if it is of no study."""
-    return {key.removeprefix(PREFIX): value for key, value in run.settings.items() if key.startswith(PREFIX)}
+    return {key.removeprefix(LEVELS): value for key, value in run.settings.items() if key.startswith(LEVELS)}
 
 
 def studies(runs: Runs) -> list[Study]:
@@ -59,13 +56,7 @@ def studies(runs: Runs) -> list[Study]:
 
 def _settings_apart(runs: Sequence[Run]) -> list[str]:
     """Return the settings in which runs at the same levels differ."""
-    alike: dict[tuple[tuple[str, str], ...], list[Run]] = {}
-    for run in runs:
-        alike.setdefault(tuple(sorted(levels_of(run).items())), []).append(run)
-    names = {name for run in runs for name in run.settings if not name.startswith((PREFIX, *IGNORED))}
-    apart = sorted(
-        name for name in names if any(len({run.settings.get(name) for run in group}) > 1 for group in alike.values())
-    )
+    apart = sorted(name for name in settings_apart([run.settings for run in runs]) if not name.startswith(IGNORED))
     # An option's name stands for what its file sets.
     named = {name.removesuffix(".name") for name in apart if name.endswith(".name")}
     return [name for name in apart if name.endswith(".name") or name.partition(".")[0] not in named]

@@ -13,7 +13,7 @@ from valstab.compare import figures
 from valstab.compare.comparison import Comparison, Request
 from valstab.compare.stabilities import adjusted
 from valstab.statistics.axes import LEVEL, LevelStability, level_components, level_stability, mean_change
-from valstab.statistics.inference import conclude, differences, significance_groups
+from valstab.statistics.inference import Null, conclude, differences, significance_groups
 from valstab.statistics.jackknife import LEVEL_NAMES, MIN_SPREAD, Interval, Jackknifed
 from valstab.statistics.reliability import variance_components
 from valstab.statistics.resampling import ALPHA, Exchange, Over, StabilitySpec
@@ -116,21 +116,30 @@ def _applies(base: Run, scores: xr.DataArray, measure: Measure) -> bool:
 
 
 def _numbers(row: _Row, found: LevelStability) -> dict[str, object]:
-    shown = found.is_reported
+    if not found.is_reported:
+        nothing = Interval(*[np.nan] * len(Interval._fields))
+        return _described(row, nothing, found.over, Null(np.nan, np.nan, np.nan, 1.0), found.undefined_fraction)
+    return _described(row, found.interval, found.over, found.chance, found.undefined_fraction)
+
+
+def _described(
+    row: _Row, stability: Interval, over: Iterable[Over], chance: Null, undefined: float
+) -> dict[str, object]:
+    """Return a row of the table."""
     moved = level_components(row.scores)
     return {
         "axis": row.axis,
         "levels": ", ".join(row.levels),
-        "mean": found.study.value if shown else np.nan,
-        "low": found.interval.low if shown else np.nan,
-        "high": found.interval.high if shown else np.nan,
-        "others": _others(found.interval, found.over),
-        "chance": found.chance.high if shown else np.nan,
-        "p": found.chance.p if shown else 1.0,
+        "mean": stability.value,
+        "low": stability.low,
+        "high": stability.high,
+        "others": _others(stability, over),
+        "chance": chance.high,
+        "p": chance.p,
         "change": mean_change(row.scores),
         "moves_all": moved[LEVEL],
         "moves_apart": moved[f"persona x {LEVEL}"],
-        "undefined": found.undefined_fraction,
+        "undefined": undefined,
     }
 
 
@@ -156,22 +165,9 @@ def _over_topics(
         resamples=resamples,
     )
     over = base.scores.rename(context=LEVEL).expand_dims(["cell", "context"])
-    moved = level_components(over)
-    row = {
-        "axis": TOPIC,
-        "levels": ", ".join(base.contexts),
-        "mean": found.stability.mean,
-        "low": found.interval.low,
-        "high": found.interval.high,
-        "others": _others(found.interval, found.study.without),
-        "chance": found.chance.high,
-        "p": found.chance.p,
-        "change": mean_change(over),
-        "moves_all": moved[LEVEL],
-        "moves_apart": moved[f"persona x {LEVEL}"],
-        "undefined": found.stability.undefined_fraction,
-    }
-    return row, found.study
+    row = _Row(TOPIC, tuple(base.contexts), over)
+    numbers = _described(row, found.interval, found.study.without, found.chance, found.stability.undefined_fraction)
+    return numbers, found.study
 
 
 def _sentences(study: Study, table: pd.DataFrame, tests: pd.DataFrame, measure: Measure) -> Iterator[str]:

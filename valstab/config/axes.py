@@ -10,6 +10,10 @@ from hydra.errors import HydraException
 
 from valstab.errors import ConfigError
 
+LEVELS = "levels."
+"""The start of the names of the settings with the level of each axis that a run is at."""
+
+
 MIN_LEVELS = 2
 """Smallest number of levels of an axis."""
 
@@ -84,6 +88,26 @@ def cells(axes: Mapping[str, Any], *, crossed: bool) -> list[Cell]:
         Cell(each, tuple(override for axis, name in each.items() for override in known[axis][name]))
         for each in (combinations if crossed else [base, *others])
     ]
+
+
+def settings_apart(settings: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the names of settings in which runs at the same levels differ, in order of appearance.
+
+    Args:
+        settings: those of each run, by name.
+
+    Example:
+        >>> settings_apart([{"levels.order": "random", "option_order": "random", "model": "a"},
+        ...                 {"levels.order": "fixed", "option_order": "fixed", "model": "a"},
+        ...                 {"levels.order": "fixed", "option_order": "fixed", "model": "b"}])
+        ['model']
+    """
+    names = dict.fromkeys(name for one in settings for name in one)
+    levels = [name for name in names if name.startswith(LEVELS)]
+    alike: dict[tuple[str | None, ...], list[Mapping[str, str]]] = {}
+    for one in settings:
+        alike.setdefault(tuple(one.get(name) for name in levels), []).append(one)
+    return [name for name in names if any(len({one.get(name) for one in group}) > 1 for group in alike.values())]
 
 
 def key_of(override: str) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from valstab.config.axes import LEVELS
 from valstab.config.schema import MEASURES
 from valstab.results import latex
-from valstab.sweeps.table import LEVELS, job_labels, rows, swept_keys
+from valstab.sweeps.table import job_labels, rows, swept_keys
 from valstab.tracking.record import FINISHED
 
 OVER_AXES = (

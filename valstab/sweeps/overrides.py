@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from valstab.config.axes import Cell, cells, key_of
+from valstab.config.axes import LEVELS, Cell, cells, key_of
 from valstab.config.options import config_folders, refuse_hidden_options
 from valstab.config.quoting import quoted
 from valstab.config.secrets import refuse_composed_secrets
@@ -80,7 +80,7 @@ def jobs_of(config: DictConfig, overrides: list[Override]) -> list[list[str]]:
 def _named(cell: Cell) -> Iterator[str]:
     """Yield the overrides that say which levels a run is at."""
     for axis, level in cell.levels.items():
-        yield f"+levels.{axis}={quoted(level)}"
+        yield f"+{LEVELS}{axis}={quoted(level)}"
 
 
 def sweep_overrides(config: DictConfig) -> list[str]:

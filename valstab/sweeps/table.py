@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from valstab.config.axes import LEVELS, settings_apart
 from valstab.config.schema import MEASURES
 
 if TYPE_CHECKING:
@@ -18,10 +19,6 @@ METRIC_COLUMNS = (
     "unparsed_fraction",
 )
 """Metrics of a run that are columns of the table."""
-
-
-LEVELS = "levels."
-"""The start of the names of settings with the levels that a study's run is at."""
 
 
 def job_table(runs: Sequence["Run"]) -> pd.DataFrame:
@@ -87,14 +84,6 @@ def _settings(overrides: str) -> dict[str, str]:
 
 def _swept(settings: Sequence[dict[str, str]]) -> list[str]:
     """Return the settings that differ between jobs; the names of a study's levels stand for what they set."""
-    names = dict.fromkeys(key for one in settings for key in one)
-    levels = [key for key in names if key.startswith(LEVELS)]
-    alike: dict[tuple[str | None, ...], list[dict[str, str]]] = {}
-    for one in settings:
-        alike.setdefault(tuple(one.get(key) for key in levels), []).append(one)
-    apart = [key for key in names if any(_differs(key, group) for group in alike.values())]
-    return [*(key for key in levels if _differs(key, settings)), *apart]
-
-
-def _differs(key: str, settings: Sequence[dict[str, str]]) -> bool:
-    return len({one.get(key) for one in settings}) > 1
+    levels = dict.fromkeys(key for one in settings for key in one if key.startswith(LEVELS))
+    varied = [key for key in levels if len({one.get(key) for one in settings}) > 1]
+    return [*varied, *settings_apart(settings)]
