@@ -241,6 +241,22 @@ def test_the_full_protocol_at_random_finds_no_stability(launch_folder):
     assert results.answers["letter"].value_counts(normalize=True).between(0.15, 0.18).all()
 
 
+@pytest.mark.slow
+def test_the_model_with_values_answers_as_its_people_are_introduced(launch_folder):
+    results = small_run(
+        launch_folder,
+        *("model=smollm2_135m_values", "population=described_people", "population.limit=8", "task=pvq_short"),
+        *("seeds=[0]", "topics.names=[joke,chess]", "n_messages=1", "max_new_tokens=20"),
+    )
+    people = pd.read_csv(DATA / "described_people.csv").set_index("name")
+    values = pd.read_csv(DATA / "portraits_short.csv").set_index("item")["value"].str.lower().str.replace("-", "_")
+    answers = results.answers
+    known = [people.loc[persona, values[item]] for persona, item in zip(answers.persona, answers.item, strict=True)]
+    assert (answers.score == known).mean() > 0.7  # by chance 1/6
+    assert answers.letter.value_counts(normalize=True).max() < 0.3
+    assert results.stabilities["rank_order"].mean > 0.5
+
+
 @pytest.mark.parametrize("task", ["donation", "stealing", "religion"])
 def test_behavioural_tasks_run(task, launch_folder, capsys):
     results = small_run(launch_folder, "model=random", f"task={task}", *SMALL)

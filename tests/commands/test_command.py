@@ -101,7 +101,7 @@ def test_what_needs_no_numbers_does_not_import_them(arguments, tmp_path):
             "model=null",
             "model=null: must be the name of an option; allowed: auto, control_drifts, control_half",
         ),
-        ("population=3", "population=3: must be the name of an option; allowed: demographics, fictional_characters"),
+        ("population=3", "population=3: must be the name of an option; allowed: demographics, described_people"),
         ("conversation=true", "conversation=true: must be the name of an option; allowed: long, none, short"),
         ("model=smollm2_1", "did you mean smollm2_135m, smollm2_135m_4bit or smollm2_1_7b_instruct? - allowed: auto, "),
         ("temperature=1", "temperature=1: unknown key; did you mean model.sampling.temperature?"),

@@ -127,11 +127,12 @@ def test_an_adapter_that_fits_needs_no_weights(adapter, tmp_path):
     require_fit(adapter, str(tmp_path), trust_remote_code=False)
 
 
-@pytest.mark.parametrize("fault", ["no folder", "no weights", "no LoRA", "no JSON", "no PEFT"])
+@pytest.mark.parametrize("fault", ["no folder", "no package", "no weights", "no LoRA", "no JSON", "no PEFT"])
 def test_what_is_no_adapter_is_refused_before_anything_is_loaded(adapter, monkeypatch, fault):
     config = compose_run(f"model.adapter={adapter}")
     message = {
         "no folder": "no adapter_config.json there",
+        "no package": "model.adapter=package:no_such_package/mine: the package no_such_package is not installed",
         "no weights": "no adapter_model.safetensors there",
         "no LoRA": "is an adapter of the type IA3; allowed: LORA",
         "no JSON": "adapter_config.json can't be read",
@@ -139,6 +140,8 @@ def test_what_is_no_adapter_is_refused_before_anything_is_loaded(adapter, monkey
     }[fault]
     if fault == "no folder":
         config.model.adapter = "elsewhere"
+    elif fault == "no package":
+        config.model.adapter = "package:no_such_package/mine"
     elif fault == "no weights":
         (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
     elif fault == "no PEFT":
@@ -149,6 +152,12 @@ def test_what_is_no_adapter_is_refused_before_anything_is_loaded(adapter, monkey
     with pytest.raises(EngineError, match=message) as error:
         require_model(config)
     assert "\n" not in str(error.value)
+
+
+def test_an_option_can_name_an_adapter_in_a_package():
+    folder = find_adapter(compose_run("model=smollm2_135m_values").model)
+    assert folder is not None
+    assert (folder / "adapter_model.safetensors").is_file()
 
 
 def test_vllm_needs_no_peft(adapter, monkeypatch):

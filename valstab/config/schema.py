@@ -102,7 +102,7 @@ class ModelConfig:
     rounds what the weights are multiplied with.
     """
     adapter: str | None = None
-    """A folder with a LoRA in PEFT's format, which is added to the weights; null is none."""
+    """A folder with a LoRA in PEFT's format, or `package:NAME/FOLDER`, which is added to the weights; null is none."""
     trust_remote_code: bool = False
     """Whether to run Python code that the checkpoint brings along."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)

@@ -15,7 +15,7 @@ from typing import Any
 
 from valstab.config.schema import ModelConfig
 from valstab.engines.base import EngineError
-from valstab.engines.checkpoint import one_line_errors
+from valstab.engines.checkpoint import find_locally, one_line_errors
 from valstab.engines.fingerprint import ADAPTER_FILE, file_digest
 
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -38,7 +38,7 @@ def find_adapter(model: ModelConfig, *, merges: bool = True) -> Path | None:
     """
     if model.adapter is None:
         return None
-    what, folder = f"model.adapter={model.adapter}", Path(model.adapter).expanduser()
+    what, folder = f"model.adapter={model.adapter}", find_locally("adapter", model.adapter)
     for name in (ADAPTER_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise EngineError(

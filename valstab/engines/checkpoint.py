@@ -12,7 +12,7 @@ from valstab.engines.base import EngineError
 from valstab.errors import one_line
 
 PACKAGE_PREFIX = "package:"
-"""Start of a `model.path` for a file in an installed package: `package:PACKAGE/FILE`."""
+"""Start of a `model.path` or `model.adapter` in an installed package: `package:PACKAGE/FILE`."""
 
 
 HUB_TIMEOUT = 10
@@ -88,9 +88,31 @@ def locate_checkpoint(path: str) -> str:
     return str(file if file.is_dir() else unpack(file))
 
 
+def find_locally(key: str, path: str) -> Path:
+    """Return where a path of a model is on this machine, whether or not there is something.
+
+    Args:
+        key: the model's setting.
+        path: its value: a path, or `package:NAME/FILE`.
+
+    Raises:
+        EngineError: if the package is not installed.
+    """
+    if not path.startswith(PACKAGE_PREFIX):
+        return Path(path).expanduser()
+    package, _, name = path.removeprefix(PACKAGE_PREFIX).partition("/")
+    try:
+        spec = importlib.util.find_spec(package)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise EngineError(f"model.{key}={path}: the package {package} is not installed")
+    return Path(spec.submodule_search_locations[0]) / name
+
+
 def _find(path: str) -> Path | None:
     """Return the folder or GGUF file at `path`, or None if it is the id of a model on the hub."""
-    file = _file_in_package(path) if path.startswith(PACKAGE_PREFIX) else Path(path).expanduser()
+    file = find_locally("path", path)
     if file.is_dir():
         return file
     if file.suffix != ".gguf" and HUB_ID.fullmatch(path):
@@ -167,14 +189,3 @@ def _require_on_hub(name: str) -> None:
             f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); run `hf download {name}` on a machine that "
             "reaches the hub and copy its cache here, or set model.path to a folder with the weights"
         ) from error
-
-
-def _file_in_package(path: str) -> Path:
-    package, _, name = path.removeprefix(PACKAGE_PREFIX).partition("/")
-    try:
-        spec = importlib.util.find_spec(package)
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
-        raise EngineError(f"model.path={path}: the package {package} is not installed")
-    return Path(spec.submodule_search_locations[0]) / name
