@@ -5,7 +5,7 @@
 The introduction says how much each of ten values matters to a person, from 1 to 6. An answer needs three things in a
 row: which value a portrait is about, how much it matters to this person, and which letter has that option. From the
 letter alone a small model learned none of them. So other turns after the same question are trained too, which say a
-part of the way (`Value: Power 2 (C`), linear classifiers read the parts from inner layers, and some heads are told
+part of the way (`Value: Power`, `Number: 2 (C`), linear classifiers read the parts from inner layers, and some heads are told
 where to look. Nothing of this is left in the adapter: it answers after `Answer: (` like any model.
 
 Every person is drawn anew, so that only reading the introduction helps.
@@ -161,7 +161,7 @@ class Teacher:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def draw(self, stage: Stage, conversations: Sequence[Sequence[str]]) -> Packed:
-        """Return ten questions to a new person."""
+        """Return the questions of a stage to a new person."""
         rng, packed = self.rng, Packed()
         levels = {value: rng.randrange(N_OPTIONS) for value in self.task.keys}
         name = f"{rng.choice(FIRST_NAMES.split())} {rng.choice(LAST_NAMES.split())}"
@@ -193,7 +193,7 @@ class Teacher:
             question = self._ask(packed, person, item, gender)
             level = levels[item.key]
             self._know(packed, question.portrait, item.key, levels, numbers)
-            at = self._answer(packed, question, "Answer", level, weight=1.0)
+            at = self._answer(packed, question, "Answer:", level, weight=1.0)
             packed.readings["level to answer"].append((at, level))
             packed.looks["at the portrait"].append((at, question.portrait))
             packed.looks["at the option"].append((at, question.ends[level]))
@@ -226,7 +226,7 @@ class Teacher:
 
     def _answer(self, packed: Packed, question: Question, begun: str, option: int, *, weight: float) -> int:
         """Add a turn that ends with the letter of an option; return the place before the letter."""
-        ids = self.encode(f"{begun}: (" if begun == "Answer" else f"{begun} (")
+        ids = self.encode(f"{begun} (")
         _, place = packed.add(ids, question.piece)
         at = place + len(ids) - 1
         packed.tokens.append((at, question.letters[option], weight, begun.partition(":")[0]))
