@@ -5,8 +5,8 @@
 The introduction says how much each of ten values matters to a person, from 1 to 6. An answer needs three things in a
 row: which value a portrait is about, how much it matters to this person, and which letter has that option. From the
 letter alone a small model learned none of them. So other turns after the same question are trained too, which say a
-part of the way (`Value: Power`, `Number: 2 (C`), linear classifiers read the parts from inner layers, and some heads are told
-where to look. Nothing of this is left in the adapter: it answers after `Answer: (` like any model.
+part of the way (`Value: Power`, `Number: 2 (C`), linear classifiers read the parts from inner layers, and some heads
+are told where to look. Nothing of this is left in the adapter: it answers after `Answer: (` like any model.
 
 Every person is drawn anew, so that only reading the introduction helps.
 """
