@@ -103,7 +103,10 @@ def test_what_needs_no_numbers_does_not_import_them(arguments, tmp_path):
         ),
         ("population=3", "population=3: must be the name of an option; allowed: demographics, described_people"),
         ("conversation=true", "conversation=true: must be the name of an option; allowed: long, none, short"),
-        ("model=smollm2_1", "did you mean smollm2_135m, smollm2_135m_4bit, smollm2_135m_values or smollm2_1_7b_instruct? - allowed: auto, "),
+        (
+            "model=smollm2_1",
+            "did you mean smollm2_135m, smollm2_135m_4bit, smollm2_135m_values or smollm2_1_7b_instruct? - allowed: auto, ",
+        ),
         ("temperature=1", "temperature=1: unknown key; did you mean model.sampling.temperature?"),
         ("model.sampling=hot", "model.sampling=hot: has settings of its own: temperature, top_p, top_k, min_p"),
         ("seeds=[0,x]", "seeds=[0,x]: x must be a whole number"),
