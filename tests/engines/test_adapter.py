@@ -23,10 +23,12 @@ from valstab.engines.factory import require_model
 from valstab.engines.huggingface.engine import TransformersEngine
 from valstab.errors import ConfigError
 
+WIDTHS = {**SETTINGS, "hidden_size": 64, "intermediate_size": 128}
+"""Whole blocks of 64 weights, which bitsandbytes' 4 bits need on a processor with bfloat16."""
 SIZES = {
-    "model.layers.0.self_attn.q_proj": (32, 32),
-    "model.layers.1.self_attn.v_proj": (32, 16),
-    "model.layers.1.mlp.down_proj": (48, 32),
+    "model.layers.0.self_attn.q_proj": (64, 64),
+    "model.layers.1.self_attn.v_proj": (64, 32),
+    "model.layers.1.mlp.down_proj": (128, 64),
 }
 """Inputs and outputs of the modules that the adapter changes."""
 QUERY = "model.layers.0.self_attn.q_proj"
@@ -42,7 +44,7 @@ def matrices(rank=2):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("tiny"), LlamaConfig(**SETTINGS))
+    return write_tiny(tmp_path_factory.mktemp("tiny"), LlamaConfig(**WIDTHS))
 
 
 @pytest.fixture
@@ -85,7 +87,8 @@ def test_beside_weights_of_4_bits_an_adapter_stays_exact(tiny, adapter):
     for module, pair in matrices().items():
         base.causal.model.get_submodule(module).register_forward_hook(added(*pair))
     expected = answers(base)
-    assert answers(adapted) == pytest.approx(expected, abs=1e-4)
+    # bitsandbytes multiplies in bfloat16 where a processor has it; the adapter in 4 bits would be 0.1 away and more.
+    assert answers(adapted) == pytest.approx(expected, abs=5e-3)
     assert abs(without - expected).max() > 0.1
 
 
@@ -123,7 +126,7 @@ def test_an_adapter_of_another_model_is_refused_before_weights_are_read(tmp_path
 
 
 def test_an_adapter_that_fits_needs_no_weights(adapter, tmp_path):
-    LlamaConfig(**SETTINGS).save_pretrained(tmp_path)
+    LlamaConfig(**WIDTHS).save_pretrained(tmp_path)
     require_fit(adapter, str(tmp_path), trust_remote_code=False)
 
 
