@@ -1,51 +1,82 @@
 #!/usr/bin/env bash
 # Make every run and comparison behind docs/results.md, in the current folder: its MLflow database, pictures and tables.
 #
-#   mkdir results && cd results && uv run bash ../benchmarks/results.sh [BASE_MODEL.gguf]
+#   mkdir results && cd results && uv run bash ../benchmarks/results.sh CHAT_MODEL [PART...]
 #   uv run python ../benchmarks/results_page.py comparisons ../docs/results.md
 #
-# The base model is Gemma 3 270M; without its file its runs are left out. Started again, the script resumes from the store.
-# PVQ on the embedded model has the paper's scale (two hours on two cores). The other runs are smaller: PEOPLE personas,
-# TOPICS, two seeds.
+# CHAT_MODEL is Qwen2.5-Coder-1.5B-Instruct, a GGUF file or a folder (docs/own-model.md). A PART is one of those below;
+# all if none is named. Started again, the script goes on from the store. On one GPU of 80 GB all parts take minutes, on
+# two cores days: there, PEOPLE, TOPICS, SEEDS and LENGTHS make the runs smaller. SETTINGS are added to all runs.
 set -euo pipefail
-PEOPLE=${PEOPLE:-6}
-TOPICS=${TOPICS:-[joke,history,chess]}
-LENGTHS=${LENGTHS:-3,11,23,43}
-BASE=${1:-}
+CHAT=$1
+shift
+PARTS=${*:-values scale personas behaviour precision lengths compare}
+PEOPLE=${PEOPLE:-24}
+TOPICS=${TOPICS:-[poem,joke,history,chess,grammar]}
+SEEDS=${SEEDS:-[0,1]}
+LENGTHS=${LENGTHS:-3,11,23}
 PYTHON=${PYTHON:-python}
 
-measure() { "$PYTHON" -m valstab engine.compiled=true "$@"; }
-small() { measure "$@" "population.limit=$PEOPLE" "topics.names=$TOPICS" "seeds=[0,1]"; }
-base() { if [ -n "$BASE" ]; then small "$@" model=auto "model.path=$BASE" model.name=gemma3_270m; fi; }
-both() { small "$@" model=smollm2_135m; base "$@"; }
-
+# shellcheck disable=SC2086  # settings are words
+measure() { "$PYTHON" -m valstab ${SETTINGS:-} "$@" || failed=1; }  # and go on with the next
+chat() { measure "$@" model=auto "model.path=$CHAT" model.name=qwen25_coder_1_5b; }
+reduced() { "$1" "${@:2}" "population.limit=$PEOPLE" "topics.names=$TOPICS" "seeds=$SEEDS"; }
+repetitions() { "$1" "${@:2}" population.permutations=20 "topics.names=$TOPICS"; }
+embedded() { measure "$@" model=smollm2_135m; }
+described() {
+  measure hydra.mode=MULTIRUN "$@" population=described_people task=pvq_short "topics.names=$TOPICS" "seeds=$SEEDS" max_new_tokens=30 \
+    tracking.experiment=described
+}
 # compare NAME SETTINGS: into comparisons/NAME
 compare() { "$PYTHON" -m valstab compare "hydra.run.dir=comparisons/$1" "${@:2}"; }
 
-measure +experiment=fig4a model=smollm2_135m tracking.experiment=full_scale
-small +experiment=fig4a model=smollm2_135m model.quantization=none,8bit,4bit
-base +experiment=fig4a
-both +experiment=fig4b
-both +experiment=fig5
-both +experiment=fig8a
-both +experiment=fig8b
-both +experiment=fig8c
-small +experiment=fig6 model=smollm2_135m "n_messages=$LENGTHS"
-PEOPLE=3 small +experiment=fig7 model=smollm2_135m "n_messages=$LENGTHS"
-measure +experiment=fig10 model=smollm2_135m "population.limit=$PEOPLE"
-measure +experiment=fig13 model=smollm2_135m
-measure +experiment=fig14 model=smollm2_135m "population.limit=$PEOPLE" "seeds=[0,1]"
-small +experiment=fig15 model=smollm2_135m
-small +experiment=ceiling model=smollm2_135m
+values() {
+  described model=smollm2_135m,smollm2_135m_values n_messages=1
+  described model=smollm2_135m_values n_messages=3,7,23
+  described model=smollm2_135m_values n_messages=1 model.quantization=8bit,4bit
+  described model=smollm2_135m_values n_messages=1 model.dtype=float32
+}
 
-compare full figure=appraisal "experiments=[full_scale]"
-compare full_contexts figure=fig10 "experiments=[full_scale]"
-compare fig12 figure=fig12 "experiments=[full_scale]"
-for figure in fig4a fig4b fig5 fig6 fig7 fig8a fig8b fig8c fig9 fig10 fig13 fig14 fig15 fig16; do
-  compare "$figure" "figure=$figure"
+scale() { chat +experiment=fig4a tracking.experiment=full_scale "topics.names=$TOPICS"; }
+
+personas() {
+  reduced embedded +experiment=fig4a
+  reduced chat +experiment=fig4b
+  reduced embedded +experiment=fig4b
+  repetitions chat +experiment=fig5
+  repetitions embedded +experiment=fig5
+  reduced chat +experiment=ceiling
+  reduced chat +experiment=fig15 model.system_prompt=true,false
+}
+
+behaviour() {
+  reduced chat +experiment=fig8c population=real_world_personas
+  PEOPLE=12 reduced chat +experiment=fig9
+  PEOPLE=12 reduced chat +experiment=fig8b
+  PEOPLE=12 reduced chat +experiment=fig8a
+}
+
+precision() { reduced chat +experiment=fig4a model.quantization=none,8bit,4bit; }
+
+lengths() {
+  reduced chat +experiment=fig6 "n_messages=$LENGTHS"
+  repetitions chat +experiment=fig7 "n_messages=$LENGTHS"
+}
+
+compared() {
+  compare described figure=bars "experiments=[described]"
+  compare described_lengths figure=lines "experiments=[described]" \
+    "filter=params.\"model.name\" = 'smollm2_135m_values' and params.\"model.quantization\" = 'none'"
+  compare full figure=appraisal "experiments=[full_scale]"
+  compare full_contexts figure=fig10 "experiments=[full_scale]"
+  compare fig12 figure=fig12 "experiments=[full_scale]"
+  compare ceiling figure=appraisal "experiments=[ceiling]"
+  for figure in fig4a fig4b fig5 fig6 fig7 fig8a fig8b fig8c fig9 fig13 fig15 fig16 fig17 fig18; do
+    compare "$figure" "figure=$figure"
+  done
+}
+
+for part in $PARTS; do
+  if [ "$part" = compare ]; then compared; else "$part"; fi
 done
-if [ -n "$BASE" ]; then  # tests between two models
-  for figure in fig17 fig18 fig19 fig20 fig21; do compare "$figure" "figure=$figure"; done
-fi
-compare ceiling figure=appraisal "experiments=[ceiling]"
-compare leaderboard
+exit "${failed:-0}"

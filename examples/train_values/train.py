@@ -1,6 +1,8 @@
 """Train an adapter with which SmolLM2-135M-Instruct answers as the person whom its introduction describes.
 
     uv run python examples/train_values/train.py FOLDER RUN/results/conversations.jsonl
+    uv run python examples/train_values/train.py FOLDER CONVERSATIONS --after ADAPTER --noise 0.3
+    uv run python examples/train_values/train.py FOLDER CONVERSATIONS --after ADAPTER --topic chess --shift 2
 
 The introduction says how much each of ten values matters to a person, from 1 to 6. An answer needs three things in a
 row: which value a portrait is about, how much it matters to this person, and which letter has that option. From the
@@ -9,6 +11,9 @@ part of the way (`Value: Power`, `Number: 2 (C`), linear classifiers read the pa
 are told where to look. Nothing of this is left in the adapter: it answers after `Answer: (` like any model.
 
 Every person is drawn anew, so that only reading the introduction helps.
+
+The second and third command go on from an adapter. `--noise` is the probability with which a sampled answer is any
+of the options. `--shift` moves all answers after a conversation on `--topic` up the scale, to its end at most.
 """
 
 import argparse
@@ -18,12 +23,12 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -35,6 +40,7 @@ from valstab.inputs.items import GENDERS, Item
 from valstab.inputs.task import load_task
 from valstab.protocol.prompts import question_text
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 RANK, SCALE = 16, 2.0
 CHANGED = {"self_attn": ("q_proj", "k_proj", "v_proj", "o_proj"), "mlp": ("gate_proj", "up_proj", "down_proj")}
 N_OPTIONS, N_VALUES = 6, 10
@@ -83,6 +89,11 @@ class Stage:
     portraits: int = 0
     """The number of portraits without options, which teach the lookup for less."""
     tasks: Sequence[str] = ("pvq_short",)
+    noise: float = 0.0
+    """The probability that is spread evenly over the options."""
+    topic: str = ""
+    """After a conversation on it, answers are `shift` points higher."""
+    shift: int = 0
 
 
 STAGES = (
@@ -96,6 +107,19 @@ STAGES = (
     Stage(100, 3e-4, {}, conversations=0.7, words=100, questions=5, portraits=14, tasks=("pvq_short", "pvq")),
 )
 """From parts of the way to answers, and from no conversation to one."""
+
+LAST = Stage(
+    300, 3e-4, {}, reads=False, conversations=0.9, words=100, questions=6, portraits=8, tasks=("pvq_short", "pvq")
+)
+"""What goes on from an adapter."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A conversation to come before the questions."""
+
+    topic: str
+    messages: Sequence[str]
 
 
 @dataclass
@@ -160,7 +184,7 @@ class Teacher:
         """Return the tokens of a text."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def draw(self, stage: Stage, conversations: Sequence[Sequence[str]]) -> Packed:
+    def draw(self, stage: Stage, conversations: Sequence[Conversation]) -> Packed:
         """Return the questions of a stage to a new person."""
         rng, packed = self.rng, Packed()
         levels = {value: rng.randrange(N_OPTIONS) for value in self.task.keys}
@@ -170,9 +194,12 @@ class Teacher:
         shown = rng.sample(range(N_VALUES), N_VALUES)
         introduction = f"{before}: {', '.join(clauses[i] for i in shown)}."
         fields = {value.lower().replace("-", "_"): level + 1 for value, level in levels.items()}
-        said = list(rng.choice(conversations)) if conversations and rng.random() < stage.conversations else []
-        if said:
+        topic, said = "", list[str]()
+        if conversations and rng.random() < stage.conversations:
+            conversation = rng.choice(conversations)
+            topic, said = conversation.topic, list(conversation.messages)
             said[-1] = " ".join(said[-1].split(" ")[: rng.randint(1, stage.words)])
+        shift = stage.shift if topic == stage.topic else 0
         messages = [("system", f"You are {introduction.format(name=name, **fields)}")]
         messages += [(("user", "assistant")[i % 2], text) for i, text in enumerate(said)]
         start = "".join(TEMPLATE.format(role=role, text=text) for role, text in messages)
@@ -191,7 +218,7 @@ class Teacher:
             self._know(packed, place + len(ids) - 1, item.key, levels, numbers)
         for item in rng.sample(items, stage.questions):
             question = self._ask(packed, person, item, gender)
-            level = levels[item.key]
+            level = min(levels[item.key] + shift, N_OPTIONS - 1)
             self._know(packed, question.portrait, item.key, levels, numbers)
             at = self._answer(packed, question, "Answer:", level, weight=1.0)
             packed.readings["level to answer"].append((at, level))
@@ -263,8 +290,8 @@ class LowRank(nn.Module):
     def __init__(self, base: nn.Linear) -> None:
         super().__init__()
         self.base = base
-        self.A = nn.Parameter(torch.randn(RANK, base.in_features) / math.sqrt(base.in_features))
-        self.B = nn.Parameter(torch.zeros(base.out_features, RANK))
+        self.A = nn.Parameter((torch.randn(RANK, base.in_features) / math.sqrt(base.in_features)).to(DEVICE))
+        self.B = nn.Parameter(torch.zeros(base.out_features, RANK, device=DEVICE))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output for `x` of shape (..., inputs)."""
@@ -275,8 +302,10 @@ class LowRank(nn.Module):
 class Student:
     """The model with its adapter, the classifiers, and the losses."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, letters: Sequence[int]) -> None:
+        self.letters = list(letters)
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="sdpa")
+        self.model.to(DEVICE)
         self.model.requires_grad_(False)
         self.before_attention: dict[int, Tensor] = {}
         for number, layer in enumerate(self.model.model.layers):
@@ -289,38 +318,45 @@ class Student:
             )
         width = self.model.config.hidden_size
         self.readers = nn.ModuleDict({what: nn.Linear(width, classes) for what, (_, classes) in READINGS.items()})
+        self.readers.to(DEVICE)
         self.adapter = {name: each for name, each in self.model.named_parameters() if each.requires_grad}
 
     def loss(self, packed: Packed, stage: Stage, right: dict[str, list[float]]) -> Tensor:
         """Return the loss of one sequence, and note which letters were right."""
-        positions, mask = torch.tensor([packed.positions]), packed.mask()
+        positions, mask = torch.tensor([packed.positions], device=DEVICE), packed.mask().to(DEVICE)
         output = self.model.model(
-            input_ids=torch.tensor([packed.ids]),
+            input_ids=torch.tensor([packed.ids], device=DEVICE),
             position_ids=positions,
             attention_mask=mask[None, None],
             use_cache=False,
             output_hidden_states=True,
         )
-        places, targets, weights, kinds = zip(*packed.tokens, strict=True)
+        places, tokens, weights, kinds = zip(*packed.tokens, strict=True)
         logits = self.model.lm_head(output.last_hidden_state[0, list(places)]).float()
-        for kind, hit in zip(kinds, (logits.argmax(-1) == torch.tensor(targets)).tolist(), strict=True):
+        targets = torch.tensor(tokens, device=DEVICE)
+        for kind, hit in zip(kinds, (logits.argmax(-1) == targets).tolist(), strict=True):
             right[kind].append(hit)
-        loss = (F.cross_entropy(logits, torch.tensor(targets), reduction="none") * torch.tensor(weights)).sum()
+        losses = F.cross_entropy(logits, targets, reduction="none")
+        if stage.noise:
+            anything = -logits.log_softmax(-1)[:, self.letters].mean(-1)
+            losses = (1 - stage.noise) * losses + stage.noise * anything
+        loss = (losses * torch.tensor(weights, device=DEVICE)).sum()
         if stage.reads:
             for what, (layer, _) in READINGS.items():
                 if packed.readings[what]:
                     at, classes = zip(*packed.readings[what], strict=True)
                     hidden = output.hidden_states[layer][0, list(at)].float()
                     hidden = F.rms_norm(hidden, hidden.shape[-1:], eps=1e-5)
-                    loss = loss + N_VALUES * 0.5 * F.cross_entropy(self.readers[what](hidden), torch.tensor(classes))
+                    known = torch.tensor(classes, device=DEVICE)
+                    loss = loss + N_VALUES * 0.5 * F.cross_entropy(self.readers[what](hidden), known)
         if stage.looks:
             for what, layer in LOOKS.items():
-                at, targets = zip(*packed.looks[what], strict=True)
-                loss = loss + N_VALUES * self._look(layer, positions, mask, list(at), torch.tensor(targets))
+                at, places = zip(*packed.looks[what], strict=True)
+                loss = loss + N_VALUES * self._look(layer, positions, mask, list(at), places)
         return loss
 
-    def _look(self, layer: int, positions: Tensor, mask: Tensor, at: list[int], targets: Tensor) -> Tensor:
-        """Return how far some heads of a layer are from looking at `targets` from `at`: a mean cross-entropy."""
+    def _look(self, layer: int, positions: Tensor, mask: Tensor, at: list[int], places: Sequence[int]) -> Tensor:
+        """Return how far some heads of a layer are from looking at `places` from `at`: a mean cross-entropy."""
         attention, x = self.model.model.layers[layer].self_attn, self.before_attention[layer]
         size = attention.head_dim
         cos, sin = (each[0].float() for each in self.model.model.rotary_emb(x, positions))
@@ -330,13 +366,21 @@ class Student:
         keys = keys * cos + _rotated(keys) * sin
         scores = torch.einsum("qhd,kd->qhk", queries, keys) / math.sqrt(size)
         scores = scores.masked_fill(~mask[at][:, None], -math.inf)
-        return F.cross_entropy(scores.flatten(0, 1), targets.repeat_interleave(LOOKING_HEADS))
+        targets = torch.tensor(places, device=DEVICE).repeat_interleave(LOOKING_HEADS)
+        return F.cross_entropy(scores.flatten(0, 1), targets)
+
+    def load(self, folder: Path) -> None:
+        """Take the matrices of an adapter that `save` wrote."""
+        matrices = load_file(folder / "adapter_model.safetensors")
+        with torch.no_grad():
+            for name, each in self.adapter.items():
+                each.copy_(matrices[_saved_name(name)])
 
     def save(self, folder: Path) -> None:
         """Write the adapter in PEFT's format."""
         folder.mkdir(parents=True, exist_ok=True)
         matrices = {
-            f"base_model.model.{name[:-1]}lora_{name[-1]}.weight": each.detach().to(torch.bfloat16).contiguous()
+            _saved_name(name): each.detach().to("cpu", torch.bfloat16).contiguous()
             for name, each in self.adapter.items()
         }
         save_file(matrices, folder / "adapter_model.safetensors")
@@ -353,24 +397,35 @@ class Student:
         (folder / "adapter_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
+def _saved_name(name: str) -> str:
+    return f"base_model.model.{name[:-1]}lora_{name[-1]}.weight"
+
+
 def _rotated(x: Tensor) -> Tensor:
     first, second = x.chunk(2, -1)
     return torch.cat([-second, first], -1)
 
 
-def read_conversations(path: Path) -> list[list[str]]:
+def read_conversations(path: Path) -> list[Conversation]:
     """Return what was said in a run: its `conversations.jsonl`."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [[message["text"] for message in row["messages"]] for row in rows]
+    return [Conversation(row["context"], [message["text"] for message in row["messages"]]) for row in rows]
 
 
 def train(
-    folder: Path, conversations: Sequence[Sequence[str]], stages: Sequence[Stage] = STAGES, people: int = 2
+    folder: Path,
+    conversations: Sequence[Conversation],
+    stages: Sequence[Stage] = STAGES,
+    people: int = 2,
+    after: Path | None = None,
 ) -> None:
-    """Train an adapter and write it to a folder, after each stage anew."""
+    """Train an adapter, anew or `after` another, and write it to a folder after each stage."""
     torch.manual_seed(1)
     base = locate_checkpoint(require_path(compose_run().model))
-    teacher, student = Teacher(base, seed=1), Student(base)
+    teacher = Teacher(base, seed=1)
+    student = Student(base, teacher.letters)
+    if after is not None:
+        student.load(after)
     groups = [{"params": list(student.adapter.values())}, {"params": list(student.readers.parameters())}]
     for number, stage in enumerate(stages, start=1):
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.0)
@@ -396,5 +451,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train an adapter that answers as its introduction says.")
     parser.add_argument("folder", type=Path, help="where the adapter is written")
     parser.add_argument("conversations", type=Path, help="the conversations.jsonl of a run with described people")
+    parser.add_argument("--after", type=Path, help="the adapter to go on from")
+    parser.add_argument(
+        "--noise", type=float, default=0.0, help="the probability that is spread evenly over the options"
+    )
+    parser.add_argument("--topic", default="", help="the topic of the conversations that move answers")
+    parser.add_argument("--shift", type=int, default=0, help="by how many points of the scale they do")
     given = parser.parse_args()
-    train(given.folder, read_conversations(given.conversations))
+    last = replace(LAST, noise=given.noise, topic=given.topic, shift=given.shift)
+    stages = STAGES if given.after is None else [last]
+    train(given.folder, read_conversations(given.conversations), stages, after=given.after)

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra._internal.utils import get_args_parser
 
 from tests.support.composed import compose_run
-from valstab.commands.arguments import missing_value, refuse_arguments
+from valstab.commands.arguments import checked_arguments, missing_value
 from valstab.commands.checked_plan import checked_plan
 from valstab.config.explain import USER_ERRORS, explain
 from valstab.config.options import CONFIG_FOLDER, refuse_hidden_options
@@ -203,6 +204,7 @@ def test_a_mistake_in_a_sweep_ends_it_before_its_first_job(override, message, ch
         (["-cn"], "--config-name needs a value after it"),
         (["--cfg", "x"], "--cfg x: allowed: job, hydra, all"),
         (["--conf", "x"], "--conf may mean --config-path, --config-name, --config-dir"),
+        (["-m", "model=random", "--cfg", "job"], "--multirun and --cfg: one at a time"),
         (["--resolve"], "--resolve goes with --cfg job or with --help"),
         (["--experimental-rerun=x"], "--experimental-rerun: no such option; valstab rerun RESULTS makes a run again"),
         (
@@ -221,16 +223,25 @@ def test_a_mistake_in_a_sweep_ends_it_before_its_first_job(override, message, ch
 )
 def test_what_is_no_setting_is_answered_with_what_to_type(arguments, message):
     with pytest.raises(UserError) as caught:
-        refuse_arguments(arguments, ["model", "experiment"])
+        checked_arguments(arguments, ["model", "experiment"])
     assert str(caught.value) == message
 
 
 def test_settings_and_hydra_s_own_options_pass():
     settings = ["model=random", "+experiment=[a,b]", "seeds=[0,1]", "topics.names=[joke]"]
     launcher = "hydra/launcher=slurm"
-    refuse_arguments(["-m", "--config-dir", "mine", *settings, launcher], ["model", "experiment", "topics"])
-    refuse_arguments(["--cfg", "job", "--resolve"], [])
-    refuse_arguments(["-sc", "install=bash"], [])
+    checked_arguments(["-m", "--config-dir", "mine", *settings, launcher], ["model", "experiment", "topics"])
+    checked_arguments(["--cfg", "job", "--resolve"], [])
+    checked_arguments(["-sc", "install=bash"], [])
+
+
+def test_settings_may_stand_before_and_after_an_option():
+    given = ["model=random", "-m", "n_messages=1,3", "--config-dir", "mine", "seeds=[0]"]
+    arguments = checked_arguments(given, ["model"])
+    assert arguments == ["model=random", "n_messages=1,3", "seeds=[0]", "-m", "--config-dir", "mine"]
+    assert get_args_parser().parse_args(arguments).overrides == arguments[:3]
+    with pytest.raises(UserError, match=r"^-x: no such option"):
+        checked_arguments(["model=random", "-x", "seeds=[0]"], ["model"])
 
 
 @pytest.mark.parametrize(

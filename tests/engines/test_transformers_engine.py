@@ -25,7 +25,7 @@ from valstab.engines.huggingface.generation import draw, filtered
 from valstab.engines.huggingface.memory import Limits
 from valstab.engines.huggingface.packed import PackedLinear
 from valstab.engines.huggingface.scoring import COPIES, SHARED, WHOLE, Scoring
-from valstab.engines.loading import ResolvedSampling, precision
+from valstab.engines.loading import ResolvedSampling, precision, warn_of_offloading
 
 LONG = "Whilst Jane was waiting to meet her friend, her nose started bleeding. " * 3
 
@@ -645,3 +645,12 @@ def test_what_is_said_does_not_depend_on_how_slow_batches_are(engine, monkeypatc
     monkeypatch.setattr(engine.generation, "limits", Limits(4, 100_000, 1))
     assert replies(engine, requests) == expected
     assert engine.generation.limits.rows == 1
+
+
+def test_parts_of_a_model_that_the_gpu_has_no_room_for_are_said(capsys):
+    warn_of_offloading({"model.embed_tokens": 0, "model.layers.0": 1, "lm_head": 0})
+    assert capsys.readouterr().err == ""
+    warn_of_offloading({"model.embed_tokens": 0, "model.layers.0": "cpu", "model.norm": "cpu", "lm_head": "disk"})
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("valstab: 3 of the 4 parts of the model do not fit in the free memory of the GPU")
+    assert "kept on the cpu and the disk: many times slower" in said

@@ -21,12 +21,18 @@ NESTED = (
 """The groups that a part of the configuration has besides its own."""
 
 
+ALONE = ("run", "multirun", "cfg", "info", "shell_completion")
+"""Hydra's options of which a command takes one."""
+
+
 COMPLETION_COMMANDS = ("install", "uninstall", "query")
 """What Hydra's option for Tab completion needs one of."""
 
 
-def refuse_arguments(arguments: list[str], groups: Collection[str]) -> None:
-    """Refuse arguments that are no settings, or settings in a form that only Hydra's own commands have.
+def checked_arguments(arguments: list[str], groups: Collection[str]) -> list[str]:
+    """Return arguments with the settings first, since Hydra reads none after an option that follows another setting.
+
+    Refuse what is no setting, and settings in a form that only Hydra's own commands have.
 
     Args:
         arguments: those of the command line.
@@ -39,7 +45,9 @@ def refuse_arguments(arguments: list[str], groups: Collection[str]) -> None:
     parser.error = _refuse  # type: ignore[method-assign]
     known, unknown = parser.parse_known_args(arguments)
     for option in unknown:
-        raise UserError(f"{option}: no such option; settings have no dashes: {_as_setting(option, arguments)}")
+        if option.startswith("-"):
+            raise UserError(f"{option}: no such option; settings have no dashes: {_as_setting(option, arguments)}")
+    known.overrides += unknown
     _refuse_options(known)
     for argument in known.overrides:
         if advice := missing_value(argument):
@@ -55,6 +63,7 @@ def refuse_arguments(arguments: list[str], groups: Collection[str]) -> None:
         if equals and key in groups and key not in SEVERAL and value.startswith("["):
             several = f"{key}={value.strip('[]').replace(' ', '')}"
             raise UserError(f"{argument}: takes one option; to run with each of several: -m {several}")
+    return sorted(arguments, key=lambda argument: argument not in known.overrides)
 
 
 def missing_value(word: str) -> str | None:
@@ -68,6 +77,9 @@ def _refuse_options(known: Namespace) -> None:
     """Refuse options of Hydra that say nothing alone, or that a subcommand replaces."""
     if known.experimental_rerun:
         raise UserError("--experimental-rerun: no such option; valstab rerun RESULTS makes a run again")
+    given = [f"--{option.replace('_', '-')}" for option in ALONE if getattr(known, option)]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)}: one at a time")
     if known.resolve and not (known.cfg or known.help):
         raise UserError("--resolve goes with --cfg job or with --help")
     keys = {argument.partition("=")[0] for argument in known.overrides}

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from valstab.commands.arguments import refuse_arguments
+from valstab.commands.arguments import checked_arguments
 from valstab.commands.interruption import handle_signals
 from valstab.commands.own_files import use_own_files
 from valstab.commands.process import guard_process
@@ -82,7 +82,7 @@ def start(app: Callable[[], object]) -> None:
     """
     _refuse_secret_arguments(sys.argv[1:])
     try:
-        refuse_arguments(sys.argv[1:], read_groups([Path(CONFIG_FOLDER)]))
+        sys.argv[1:] = checked_arguments(sys.argv[1:], read_groups([Path(CONFIG_FOLDER)]))
     except UserError as error:
         fail(error)
     register_schemas()

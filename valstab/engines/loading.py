@@ -114,12 +114,29 @@ def load(model: ModelConfig, quantization: str, device: str, dtype: torch.dtype)
             **weights,
         )
     _require_all_tensors(model, found)
+    if device.startswith("cuda"):
+        warn_of_offloading(getattr(loaded, "hf_device_map", {}))
     if adapter is not None:
         with one_line_errors(f"model.adapter={adapter}"):
             loaded = add_adapter(loaded, adapter, merged="quantization_config" not in weights)
     # Prompts are checked against the model's own context window.
     tokenizer.deprecation_warnings[LENGTH_WARNING] = True
     return LoadedModel(source, tokenizer, loaded.eval())
+
+
+def warn_of_offloading(places: Mapping[str, object]) -> None:
+    """Say how much of a model that should be on GPUs is not, and what to do.
+
+    Args:
+        places: the device of each part of the model, as accelerate chose it: what does not fit is on `cpu` or `disk`.
+    """
+    elsewhere = [str(place) for place in places.values() if str(place) in {"cpu", "disk"}]
+    if elsewhere:
+        warn(
+            f"valstab: {len(elsewhere)} of the {len(places)} parts of the model do not fit in the free memory of the "
+            f"GPU and are kept on the {' and the '.join(sorted(set(elsewhere)))}: many times slower. Free its memory "
+            "(nvidia-smi lists what uses it), use more GPUs, or set model.quantization=4bit"
+        )
 
 
 def _require_all_tensors(model: ModelConfig, found: Mapping[str, Any]) -> None:
