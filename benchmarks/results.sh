@@ -6,15 +6,17 @@
 #
 # CHAT_MODEL is Qwen2.5-Coder-1.5B-Instruct, a GGUF file or a folder (docs/own-model.md). A PART is one of those below;
 # all if none is named. Started again, the script goes on from the store. On one GPU of 80 GB all parts take minutes, on
-# two cores days: there, PEOPLE, TOPICS, SEEDS and LENGTHS make the runs smaller. SETTINGS are added to all runs.
+# two cores days: there, PEOPLE, TOPICS, SEEDS, LENGTHS, TASK and ITEMS make the runs smaller. SETTINGS are added to all.
 set -euo pipefail
 CHAT=$1
 shift
-PARTS=${*:-values scale personas behaviour precision lengths compare}
+PARTS=${*:-values scale embedded precision personas behaviour lengths placement compare}
 PEOPLE=${PEOPLE:-24}
 TOPICS=${TOPICS:-[poem,joke,history,chess,grammar]}
 SEEDS=${SEEDS:-[0,1]}
 LENGTHS=${LENGTHS:-3,11,23}
+TASK=${TASK:-pvq}
+ITEMS=${ITEMS:-100}
 PYTHON=${PYTHON:-python}
 
 # shellcheck disable=SC2086  # settings are words
@@ -22,7 +24,6 @@ measure() { "$PYTHON" -m valstab ${SETTINGS:-} "$@" || failed=1; }  # and go on 
 chat() { measure "$@" model=auto "model.path=$CHAT" model.name=qwen25_coder_1_5b; }
 reduced() { "$1" "${@:2}" "population.limit=$PEOPLE" "topics.names=$TOPICS" "seeds=$SEEDS"; }
 repetitions() { "$1" "${@:2}" population.permutations=20 "topics.names=$TOPICS"; }
-embedded() { measure "$@" model=smollm2_135m; }
 described() {
   measure hydra.mode=MULTIRUN "$@" population=described_people task=pvq_short "topics.names=$TOPICS" "seeds=$SEEDS" max_new_tokens=30 \
     tracking.experiment=described
@@ -39,28 +40,29 @@ values() {
 
 scale() { chat +experiment=fig4a tracking.experiment=full_scale "topics.names=$TOPICS"; }
 
-personas() {
-  reduced embedded +experiment=fig4a
-  reduced chat +experiment=fig4b
-  reduced embedded +experiment=fig4b
-  repetitions chat +experiment=fig5
-  repetitions embedded +experiment=fig5
-  reduced chat +experiment=ceiling
-  reduced chat +experiment=fig15 model.system_prompt=true,false
-}
-
-behaviour() {
-  reduced chat +experiment=fig8c population=real_world_personas
-  PEOPLE=12 reduced chat +experiment=fig9
-  PEOPLE=12 reduced chat +experiment=fig8b
-  PEOPLE=12 reduced chat +experiment=fig8a
-}
+embedded() { reduced measure +experiment=fig4a model=smollm2_135m; }
 
 precision() { reduced chat +experiment=fig4a model.quantization=none,8bit,4bit; }
 
+personas() {
+  repetitions chat +experiment=fig5 "task=$TASK"
+  reduced chat +experiment=fig4b "task=$TASK"
+}
+
+behaviour() {
+  reduced chat +experiment=fig8c
+  reduced chat +experiment=fig8b "task.n_items=$ITEMS"
+  reduced chat +experiment=fig8a
+}
+
 lengths() {
-  reduced chat +experiment=fig6 "n_messages=$LENGTHS"
-  repetitions chat +experiment=fig7 "n_messages=$LENGTHS"
+  reduced chat +experiment=fig6 "n_messages=$LENGTHS" "task=$TASK"
+  repetitions chat +experiment=fig7 "n_messages=$LENGTHS" "task=$TASK"
+}
+
+placement() {
+  reduced chat +experiment=fig15 model.system_prompt=true,false "task=$TASK"
+  reduced chat +experiment=ceiling "task=$TASK"
 }
 
 compared() {
@@ -71,7 +73,7 @@ compared() {
   compare full_contexts figure=fig10 "experiments=[full_scale]"
   compare fig12 figure=fig12 "experiments=[full_scale]"
   compare ceiling figure=appraisal "experiments=[ceiling]"
-  for figure in fig4a fig4b fig5 fig6 fig7 fig8a fig8b fig8c fig9 fig13 fig15 fig16 fig17 fig18; do
+  for figure in fig4a fig4b fig5 fig6 fig7 fig8a fig8b fig8c fig13 fig15 fig16; do
     compare "$figure" "figure=$figure"
   done
 }

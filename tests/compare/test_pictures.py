@@ -94,6 +94,22 @@ def test_more_bars_than_a_picture_has_are_left_to_the_table():
     assert ax.get_xlabel() == "rank-order stability (one seed)\nthe first 100 of 150 models; the table has all"
 
 
+def test_bars_and_lines_reach_over_their_intervals():
+    table = pd.DataFrame({"label": ["a", "b", "c"], "n_messages": [1, 1, 1], "stability": [0.5, 0.2, 0.1]})
+    intervals = pd.DataFrame(
+        {"label": ["b", "a", "c"], "n_messages": [1, 1, 1], "low": [-0.4, 0.3, np.nan], "high": [0.6, 0.9, np.nan]}
+    )
+    expected = [(0.3, 0.9), (-0.4, 0.6), (0.1, 0.1)]
+    (ax,) = figures.bars(table, intervals=intervals).axes
+    (bars,) = ax.containers[0].lines[2]
+    np.testing.assert_allclose([segment[:, 0] for segment in bars.get_segments()], expected)
+    assert ax.get_xlabel() == "rank-order stability (95% interval)"
+    (ax,) = figures.lines(table, intervals=intervals).axes
+    reached = [line.lines[2][0].get_segments()[0][:, 1] for line in ax.containers]
+    np.testing.assert_allclose(reached, expected)
+    assert ax.get_ylabel() == "rank-order stability\n(95% interval)"
+
+
 def test_a_rounded_zero_has_no_sign():
     ax = Picture().subplots()
     heat_map(ax, [[-0.001, 0.001, -0.01]], ["row"], ["a", "b", "c"], limit=1.0, label="score")

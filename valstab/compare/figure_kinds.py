@@ -65,7 +65,11 @@ def _bars(request: Request) -> Comparison:
     table, tests = found.ranked(pairs)
     pictures = {
         figure.name: figures.bars(
-            samples, title=figure.title, label=MEASURE_TITLES[request.measure], reference=dict(figure.reference)
+            samples,
+            title=figure.title,
+            label=MEASURE_TITLES[request.measure],
+            reference=dict(figure.reference),
+            intervals=found.table,
         )
     }
     if len(table) > 1 and pairs is None:
@@ -121,7 +125,11 @@ def _lines(request: Request) -> Comparison:
         tables={figure.name: table, "trends": found.trends(), "stabilities": found.table, "samples": samples},
         pictures={
             figure.name: figures.lines(
-                samples, title=figure.title, label=MEASURE_TITLES[request.measure], reference=dict(figure.reference)
+                samples,
+                title=figure.title,
+                label=MEASURE_TITLES[request.measure],
+                reference=dict(figure.reference),
+                intervals=found.table,
             )
         },
         sentences=(

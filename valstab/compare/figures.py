@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from valstab.compare.diagnostic_figures import distributions, intervals, shares
 from valstab.compare.panels import Labels, add_legend, axes_of, axes_of_panels, note, relabelled, set_title
@@ -58,10 +59,11 @@ def bars(
     label: str = "rank-order stability",
     reference: Mapping[str, float] | None = None,
     value: str = "stability",
+    intervals: pd.DataFrame | None = None,
     ax: Axes | None = None,
     labels: Labels = None,
 ) -> Figure:
-    """Draw each model's mean with its standard error, highest first, and lines for reference (Figs. 4, 5, 8, 15).
+    """Draw each model's mean with its interval or standard error, highest first, and lines for reference (Figs. 4, 5).
 
     Args:
         samples: the columns label and `value`: one row a sample.
@@ -69,10 +71,13 @@ def bars(
         label: of the axis.
         reference: heights of lines by their names, such as human stabilities.
         value: the column to average.
+        intervals: the columns label, low and high, of 95% intervals; by default standard errors are drawn.
         ax: where to draw; by default a new picture.
         labels: what is shown in the place of a name.
     """
     table = means(relabelled(samples, labels), ["label"], value).sort_values("mean", ascending=False, kind="stable")
+    if intervals is not None:
+        table = table.merge(relabelled(intervals, labels)[["label", "low", "high"]], how="left")
     figure, ax = axes_of(ax, _size_of_bars(table["label"].tolist()))
     _bars(ax, table)
     for number, (name, height) in enumerate((reference or {}).items()):
@@ -133,10 +138,11 @@ def lines(
     value: str = "stability",
     by: str = "label",
     reference: Mapping[str, float] | None = None,
+    intervals: pd.DataFrame | None = None,
     ax: Axes | None = None,
     labels: Labels = None,
 ) -> Figure:
-    """Draw means with standard errors over the length of the conversation (Figs. 6, 7, 13, 14).
+    """Draw means with intervals or standard errors over the length of the conversation (Figs. 6, 7, 13, 14).
 
     Args:
         samples: the columns `by`, n_messages and `value`: one row a sample.
@@ -145,24 +151,25 @@ def lines(
         value: the column to average.
         by: the column that names the line.
         reference: heights of lines by their names.
+        intervals: the columns `by`, n_messages, low and high, of 95% intervals; by default standard errors are drawn.
         ax: where to draw; by default a new picture.
         labels: what is shown in the place of a name.
     """
     figure, ax = axes_of(ax, (6.4, 4.2))
     samples = relabelled(samples, labels, by)
     names = list(dict.fromkeys(samples[by]))
-    tables = [means(samples[samples[by] == name], ["n_messages"], value) for name in names[:MAX_ROWS]]
-    for number, table in enumerate(each.sort_values("n_messages") for each in tables):
-        errors = table["se"].fillna(0)
-        ax.errorbar(
-            table["n_messages"], table["mean"], errors, capsize=3, label=str(names[number]), **line_style(number)
-        )
+    table = means(samples, [by, "n_messages"], value).sort_values("n_messages")
+    if intervals is not None:
+        table = table.merge(relabelled(intervals, labels, by)[[by, "n_messages", "low", "high"]], how="left")
+    for number, name in enumerate(names[:MAX_ROWS]):
+        line = table[table[by] == name]
+        ax.errorbar(line["n_messages"], line["mean"], _errors(line), capsize=3, label=str(name), **line_style(number))
     for name, height in (reference or {}).items():
         ax.axhline(height, color="black", linestyle="--", label=name)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel(note("messages in the conversation", left_out(len(names), "lines")))
-    ax.set_ylabel(f"{label}\n{_spread(pd.concat(tables))}")
+    ax.set_ylabel(f"{label}\n{_spread(table)}")
     set_title(ax, title)
     add_legend(ax)
     return figure
@@ -266,13 +273,18 @@ def significance(
 def _bars(ax: Axes, table: pd.DataFrame) -> None:
     table = table.head(MAX_ROWS)
     places = np.arange(len(table))
-    spans = np.array([table["se"], table["se"]])
-    if "low" in table:
-        spans = np.abs([table["mean"] - table["low"], table["high"] - table["mean"]])
-    ax.barh(places, table["mean"], xerr=np.nan_to_num(spans), capsize=3, color="tab:blue", height=0.72)
+    ax.barh(places, table["mean"], xerr=_errors(table), capsize=3, color="tab:blue", height=0.72)
     ax.set_yticks(places, table["label"])
     ax.set_ylim(len(table) - 0.5, -0.5)
     ax.axvline(0, color="black", linewidth=0.8)
+
+
+def _errors(table: pd.DataFrame) -> NDArray[np.float64]:
+    """Return how far the error bars of means reach down and up, of shape (2, rows); 0 where nothing is known."""
+    spans: NDArray[np.float64] = table[["se", "se"]].to_numpy(float)
+    if "low" in table:
+        spans = np.abs(table[["low", "high"]].to_numpy(float) - table[["mean"]].to_numpy(float))
+    return np.nan_to_num(spans.T)
 
 
 def _size_of_bars(labels: Sequence[str]) -> tuple[float, float]:
@@ -282,4 +294,6 @@ def _size_of_bars(labels: Sequence[str]) -> tuple[float, float]:
 
 def _spread(table: pd.DataFrame) -> str:
     """Return what the error bars of means are, in brackets."""
+    if "low" in table:
+        return "(95% interval)" if table["low"].notna().any() else "(no interval)"
     return "(mean ± SE over seeds)" if table["se"].notna().any() else "(one seed)"
