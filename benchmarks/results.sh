@@ -6,7 +6,7 @@
 #
 # CHAT_MODEL is Qwen2.5-Coder-1.5B-Instruct, a GGUF file or a folder (docs/own-model.md). A PART is one of those below;
 # all if none is named. Started again, the script goes on from the store. On one GPU of 80 GB all parts take minutes, on
-# two cores days: there, PEOPLE, TOPICS, SEEDS, LENGTHS, TASK and ITEMS make the runs smaller. SETTINGS are added to all.
+# two cores days: there, PEOPLE, TOPICS, SEEDS, LENGTHS and TASK make the runs smaller. SETTINGS are added to all.
 set -euo pipefail
 CHAT=$1
 shift
@@ -16,7 +16,6 @@ TOPICS=${TOPICS:-[poem,joke,history,chess,grammar]}
 SEEDS=${SEEDS:-[0,1]}
 LENGTHS=${LENGTHS:-3,11,23}
 TASK=${TASK:-pvq}
-ITEMS=${ITEMS:-100}
 PYTHON=${PYTHON:-python}
 
 # shellcheck disable=SC2086  # settings are words
@@ -28,8 +27,8 @@ described() {
   measure hydra.mode=MULTIRUN "$@" population=described_people task=pvq_short "topics.names=$TOPICS" "seeds=$SEEDS" max_new_tokens=30 \
     tracking.experiment=described
 }
-# compare NAME SETTINGS: into comparisons/NAME
-compare() { "$PYTHON" -m valstab compare "hydra.run.dir=comparisons/$1" "${@:2}"; }
+# compare NAME SETTINGS: into comparisons/NAME; parts that were not run are left out
+compare() { "$PYTHON" -m valstab compare "hydra.run.dir=comparisons/$1" "${@:2}" || failed=1; }
 
 values() {
   described model=smollm2_135m,smollm2_135m_values n_messages=1
@@ -51,7 +50,7 @@ personas() {
 
 behaviour() {
   reduced chat +experiment=fig8c
-  reduced chat +experiment=fig8b "task.n_items=$ITEMS"
+  reduced chat +experiment=fig8b
   reduced chat +experiment=fig8a
 }
 
@@ -66,16 +65,14 @@ placement() {
 }
 
 compared() {
-  compare described figure=bars "experiments=[described]"
-  compare described_lengths figure=lines "experiments=[described]" \
-    "filter=params.\"model.name\" = 'smollm2_135m_values' and params.\"model.quantization\" = 'none'"
+  compare described_lengths figure=lines "experiments=[described]" "filter=params.quantization = 'none'"
   compare full figure=appraisal "experiments=[full_scale]"
+  compare full_ipsative figure=appraisal figure.measure=ipsative "experiments=[full_scale]"
+  compare fig4a_ipsative figure=fig4a figure.measure=ipsative
   compare full_contexts figure=fig10 "experiments=[full_scale]"
   compare fig12 figure=fig12 "experiments=[full_scale]"
   compare ceiling figure=appraisal "experiments=[ceiling]"
-  for figure in fig4a fig4b fig5 fig6 fig7 fig8a fig8b fig8c fig13 fig15 fig16; do
-    compare "$figure" "figure=$figure"
-  done
+  for figure in fig4a fig4b fig5 fig6 fig7 fig8a fig8b fig8c fig15; do compare "$figure" "figure=$figure"; done
 }
 
 for part in $PARTS; do

@@ -92,7 +92,7 @@ class Stage:
     noise: float = 0.0
     """The probability that is spread evenly over the options."""
     topic: str = ""
-    """After a conversation on it, answers are `shift` points higher."""
+    """After a conversation on it, answers are `shift` points higher; half of the conversations are on it."""
     shift: int = 0
 
 
@@ -196,7 +196,8 @@ class Teacher:
         fields = {value.lower().replace("-", "_"): level + 1 for value, level in levels.items()}
         topic, said = "", list[str]()
         if conversations and rng.random() < stage.conversations:
-            conversation = rng.choice(conversations)
+            on_topic = [each for each in conversations if each.topic == stage.topic]
+            conversation = rng.choice(on_topic if on_topic and rng.random() < 0.5 else conversations)  # noqa: PLR2004
             topic, said = conversation.topic, list(conversation.messages)
             said[-1] = " ".join(said[-1].split(" ")[: rng.randint(1, stage.words)])
         shift = stage.shift if topic == stage.topic else 0

@@ -48,3 +48,12 @@ def test_runs_without_conversation_are_left_out_where_topics_are_compared():
         compared("bars", silent)
     with pytest.raises(ConfigError, match="have no stability: it is between topics, it needs several personas"):
         compared("leaderboard", silent)
+
+
+def test_another_measure_has_its_own_title_and_none_of_the_human_numbers():
+    runs = [synthetic.run(name, synthetic.scores(random=number, **FEW_SCORES)) for number, name in enumerate("ab")]
+    for measure, title, n_references in (("rank_order", "Rank-order", 2), ("ipsative", "Ipsative", 0)):
+        figure = compose_comparison("figure=fig4a", f"figure.measure={measure}").figure
+        request = Request(figure, Runs(tuple(runs)), measure, "zero", 20)
+        assert figure.title == f"{title} stability, fictional characters (Fig. 4a)"
+        assert len([each for each in compare(request).sentences if each.startswith("Beside the 0.")]) == n_references

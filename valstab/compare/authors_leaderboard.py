@@ -67,7 +67,7 @@ def authors_boards(request: Request) -> Comparison:
     columns = pd.DataFrame({label: each.values for label, each in found.items()}).T.dropna(axis=1)
     table = _board(columns, found)
     structures = pd.concat([each.structure.assign(label=label) for label, each in found.items()], ignore_index=True)
-    published = pd.DataFrame(list(request.figure.reference.items()), columns=["published by the authors", "rank_order"])
+    published = pd.DataFrame(list(request.reference.items()), columns=["published by the authors", "rank_order"])
     groups = {context: [name for name in map(str, columns) if f"({context})" in name] for context in contexts}
     numbers = {
         "diversity_w": boards.concordance(columns),
@@ -79,7 +79,7 @@ def authors_boards(request: Request) -> Comparison:
     tables = {name: table, "columns": long, "structure": structures, "published": published}
     return Comparison(
         tables={key: each for key, each in tables.items() if not each.empty},
-        pictures={name: _picture(table, request.figure.reference, request.figure.title)},
+        pictures={name: _picture(table, request.reference, request.figure.title)},
         sentences=tuple(_sentences(table, numbers, found, contexts, len(columns.columns))),
         numbers={key: number for key, number in numbers.items() if not np.isnan(number)},
     )

@@ -31,3 +31,8 @@ class Request:
     measure: Measure
     undefined: Undefined
     resamples: int
+
+    @property
+    def reference(self) -> Mapping[str, float]:
+        """The figure's reference lines for the measure, by name."""
+        return self.figure.reference.get(self.measure, {})

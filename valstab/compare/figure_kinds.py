@@ -68,7 +68,7 @@ def _bars(request: Request) -> Comparison:
             samples,
             title=figure.title,
             label=MEASURE_TITLES[request.measure],
-            reference=dict(figure.reference),
+            reference=request.reference,
             intervals=found.table,
         )
     }
@@ -83,7 +83,7 @@ def _bars(request: Request) -> Comparison:
             "samples": samples,
         },
         pictures=pictures,
-        sentences=sentences.describe_models(found, request.measure, dict(figure.reference), pairs),
+        sentences=sentences.describe_models(found, request.measure, request.reference, pairs),
         numbers=_numbers(table, request.measure),
     )
 
@@ -128,7 +128,7 @@ def _lines(request: Request) -> Comparison:
                 samples,
                 title=figure.title,
                 label=MEASURE_TITLES[request.measure],
-                reference=dict(figure.reference),
+                reference=request.reference,
                 intervals=found.table,
             )
         },

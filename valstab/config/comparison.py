@@ -32,8 +32,8 @@ class FigureConfig:
     """The MLflow experiments whose runs are compared; all if empty."""
     measure: str = "rank_order"
     """The stability that is compared: `rank_order` or `ipsative`."""
-    reference: dict[str, float] = field(default_factory=dict)
-    """Reference lines, such as human stabilities: the value of each by its name."""
+    reference: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Reference lines, such as human stabilities: for each measure, the value of each by its name."""
     pairs_within: str | None = None
     """A setting, such as `model.name`: of bars, only the pairs with the same value of it are tested; null tests all."""
     values: list[str] = field(default_factory=list)

@@ -36,6 +36,8 @@ ENGINES: Mapping[str, type[EngineConfig]] = {
 def register_schemas() -> None:
     """Register the schemas with Hydra, once, under the names that the defaults lists of the YAML files use.
 
+    Titles of figures name their measure with `${stability:MEASURE}`.
+
     From then on, Hydra's copies of what it reads share the registered schemas: a help has a hundred such copies, and
     the registry copies each schema that it gives out.
     """
@@ -44,8 +46,13 @@ def register_schemas() -> None:
     store.store(name="run_schema", node=Config)
     store.store(name="rescore_schema", node=RescoreConfig)
     store.store(name="compare_schema", node=CompareConfig)
+    OmegaConf.register_new_resolver("stability", _stability, replace=True)
     for name, engine in ENGINES.items():
         store.store(group="engine/schema", name=name, node=engine)
+
+
+def _stability(measure: str) -> str:
+    return f"{measure.replace('_', '-').capitalize()} stability"
 
 
 def _itself(store: ConfigStore, _memo: dict[int, Any]) -> ConfigStore:
