@@ -10,7 +10,7 @@
 set -euo pipefail
 CHAT=$1
 shift
-PARTS=${*:-values scale embedded precision personas behaviour lengths placement compare}
+PARTS=${*:-values scale embedded precision personas religion donation stealing lengths placement compare}
 PEOPLE=${PEOPLE:-24}
 TOPICS=${TOPICS:-[poem,joke,history,chess,grammar]}
 SEEDS=${SEEDS:-[0,1]}
@@ -48,11 +48,11 @@ personas() {
   reduced chat +experiment=fig4b "task=$TASK"
 }
 
-behaviour() {
-  reduced chat +experiment=fig8c
-  reduced chat +experiment=fig8b
-  reduced chat +experiment=fig8a
-}
+religion() { reduced chat +experiment=fig8c; }
+
+donation() { reduced chat +experiment=fig8b; }
+
+stealing() { reduced chat +experiment=fig8a; }
 
 lengths() {
   reduced chat +experiment=fig6 "n_messages=$LENGTHS" "task=$TASK"

@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tests.support import synthetic
 from valstab.analysis.runs import Runs
 from valstab.compare.comparison import Request
 from valstab.compare.figure_kinds import compare
+from valstab.compare.sentences import only_among_these
 from valstab.config.compose import compose_comparison
 from valstab.errors import ConfigError
 
@@ -57,3 +60,11 @@ def test_another_measure_has_its_own_title_and_none_of_the_human_numbers():
         request = Request(figure, Runs(tuple(runs)), measure, "zero", 20)
         assert figure.title == f"{title} stability, fictional characters (Fig. 4a)"
         assert len([each for each in compare(request).sentences if each.startswith("Beside the 0.")]) == n_references
+
+
+@pytest.mark.parametrize(("low", "high", "limited"), [(0.1, 0.5, False), (-0.2, 0.6, True), (np.nan, np.nan, False)])
+def test_more_than_chance_is_said_of_those_who_were_asked_where_the_interval_reaches_0(low, high, limited):
+    said = only_among_these(pd.Series({"low": low, "high": high}))
+    assert said == (
+        " among those who were asked (for others nothing is shown: the interval reaches 0)" if limited else ""
+    )

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from valstab.compare.diagnostics import Diagnostics
-from valstab.compare.sentences import Sentences, with_interval
+from valstab.compare.sentences import Sentences, only_among_these, with_interval
 from valstab.results.summary import describe_position
 from valstab.statistics.position import PositionEffect
 from valstab.statistics.psychometrics import LOW_ANSWER_MASS
@@ -44,7 +44,7 @@ def _appraised(row: pd.Series) -> list[str]:
         "too few seeds and topics to tell it from chance, since neighbouring people shared option orders."
         if np.isnan(row["p"])
         else f"chance alone reaches {row['chance']:.3f} in one of twenty (p = {row['p']:.3g}{over_runs}): "
-        + ("no stability is shown." if by_chance else "it is more stable than chance.")
+        + ("no stability is shown." if by_chance else f"it is more stable than chance{only_among_these(row)}.")
     ]
     if np.isfinite(row.get("within_gender", np.nan)):
         said.append(

@@ -217,11 +217,25 @@ def _highest(table: pd.DataFrame, tests: pd.DataFrame) -> str:
         chance = "can't be told" if np.isnan(best["chance"]) else f"alone reaches {best['chance']:.3f}"
         return f"{what} {named}, and chance {chance}."
     if len(table) == 1:
-        return f"{named} is more stable than chance."
+        return f"{named} is more stable than chance{only_among_these(best)}."
     tied = [label for label in table["label"].iloc[1:] if not _differ(tests, best["label"], label)]
     if tied:
-        return f"{named} is the highest and more stable than chance, but not told from {', '.join(tied)}."
-    return f"{named} is the most stable: more than chance, and than each of the others."
+        return (
+            f"{named} is the highest and more stable than chance{only_among_these(best)}, but not told from "
+            f"{', '.join(tied)}."
+        )
+    return f"{named} is the most stable: more than chance{only_among_these(best)}, and than each of the others."
+
+
+def only_among_these(row: pd.Series) -> str:
+    """Return what limits "more stable than chance" where the interval reaches 0: the shuffles keep who was asked.
+
+    Args:
+        row: a stability with its interval: low.
+    """
+    return (
+        " among those who were asked (for others nothing is shown: the interval reaches 0)" if row["low"] <= 0 else ""
+    )
 
 
 def _differ(tests: pd.DataFrame, one: str, other: str) -> bool:
