@@ -197,8 +197,8 @@ def test_warnings_of_cut_and_empty_messages(tmp_path):
     )
     document, blocks = read(made.path)
     # Of three messages the first is cut, the second empty, and the third cut in one of two contexts.
-    assert "50.0% of the messages seem cut off at the limit of 100 tokens" in document["warnings"][-2]
-    assert document["warnings"][-1] == "33.3% of the messages are empty"
+    assert "18 of 36 messages (50.0%) seem cut off at the limit of 100 tokens" in document["warnings"][-2]
+    assert document["warnings"][-1] == "12 of 36 messages (33.3%) are empty"
     assert [session["cut"] for session in blocks[0]] == [[1, 3], [1], [1, 3], [1]]
 
 

@@ -130,11 +130,11 @@ def conversation_warnings(plan: Plan, conversations: Sequence[Conversation]) -> 
     notes = []
     if cut:
         notes.append(
-            f"{cut / total:.1%} of the messages seem cut off at the limit of {plan.max_new_tokens} tokens: they end in "
-            "the middle of a sentence"
+            f"{cut:,} of {total:,} messages ({cut / total:.1%}) seem cut off at the limit of {plan.max_new_tokens} "
+            "tokens: they end in the middle of a sentence"
         )
     if empty:
-        notes.append(f"{empty:.1%} of the messages are empty")
+        notes.append(f"{round(empty * total):,} of {total:,} messages ({empty:.1%}) are empty")
     return notes
 
 
