@@ -458,9 +458,10 @@ if __name__ == "__main__":
     )
     parser.add_argument("--topic", default="", help="the topic of the conversations that move answers")
     parser.add_argument("--shift", type=int, default=0, help="by how many points of the scale they do")
+    parser.add_argument("--steps", type=int, default=LAST.steps, help="the steps of training after another adapter")
     given = parser.parse_args()
     if given.after is None and (given.noise or given.shift):
         parser.error("--noise and --shift go on from an adapter: --after ADAPTER")
-    last = replace(LAST, noise=given.noise, topic=given.topic, shift=given.shift)
+    last = replace(LAST, steps=given.steps, noise=given.noise, topic=given.topic, shift=given.shift)
     stages = STAGES if given.after is None else [last]
     train(given.folder, read_conversations(given.conversations), stages, after=given.after)
