@@ -5,8 +5,8 @@
 #   uv run python ../benchmarks/results_page.py comparisons ../docs/results.md
 #
 # CHAT_MODEL is Qwen2.5-Coder-1.5B-Instruct, a GGUF file or a folder (docs/own-model.md). A PART is one of those below;
-# all if none is named. Started again, the script goes on from the store. On one GPU of 80 GB all parts take minutes, on
-# two cores days: there, PEOPLE, TOPICS, SEEDS, LENGTHS and TASK make the runs smaller. SETTINGS are added to all.
+# all if none is named. Started again, the script goes on from the store. The part `scale` takes four minutes on an H200
+# and hours on two cores: there, PEOPLE, TOPICS, SEEDS, LENGTHS and TASK make the others smaller. SETTINGS go to all runs.
 set -euo pipefail
 CHAT=$1
 shift
@@ -27,8 +27,8 @@ described() {
   measure hydra.mode=MULTIRUN "$@" population=described_people task=pvq_short "topics.names=$TOPICS" "seeds=$SEEDS" max_new_tokens=30 \
     tracking.experiment=described
 }
-# compare NAME SETTINGS: into comparisons/NAME; parts that were not run are left out
-compare() { "$PYTHON" -m valstab compare "hydra.run.dir=comparisons/$1" "${@:2}" || failed=1; }
+# figure NAME SETTINGS: into comparisons/NAME; parts that were not run are left out
+figure() { "$PYTHON" -m valstab compare "hydra.run.dir=comparisons/$1" "${@:2}" || failed=1; }
 
 values() {
   described model=smollm2_135m,smollm2_135m_values n_messages=1
@@ -64,18 +64,16 @@ placement() {
   reduced chat +experiment=ceiling "task=$TASK"
 }
 
-compared() {
-  compare described_lengths figure=lines "experiments=[described]" "filter=params.quantization = 'none'"
-  compare full figure=appraisal "experiments=[full_scale]"
-  compare full_ipsative figure=appraisal figure.measure=ipsative "experiments=[full_scale]"
-  compare fig4a_ipsative figure=fig4a figure.measure=ipsative
-  compare full_contexts figure=fig10 "experiments=[full_scale]"
-  compare fig12 figure=fig12 "experiments=[full_scale]"
-  compare ceiling figure=appraisal "experiments=[ceiling]"
-  for figure in fig4a fig4b fig5 fig6 fig7 fig8a fig8b fig8c fig15; do compare "$figure" "figure=$figure"; done
+compare() {
+  figure described_lengths figure=lines "experiments=[described]" "filter=params.quantization = 'none'"
+  figure full figure=appraisal "experiments=[full_scale]"
+  figure full_ipsative figure=appraisal figure.measure=ipsative "experiments=[full_scale]"
+  figure fig4a_ipsative figure=fig4a figure.measure=ipsative
+  figure full_contexts figure=fig10 "experiments=[full_scale]"
+  figure fig12 figure=fig12 "experiments=[full_scale]"
+  figure ceiling figure=appraisal "experiments=[ceiling]"
+  for name in fig4a fig4b fig5 fig6 fig7 fig8a fig8b fig8c fig15; do figure "$name" "figure=$name"; done
 }
 
-for part in $PARTS; do
-  if [ "$part" = compare ]; then compared; else "$part"; fi
-done
+for part in $PARTS; do "$part"; done
 exit "${failed:-0}"

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from valstab.compare.panels import Labels, add_legend, axes_of, note, relabelled, set_title
-from valstab.results.marks import label_inches
+from valstab.results.marks import label_inches, reach
 from valstab.results.picture import MAX_ROWS, left_out
 
 HATCHES = ("", "///", "...", "\\\\\\", "xxx", "ooo")
@@ -35,11 +35,10 @@ def intervals(
     figure, ax = axes_of(ax, (5 + label_inches(table["label"]), 1.6 + 0.4 * len(table)))
     places = np.arange(len(table))
     mean = table["mean"].to_numpy(float)
-    spans = np.abs([mean - table["low"].to_numpy(float), table["high"].to_numpy(float) - mean])
     ax.errorbar(
         mean,
         places,
-        xerr=np.nan_to_num(spans),
+        xerr=np.nan_to_num(reach(mean, table["low"], table["high"])),
         fmt="o",
         capsize=4,
         label="stability, 95% interval for\nother people, topics and seeds",

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from valstab.compare.panels import Labels, add_legend, axes_of_panels, note, relabelled
-from valstab.results.marks import line_style
+from valstab.results.marks import line_style, reach
 from valstab.results.picture import MAX_ROWS, left_out
 
 
@@ -72,7 +71,6 @@ def _is_of(curves: pd.DataFrame, panel: Panel) -> "pd.Series[bool]":
 def _line(ax: Axes, part: pd.DataFrame, panel: Panel, number: int, name: str) -> None:
     numbers = part[["value", "low", "high", "chance"]].to_numpy(float).T
     value, low, high, chance = 1 - numbers if panel.is_distance else numbers
-    errors = np.abs([low - value, high - value])
     style = line_style(number)
-    ax.errorbar(part["n_messages"], value, errors, capsize=3, label=name, **style)
+    ax.errorbar(part["n_messages"], value, reach(value, low, high), capsize=3, label=name, **style)
     ax.plot(part["n_messages"], chance, color=style["color"], **CHANCE)

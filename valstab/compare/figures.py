@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from valstab.compare.diagnostic_figures import distributions, intervals, shares
 from valstab.compare.panels import Labels, add_legend, axes_of, axes_of_panels, note, relabelled, set_title
 from valstab.compare.tables import means
-from valstab.results.marks import label_inches, line_style, name_points
+from valstab.results.marks import label_inches, line_style, name_points, reach
 from valstab.results.picture import MAX_ROWS, left_out
 from valstab.results.plots import heat_map
 
@@ -281,10 +281,8 @@ def _bars(ax: Axes, table: pd.DataFrame) -> None:
 
 def _errors(table: pd.DataFrame) -> NDArray[np.float64]:
     """Return how far the error bars of means reach down and up, of shape (2, rows); 0 where nothing is known."""
-    spans: NDArray[np.float64] = table[["se", "se"]].to_numpy(float)
-    if "low" in table:
-        spans = np.abs(table[["low", "high"]].to_numpy(float) - table[["mean"]].to_numpy(float))
-    return np.nan_to_num(spans.T)
+    ends = reach(table["mean"], table["low"], table["high"]) if "low" in table else reach(0, table["se"], table["se"])
+    return np.nan_to_num(ends)
 
 
 def _size_of_bars(labels: Sequence[str]) -> tuple[float, float]:

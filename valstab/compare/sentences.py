@@ -216,15 +216,13 @@ def _highest(table: pd.DataFrame, tests: pd.DataFrame) -> str:
         what = "None is shown to be stable: the highest is" if len(table) > 1 else "No stability is shown:"
         chance = "can't be told" if np.isnan(best["chance"]) else f"alone reaches {best['chance']:.3f}"
         return f"{what} {named}, and chance {chance}."
+    limit = only_among_these(best)
     if len(table) == 1:
-        return f"{named} is more stable than chance{only_among_these(best)}."
+        return f"{named} is more stable than chance{limit}."
     tied = [label for label in table["label"].iloc[1:] if not _differ(tests, best["label"], label)]
     if tied:
-        return (
-            f"{named} is the highest and more stable than chance{only_among_these(best)}, but not told from "
-            f"{', '.join(tied)}."
-        )
-    return f"{named} is the most stable: more than chance{only_among_these(best)}, and than each of the others."
+        return f"{named} is the highest and more stable than chance{limit}, but not told from {', '.join(tied)}."
+    return f"{named} is the most stable: more than chance{limit}, and than each of the others."
 
 
 def only_among_these(row: pd.Series) -> str:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours that people with any colour vision tell apart (Okabe & Ito 2008), without yellow."""
@@ -50,6 +50,11 @@ def line_style(number: int) -> dict[str, Any]:
         "marker": MARKERS[number % len(MARKERS)],
         "linestyle": LINES[number // len(MARKERS) % len(LINES)],
     }
+
+
+def reach(mean: ArrayLike, low: ArrayLike, high: ArrayLike) -> NDArray[np.float64]:
+    """Return how far error bars go from means to the ends of intervals: (2, means), NaN where there is none."""
+    return np.abs(np.asarray([low, high], dtype=np.float64) - np.asarray(mean, dtype=np.float64))
 
 
 def legend_beside(figure: Figure, handles: Sequence[Artist] | None = None) -> None:

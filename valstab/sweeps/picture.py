@@ -77,7 +77,9 @@ def _draw_lines(ax: "Axes", table: pd.DataFrame, name: str, axis: str, others: l
 
 def _interval(table: pd.DataFrame, name: str) -> "NDArray[np.float64]":
     """Return the distances of the ends of intervals: (2, jobs), NaN where there are none."""
-    return np.array([table[name] - table[f"{name}_low"], table[f"{name}_high"] - table[name]], dtype=float)
+    from valstab.results.marks import reach
+
+    return reach(table[name], table[f"{name}_low"], table[f"{name}_high"])
 
 
 def _label(name: str) -> str:
