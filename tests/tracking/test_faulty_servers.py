@@ -13,7 +13,7 @@ from tests.support.composed import compose_run
 from valstab.commands.sync import sync
 from valstab.protocol.plan import make_plan
 from valstab.run import run
-from valstab.tracking import waiting
+from valstab.tracking import client, waiting
 from valstab.tracking.client import TrackingError, TrackingUnavailableError, require_mlflow
 from valstab.tracking.experiment import open_experiment
 from valstab.tracking.waiting import within
@@ -53,6 +53,16 @@ def test_no_fault_takes_longer_than_the_limit(fault, monkeypatch):
         assert str(raised.value).startswith("MLflow (MLFLOW_TRACKING_URI) can't be used: ")
     if fault in {"hangs", "drips"}:
         assert str(raised.value).endswith(f"{server.root} took more than 1 seconds (MLFLOW_HTTP_REQUEST_TIMEOUT)")
+
+
+def test_the_limit_reads_the_same_when_that_of_mlflow_ends_first(monkeypatch):
+    monkeypatch.setattr(client, "within", lambda _seconds, _what, call: call())
+    with failing("hangs") as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.root)
+        with pytest.raises(TrackingUnavailableError) as raised:
+            open_experiment("valstab")
+        assert len(server.requests) == 1
+    assert str(raised.value).endswith(f"{server.root} took more than 1 seconds (MLFLOW_HTTP_REQUEST_TIMEOUT)")
 
 
 @pytest.mark.slow

@@ -89,7 +89,9 @@ class _LimitedClient:
             seconds = request_seconds()
             try:
                 return within(seconds, f"MLflow at {self._place}", lambda: method(*args, **kwargs))
-            except TimeoutError as error:
+            except (TimeoutError, MlflowException) as error:  # MLflow's own limit may end first
+                if not _is_timeout(error):
+                    raise
                 raise TimeoutError(f"{self._place} took more than {seconds} seconds ({TIMEOUT_VARIABLE})") from error
 
         return limited
@@ -125,9 +127,12 @@ def mlflow_errors() -> Iterator[None]:
 
 def _is_brief(error: BaseException) -> bool:
     """Return whether a server may answer in a moment, since it has refused at once."""
-    return isinstance(error, TrackingUnavailableError) and not any(
-        isinstance(cause, TimeoutError) for cause in _causes(error)
-    )
+    return isinstance(error, TrackingUnavailableError) and not _is_timeout(error)
+
+
+def _is_timeout(error: BaseException) -> bool:
+    """Return whether an error comes from a limit of time."""
+    return any(isinstance(cause, TimeoutError) for cause in _causes(error))
 
 
 def _causes(error: BaseException) -> list[BaseException]:
