@@ -1,9 +1,12 @@
 """The openai engine against a server on loopback that answers as a test scripts it."""
 
 import asyncio
+import gc
 import math
 import sys
+import threading
 import time
+import warnings
 from email.utils import formatdate
 
 import numpy as np
@@ -307,6 +310,23 @@ def test_an_engine_answers_inside_a_running_event_loop(serve):
         return ask_one(engine_on(serve(GOOD)))
 
     np.testing.assert_allclose(np.exp(asyncio.run(notebook())), [0.2, 0.5, 0.1])
+
+
+def test_an_engine_that_is_not_needed_any_more_closes_its_connections(serve, monkeypatch):
+    gc.collect()
+    left_open, before = [], set(threading.enumerate())
+    monkeypatch.setattr(sys, "unraisablehook", lambda left: left_open.append(str(left.exc_value)))
+    engine = engine_on(serve(GOOD))
+    (thread,) = (each for each in set(threading.enumerate()) - before if each.name == "openai requests")
+    ask_one(engine)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        del engine
+        gc.collect()
+        thread.join(5)
+        gc.collect()
+    assert not thread.is_alive()
+    assert left_open == []
 
 
 NO_LOGPROBS = {

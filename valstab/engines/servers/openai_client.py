@@ -103,7 +103,7 @@ class OpenaiClient:
                 f"engine.url={url}: the environment's proxy or certificates: {self._shown(str(error))}"
             ) from None
         self._batches = BatchQueue(self._client, self.repeat, self._refusal) if batch else None
-        self._loop = _start_loop()
+        self._loop = _start_loop(self._client.close)
         weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
 
     def submit(self, work: Coroutine[Any, Any, Answer]) -> Future[Answer]:
@@ -280,14 +280,19 @@ def _import_openai() -> Any:
     return openai
 
 
-def _start_loop() -> asyncio.AbstractEventLoop:
-    """Return an event loop that runs in a thread of its own. When it is stopped, its tasks are cancelled."""
+def _start_loop(close: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.AbstractEventLoop:
+    """Return an event loop that runs in a thread of its own. When it is stopped, its tasks are cancelled.
+
+    Args:
+        close: closes the connections, which end with their loop.
+    """
     runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
     loop = runner.get_loop()
 
     def run() -> None:
         with runner:
             loop.run_forever()
+            runner.run(close())
 
     threading.Thread(target=run, name="openai requests", daemon=True).start()
     return loop
