@@ -66,9 +66,11 @@ placement() {
 
 compare() {
   figure described_lengths figure=lines "experiments=[described]" "filter=params.quantization = 'none'"
+  figure described_precisions figure=bars "experiments=[described]" \
+    "filter=params.model = 'smollm2_135m_values' and params.n_messages = '1'"
   figure full figure=appraisal "experiments=[full_scale]"
   figure full_ipsative figure=appraisal figure.measure=ipsative "experiments=[full_scale]"
-  figure fig4a_ipsative figure=fig4a figure.measure=ipsative
+  for name in fig4a fig4b fig6; do figure "${name}_ipsative" "figure=$name" figure.measure=ipsative; done
   figure full_contexts figure=fig10 "experiments=[full_scale]"
   figure fig12 figure=fig12 "experiments=[full_scale]"
   figure ceiling figure=appraisal "experiments=[ceiling]"

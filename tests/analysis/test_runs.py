@@ -107,6 +107,22 @@ def test_what_is_not_there_is_named(tmp_path):
             load_runs(**arguments)
 
 
+def test_files_that_were_moved_are_named_with_their_old_place(tracked, tmp_path):
+    folder, _ = tracked
+    (moved,) = load_runs(["two"])
+    files = folder / "mlruns"
+    files.rename(tmp_path / "mlruns")
+    try:
+        with pytest.raises(
+            ConfigError, match=rf"^runs={moved.id}: .* {files}/.*/{moved.id}/artifacts; .* folders="
+        ) as raised:
+            load_runs(["two"])
+    finally:
+        (tmp_path / "mlruns").rename(files)
+    assert "\n" not in str(raised.value)
+    assert len(load_runs(["two"])) == 1
+
+
 def test_a_damaged_results_folder_is_named(tmp_path):
     folder = synthetic.write_results(tmp_path / "run", "population.limit=2", "topics.names=[joke,chess]", "seeds=[0]")
     document = json.loads((folder / "stability.json").read_text(encoding="utf-8"))

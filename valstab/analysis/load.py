@@ -131,7 +131,17 @@ def _downloaded(identifier: str) -> Run:
 
 
 def _artifacts(identifier: str) -> Path:
-    return Path(mlflow.artifacts.download_artifacts(run_id=identifier))
+    try:
+        return Path(mlflow.artifacts.download_artifacts(run_id=identifier))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        place = redact(str(mlflow.MlflowClient().get_run(identifier).info.artifact_uri))
+        raise ConfigError(
+            "runs",
+            identifier,
+            f"its files are not where MLflow has them, {place}; if they were moved, name folders=[...]",
+        ) from None
 
 
 def _location() -> str:
