@@ -16,9 +16,13 @@ import pandas as pd
 import psutil
 import pytest
 
+from tests.support.score_arrays import random_scores
 from tests.support.sweeps import FAILING, PERSONA, ROOT, SCRIPTED, SMALL, logged, runs
 from valstab.commands import interruption
 from valstab.protocol.store import RecordLog
+from valstab.results import wording
+from valstab.statistics.inference import conclude
+from valstab.statistics.resampling import StabilitySpec
 from valstab.sweeps.describe import as_markdown, as_text, describe_failures
 from valstab.sweeps.picture import draw
 from valstab.sweeps.table import best_and_spread, job_table, swept_keys
@@ -232,9 +236,9 @@ class RunInfo(NamedTuple):
 class FakeRun:
     """What MLflow gives of a run."""
 
-    def __init__(self, job, overrides, rank_order=None, *, start=0, status="FINISHED", error=None):
+    def __init__(self, job, overrides, rank_order=None, *, p=0.2, start=0, status="FINISHED", error=None):
         tags = {"sweep.job": str(job), "overrides": overrides} | ({"error": error} if error else {})
-        metrics = {} if rank_order is None else {"rank_order": rank_order, "rank_order_chance": 0.37}
+        metrics = {} if rank_order is None else {"rank_order": rank_order, "rank_order_chance": 0.37, "rank_order_p": p}
         if rank_order:
             metrics |= {"rank_order_low": rank_order - 0.2, "rank_order_high": rank_order + 0.1}
         self.info = RunInfo(f"id{job}{start}", "m", status, start, "7")
@@ -243,7 +247,7 @@ class FakeRun:
 
 def test_the_table_has_what_was_swept_and_each_job_s_newest_run():
     found = [
-        FakeRun(10, "model=a +extra=1 'topics.names=[x,y]' n_messages=3", 0.5),
+        FakeRun(10, "model=a +extra=1 'topics.names=[x,y]' n_messages=3", 0.5, p=0.05),
         FakeRun(2, "model=a +extra=1 'topics.names=[x,y]' n_messages=1", start=1, status="KILLED"),
         FakeRun(2, "model=a +extra=1 'topics.names=[x,y]' n_messages=1", 0.25, start=2),
     ]
@@ -276,6 +280,17 @@ def test_the_table_has_what_was_swept_and_each_job_s_newest_run():
     ]
     sentences = as_text(table).splitlines()[-1:]  # the ipsative stability is unknown
     assert sentences == ["rank-order stability beyond chance (where there is none, in one job of twenty): 3"]
+
+
+def test_the_table_s_sentence_tells_from_chance_as_the_run_does():
+    """The test decides, not the percentile beside which a number is shown: at the border the two may differ."""
+    jobs = [FakeRun(job, f"n_messages={job}", value, p=p) for job, value, p in [(1, 0.371, 0.051), (3, 0.371, 0.05)]]
+    assert as_text(job_table(jobs)).splitlines()[-1].endswith(" one job of twenty): 3")
+    found = conclude(random_scores(), StabilitySpec("rank_order", "zero", False))
+    for p, is_more in ((0.05, True), (0.051, False)):
+        at_border = found._replace(chance=found.chance._replace(p=p))
+        assert wording.more_than_chance(at_border) == is_more
+        assert any("is not beyond chance" in note for note in wording.notes(at_border)) != is_more
 
 
 def test_the_picture_is_a_line_over_the_length_for_each_other_setting():

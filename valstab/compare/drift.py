@@ -235,7 +235,7 @@ def _limits(label: str, scores: xr.DataArray, *, without_personas: bool) -> list
 
 
 def _with_shown(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(shown=table["p_adjusted"] < ALPHA)
+    return table.assign(shown=table["p_adjusted"] <= ALPHA)
 
 
 def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -250,6 +250,6 @@ def _with_findings(rates: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
     starts = points.rename(columns={"n_messages": "fitted_from"})
     keys = [name for name in rates if name in {"label", "persona", "measure", "reference", "fitted_from"}]
     stable = rates.merge(starts[[*keys, "shown"]], how="left", on=keys)["shown"].eq(True)
-    falls = np.isfinite(rates["high"].astype(float)) & (rates["p_adjusted"] < ALPHA)
+    falls = np.isfinite(rates["high"].astype(float)) & (rates["p_adjusted"] <= ALPHA)
     finding = np.where(stable, np.where(falls, "falls", "no fall is shown"), "no stability is shown")
     return rates.assign(finding=finding)

@@ -140,8 +140,8 @@ def describe_behaviour(table: pd.DataFrame, task: str = "donation") -> Sentences
     """Describe how values go with a task; columns as `tables.correlations_with_behaviour` returns them."""
     said = []
     for label, part in table.groupby("label", sort=False):
-        shown = part[part["p_adjusted"] < ALPHA]
-        others = part[part["p_adjusted"] >= ALPHA]
+        shown = part[part["p_adjusted"] <= ALPHA]
+        others = part[part["p_adjusted"] > ALPHA]
         clauses = [f"{row['value']} {with_interval(row)}" for _, row in shown.iterrows()]
         if len(others):
             clauses.append(f"not told from 0: {', '.join(others['value'])}")
@@ -263,7 +263,7 @@ def _change(row: pd.Series) -> str:
     change = f"change for each {MESSAGES} messages {with_interval(row, 'change', ('low', 'high'))}"
     if not np.isfinite(row["low"]):
         return f"{change}, which can't be tested"
-    return f"{change}, {'beyond chance' if row['p_adjusted'] < ALPHA else 'no change shown'}"
+    return f"{change}, {'beyond chance' if row['p_adjusted'] <= ALPHA else 'no change shown'}"
 
 
 def _number(value: float) -> str:

@@ -129,7 +129,7 @@ class Stabilities:
                 place = "below" if found.value < expected else "above" if found.value > reference else ""
                 rows.append((label, name, reference, expected, p_against(found, nearest) if place else 1.0, place))
         table = pd.DataFrame(rows, columns=["label", "name", "reference", "expected", "p", "place"]).pipe(adjusted)
-        return table.assign(place=table["place"].where(table["p_adjusted"] < ALPHA, ""))
+        return table.assign(place=table["place"].where(table["p_adjusted"] <= ALPHA, ""))
 
     def _of_first(self, words: Callable[..., str]) -> str:
         return words(self.runs[0].scores, without_personas=self.runs[0].without_personas) if self.runs else ""
@@ -162,7 +162,7 @@ def stabilities(runs: Runs | Sequence[Run], measure: Measure, undefined: Undefin
     rows = [_row(run, each) for run, each in zip(some, found, strict=True)]
     table = pd.DataFrame(rows, columns=COLUMNS).pipe(adjusted)
     return Stabilities(
-        table=table.assign(stable=table["p_adjusted"] < ALPHA),
+        table=table.assign(stable=table["p_adjusted"] <= ALPHA),
         studies=tuple(each.study for each in found),
         runs=tuple(some),
     )

@@ -183,7 +183,7 @@ def _sentences(study: Study, table: pd.DataFrame, tests: pd.DataFrame, measure: 
         )
     else:
         yield from _beside_noise(own, table, tests, noise)
-    for axis, mean, chance in own.loc[own["p_adjusted"] >= ALPHA, ["axis", "mean", "chance"]].itertuples(index=False):
+    for axis, mean, chance in own.loc[own["p_adjusted"] > ALPHA, ["axis", "mean", "chance"]].itertuples(index=False):
         yield f"over {axis}, {_name(measure)} is not beyond chance ({mean:.3f}, chance reaches {chance:.3f})"
     if TOPIC in set(table["axis"]) and study.base.settings.get("option_order") == "random":
         yield (

@@ -36,7 +36,7 @@ def interval(conclusion: Conclusion | None) -> str:
 
 def more_than_chance(conclusion: Conclusion) -> bool:
     """Return whether a stability is above what shuffled answers give, at 5%."""
-    return not conclusion.stability.why_not_reported and conclusion.chance.p < ALPHA
+    return not conclusion.stability.why_not_reported and conclusion.chance.p <= ALPHA
 
 
 def notes(conclusion: Conclusion) -> list[str]:

@@ -65,7 +65,7 @@ class PositionEffect(NamedTuple):
     @property
     def dominates(self) -> bool:
         """Whether answers depend on the letter beyond chance, and more than on the option."""
-        return self.p < ALPHA and self.same_letter > self.same_option
+        return self.p <= ALPHA and self.same_letter > self.same_option
 
 
 def position_effect(answers: pd.DataFrame, *, resamples: int = 9999, seed: int = 0) -> PositionEffect:

@@ -63,7 +63,7 @@ def expected_precision(
         of_one = interval(contrast([one], [1.0]), correlation=True)
         means.append(of_one.value)
         widths.append((of_one.high - of_one.low) / 2)
-        found += interval(contrast([one, second], [1.0, -1.0])).p < ALPHA
+        found += interval(contrast([one, second], [1.0, -1.0])).p <= ALPHA
     return Precision(float(np.mean(means)), float(np.median(widths)), found / studies)
 
 

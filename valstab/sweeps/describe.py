@@ -8,6 +8,7 @@ import pandas as pd
 from valstab.config.schema import MEASURES
 from valstab.config.terminal import terminal_width
 from valstab.results.markdown import escape_markdown as text
+from valstab.statistics.resampling import ALPHA
 from valstab.sweeps.table import job_labels, rows, swept_keys
 from valstab.tracking.record import FINISHED
 
@@ -77,11 +78,11 @@ def as_text(table: pd.DataFrame) -> str:
 
 
 def _beyond_chance(table: pd.DataFrame, name: str) -> str:
-    """Return which jobs have a stability that chance reaches in less than one of twenty studies; empty if unknown."""
-    known = table[table[[name, f"{name}_chance"]].notna().all(axis=1)]
+    """Return which jobs have a stability that chance reaches in at most one of twenty studies; empty if unknown."""
+    known = table[table[[name, f"{name}_p"]].notna().all(axis=1)]
     if known.empty:
         return ""
-    beyond = job_labels(known[known[name] > known[f"{name}_chance"]])
+    beyond = job_labels(known[known[f"{name}_p"] <= ALPHA])
     found = ", ".join(beyond) if len(beyond) <= MAX_NAMES else f"{len(beyond)} of {len(known)} jobs"
     label = f"{name.replace('_', '-')} stability beyond chance (where there is none, in one job of twenty)"
     return f"{label}: {found or 'no job'}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 METRIC_COLUMNS = (
-    *(f"{name}{part}" for name in MEASURES for part in ("", "_low", "_high", "_se", "_chance")),
+    *(f"{name}{part}" for name in MEASURES for part in ("", "_low", "_high", "_se", "_chance", "_p")),
     "answer_mass",
     "unparsed_fraction",
 )
