@@ -41,7 +41,7 @@ scale() { chat +experiment=fig4a tracking.experiment=full_scale "topics.names=$T
 
 embedded() { reduced measure +experiment=fig4a model=smollm2_135m; }
 
-precision() { reduced chat +experiment=fig4a model.quantization=none,8bit,4bit; }
+precision() { reduced chat +experiment=fig4a "task=$TASK" model.quantization=none,8bit,4bit; }
 
 personas() {
   repetitions chat +experiment=fig5 "task=$TASK"
@@ -71,6 +71,7 @@ compare() {
   figure full figure=appraisal "experiments=[full_scale]"
   figure full_ipsative figure=appraisal figure.measure=ipsative "experiments=[full_scale]"
   for name in fig4a fig4b fig6; do figure "${name}_ipsative" "figure=$name" figure.measure=ipsative; done
+  figure precisions figure=bars figure.measure=ipsative "experiments=[precisions]"
   figure full_contexts figure=fig10 "experiments=[full_scale]"
   figure fig12 figure=fig12 "experiments=[full_scale]"
   figure ceiling figure=appraisal "experiments=[ceiling]"
