@@ -26,6 +26,7 @@ def pages(valstab_forked, launch_folder):
     command = valstab_forked("-m", *SCRIPTED, *SMALL, PERSONA, "n_messages=1,3", PYTHONPATH=ROOT)
     assert command.returncode == 0, command.stderr
     parent, _ = runs(launch_folder)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a shell ignore it
     process = subprocess.Popen(
         [sys.executable, "-m", "valstab", "ui", parent.info.run_id, "--no-browser"],
         env={**os.environ, "PYTHONPATH": ROOT},
