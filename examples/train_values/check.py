@@ -16,9 +16,8 @@ import pandas as pd
 from valstab import load_runs
 from valstab.inputs.files import DATA
 from valstab.statistics.scores import score
-from valstab.statistics.stability import Measure, stability
+from valstab.statistics.stability import MEASURE_NAMES, stability
 
-MEASURES: tuple[Measure, ...] = ("rank_order", "ipsative")
 N_OPTIONS = 6
 STUDIES = 500
 
@@ -43,7 +42,7 @@ def main() -> None:
         score(run.answers.assign(score=with_noise(right, arguments.noise, random)), run.task)
         for _ in range(STUDIES if arguments.noise else 1)
     ]
-    for measure in MEASURES:
+    for measure in MEASURE_NAMES:
         known = np.mean([stability(scores, measure).mean for scores in studies])
         print(f"{measure}: {stability(run.scores, measure).mean:.3f}, known {known:.3f}")
 

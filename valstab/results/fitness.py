@@ -21,7 +21,8 @@ def why_withheld(data: CollectedData, config: Config) -> str:
         config: its limits are `max_unread_answers` and `max_empty_messages`, shares between 0 and 1.
     """
     unread = float(data.answers["score"].isna().mean())
-    empty = empty_share(data.conversations)
+    n_empty, n_messages = count_empty(data.conversations)
+    empty = n_empty / max(1, n_messages)
     reasons = []
     if unread > config.max_unread_answers:
         reasons.append(
@@ -34,10 +35,10 @@ def why_withheld(data: CollectedData, config: Config) -> str:
     return ", and ".join(reasons)
 
 
-def empty_share(conversations: Sequence[Conversation]) -> float:
-    """Return the share of the generated messages without text; 0 if there are no messages."""
+def count_empty(conversations: Sequence[Conversation]) -> tuple[int, int]:
+    """Return how many of the generated messages have no text, and how many messages there are."""
     messages = [text for conversation in conversations for text in conversation.texts[1:]]
-    return sum(not text.strip() for text in messages) / max(1, len(messages))
+    return sum(not text.strip() for text in messages), len(messages)
 
 
 def unfit_error(results: Results) -> UnfitRunError | None:

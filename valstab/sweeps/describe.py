@@ -8,7 +8,6 @@ import pandas as pd
 from valstab.config.schema import MEASURES
 from valstab.config.terminal import terminal_width
 from valstab.results.markdown import escape_markdown as text
-from valstab.statistics.resampling import ALPHA
 from valstab.sweeps.table import job_labels, rows, swept_keys
 from valstab.tracking.record import FINISHED
 
@@ -79,6 +78,8 @@ def as_text(table: pd.DataFrame) -> str:
 
 def _beyond_chance(table: pd.DataFrame, name: str) -> str:
     """Return which jobs have a stability that chance reaches in at most one of twenty studies; empty if unknown."""
+    from valstab.statistics.resampling import ALPHA
+
     known = table[table[[name, f"{name}_p"]].notna().all(axis=1)]
     if known.empty:
         return ""

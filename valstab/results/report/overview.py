@@ -12,7 +12,7 @@ from valstab.protocol.converse import Conversation
 from valstab.protocol.plan import Plan
 from valstab.protocol.prompts import instruction_of
 from valstab.results import wording
-from valstab.results.fitness import empty_share
+from valstab.results.fitness import count_empty
 from valstab.results.results import Results
 from valstab.results.summary import read_in_words, warnings
 from valstab.statistics.conversation_quality import cut_messages
@@ -124,9 +124,8 @@ def _position_bias(answers: pd.DataFrame) -> dict[str, Any] | None:
 
 def conversation_warnings(plan: Plan, conversations: Sequence[Conversation]) -> list[str]:
     """Return what is wrong with the messages, one sentence each."""
-    total = sum(len(conversation.texts[1:]) for conversation in conversations)
+    empty, total = count_empty(conversations)
     cut = sum(len(cut_messages(conversation.texts, plan.max_new_tokens)) for conversation in conversations)
-    empty = empty_share(conversations)
     notes = []
     if cut:
         notes.append(
@@ -134,7 +133,7 @@ def conversation_warnings(plan: Plan, conversations: Sequence[Conversation]) -> 
             "tokens: they end in the middle of a sentence"
         )
     if empty:
-        notes.append(f"{round(empty * total):,} of {total:,} messages ({empty:.1%}) are empty")
+        notes.append(f"{empty:,} of {total:,} messages ({empty / total:.1%}) are empty")
     return notes
 
 
